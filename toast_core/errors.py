@@ -1,0 +1,35 @@
+"""Every error a user can cause, one line each: the value, the limit, the next step.
+
+    ToastError
+    |- ScheduleError   a ratio, site, mode or file of a schedule   (also ValueError)
+    |- ModelError      an unknown or unsupported model, bad weights (also ValueError)
+    |- DataError       a folder, image set or class count           (also ValueError)
+    |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
+    `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
+
+The command line prints the message and exits 2. Nothing here imports torch.
+"""
+
+
+class ToastError(Exception):
+    """Root of the errors above; `str(error)` is the one line to show."""
+
+
+class ScheduleError(ToastError, ValueError):
+    """A schedule, or one of its values, is not valid."""
+
+
+class ModelError(ToastError, ValueError):
+    """A model is unknown or unsupported, or its weights do not fit."""
+
+
+class DataError(ToastError, ValueError):
+    """Images or labels are missing, unreadable or do not fit the model."""
+
+
+class DeviceError(ToastError, RuntimeError):
+    """This machine lacks the device or dtype asked for."""
+
+
+class PlanError(ToastError, ValueError):
+    """A plan cannot be made from, or applied to, this model."""

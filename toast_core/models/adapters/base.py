@@ -1,0 +1,120 @@
+"""What an adapter tells the engine about a model, and the checks both families share."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from timm.layers import DropPath, LayerScale, Mlp
+from torch import nn
+
+from toast_core.schedule.shapes import ModelShape
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where a block's tokens stand: `prefix` tokens (class, registers), then `patches`; token 0 may be the class token in use."""
+
+    prefix: int
+    patches: int
+    has_class_token: bool
+
+
+class Windows(Protocol):
+    """How a block's tokens are cut for attention; a ViT has none and attends over all."""
+
+    def split(self, x: torch.Tensor) -> torch.Tensor: ...
+    def join(self, windows: torch.Tensor, like: torch.Tensor) -> torch.Tensor: ...
+    def bias(self) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class BlockParts:
+    """The modules of one timm block, by the role they play; nothing is copied."""
+
+    norm1: nn.LayerNorm
+    qkv: nn.Linear
+    q_norm: nn.Module
+    k_norm: nn.Module
+    proj: nn.Linear
+    heads: int
+    head_dim: int
+    scale: float
+    attn_drop: float
+    proj_drop: nn.Module
+    ls1: nn.Module
+    drop_path1: nn.Module
+    norm2: nn.LayerNorm
+    fc1: nn.Linear
+    act: nn.Module
+    drop1: nn.Module
+    fc2: nn.Linear
+    drop2: nn.Module
+    ls2: nn.Module
+    drop_path2: nn.Module
+    attention: nn.Module
+    windows: nn.Module | None = None
+
+
+class Adapter(Protocol):
+    """One family of models."""
+
+    family: str
+    model_class: type
+    default_token_fraction: float
+
+    def refusal(self, model: nn.Module) -> str:
+        """Return why this model is outside the family, or an empty string."""
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """Return the blocks in order, counted through the stages."""
+
+    def replace_block(self, model: nn.Module, index: int, block: nn.Module) -> None:
+        """Put another module in a block's place."""
+
+    def parts(self, block: nn.Module) -> BlockParts:
+        """Name the modules of a block."""
+
+    def layout(self, model: nn.Module, index: int) -> TokenLayout:
+        """Say where a block's tokens stand."""
+
+    def shape(self, model: nn.Module, name: str) -> ModelShape:
+        """Describe the baseline model in plain integers."""
+
+
+def count(module: nn.Module | None) -> int:
+    """Return how many parameters a module has."""
+    return sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0
+
+
+def check_parts(parts: BlockParts, mlp: nn.Module) -> str:
+    """Return why a block's parts are not those that pruning handles, or an empty string."""
+    for label, norm in (("norm1", parts.norm1), ("norm2", parts.norm2)):
+        if not isinstance(norm, nn.LayerNorm) or norm.weight is None or norm.bias is None:
+            return f"{label} is {type(norm).__name__}, not an affine LayerNorm"
+    for label, norm in (("q_norm", parts.q_norm), ("k_norm", parts.k_norm)):
+        if not isinstance(norm, nn.Identity) and not (isinstance(norm, nn.LayerNorm) and norm.bias is not None):
+            return f"{label} is {type(norm).__name__}, not a LayerNorm with a bias"
+    if type(mlp) is not Mlp or not isinstance(parts.fc1, nn.Linear) or not isinstance(getattr(mlp, "norm", None), nn.Identity):
+        return f"its feed-forward network is {type(mlp).__name__}, not a plain fc1, activation, fc2"
+    for label, layer in (("ls1", parts.ls1), ("ls2", parts.ls2)):
+        if not isinstance(layer, LayerScale | nn.Identity):
+            return f"{label} is {type(layer).__name__}, not LayerScale"
+    for label, layer in (("drop_path1", parts.drop_path1), ("drop_path2", parts.drop_path2)):
+        if not isinstance(layer, DropPath | nn.Identity):
+            return f"{label} is {type(layer).__name__}, not DropPath"
+    return ""
+
+
+def embed_refusal(patch_embed: nn.Module) -> str:
+    """Return why a patch embedding is not one strided convolution, or an empty string."""
+    from timm.layers import PatchEmbed
+
+    if type(patch_embed) is not PatchEmbed or not isinstance(patch_embed.proj, nn.Conv2d):
+        return f"its patch embedding is {type(patch_embed).__name__}, not one strided convolution"
+    return ""
+
+
+def embed_macs(patch_embed: nn.Module) -> int:
+    """Return the multiply-accumulates of the patch embedding of one image."""
+    rows, columns = patch_embed.grid_size
+    return rows * columns * patch_embed.proj.weight.numel()

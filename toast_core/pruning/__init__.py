@@ -1,0 +1,1 @@
+"""What ToaSt is: importance scores, the plan they lead to, and the one forward that executes it."""

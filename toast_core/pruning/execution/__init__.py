@@ -1,0 +1,1 @@
+"""Executing a plan: one forward, masked or compact."""

@@ -1,0 +1,60 @@
+"""A plan put into effect: a new model; the original stays as it is."""
+
+import copy
+from dataclasses import replace
+
+from torch import nn
+
+from toast_core.errors import PlanError
+from toast_core.models.adapters import adapter_for
+from toast_core.models.adapters.base import Adapter, TokenLayout
+from toast_core.models.info import get_info
+from toast_core.pruning.execution.block import PrunedBlock
+from toast_core.pruning.plan import BlockPlan, Plan
+
+EXECUTIONS = ("masked", "compact")
+
+
+def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.Module:
+    """Return a pruned copy of a baseline model: an ordinary nn.Module that can be moved, deep-copied, saved and trained.
+
+    `masked` keeps every shape and zeroes what the plan drops; `compact` holds only what stays. Both compute the same
+    function. Blocks that the plan leaves alone stay timm's own.
+
+    Raises:
+        PlanError: an unknown execution, an already pruned model, a plan of another length, or an uncoupled plan as compact.
+    """
+    if execution not in EXECUTIONS:
+        raise PlanError(f"unknown execution {execution!r}; choose from {', '.join(EXECUTIONS)}")
+    info = get_info(model)
+    if info.execution != "baseline":
+        raise PlanError(f"{info.name} is already pruned ({info.execution}); apply the plan to the baseline model")
+    adapter = adapter_for(model, info.name)
+    if len(plan.blocks) != len(adapter.blocks(model)):
+        raise PlanError(f"the plan has {len(plan.blocks)} blocks but {info.name} has {len(adapter.blocks(model))}; make it from this model")
+    if execution == "compact":
+        _check_coupled(plan)
+    layouts = [adapter.layout(model, index) for index in range(len(plan.blocks))]
+    pruned = copy.deepcopy(model)
+    for index, (block, block_plan) in enumerate(zip(adapter.blocks(pruned), plan.blocks, strict=True)):
+        if not block_plan.is_baseline:
+            new = prune_block(block, layouts[index], block_plan, plan, adapter, execution)
+            adapter.replace_block(pruned, index, new)
+    pruned.toast_info = replace(info, execution=execution, schedule=plan.schedule)
+    return pruned
+
+
+def prune_block(
+    block: nn.Module, layout: TokenLayout, block_plan: BlockPlan, plan: Plan, adapter: Adapter, execution: str
+) -> PrunedBlock:
+    """Return the pruned form of one block; its unpruned modules are the block's own, not copies."""
+    new = PrunedBlock(adapter.parts(block), layout, block_plan, plan.schedule, execution == "compact")
+    return new.train(block.training)
+
+
+def _check_coupled(plan: Plan) -> None:
+    for index, block in enumerate(plan.blocks):
+        for pair in ("qk", "vo"):
+            keep = getattr(block, pair)
+            if keep is not None and not keep.is_coupled:
+                raise PlanError(f"block {index} {pair} is pruned uncoupled: its sides keep different dimensions, so it has no compact form; use execution masked")

@@ -1,0 +1,88 @@
+"""The one forward of a pruned block, for ViT and Swin, masked and compact, dynamic and calibrated."""
+
+import torch
+from torch import nn
+
+from toast_core.models.adapters.base import BlockParts, TokenLayout
+from toast_core.pruning.execution.attention import PrunedAttention
+from toast_core.pruning.execution.linear import keep_inputs, keep_outputs
+from toast_core.pruning.execution.ops import GatheredEntry, GatheredExit, MaskedEntry, MaskedExit, NarrowEntry, channel_mask
+from toast_core.pruning.importance.activations import token_scores, top_channels
+from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep
+from toast_core.schedule.schedule import Schedule
+
+
+class FixedChannels(nn.Module):
+    """A choice made when the plan was made."""
+
+    def __init__(self, keep: FixedKeep) -> None:
+        super().__init__()
+        self.register_buffer("idx", keep.idx.clone())
+
+    def forward(self, x: torch.Tensor, token_weight: torch.Tensor | None) -> torch.Tensor:
+        """Return (K,) whatever the input."""
+        return self.idx
+
+
+class DynamicChannels(nn.Module):
+    """A choice made from the activations: for the batch (`per_batch`) or for each image (`per_image`)."""
+
+    def __init__(self, keep: DynamicKeep, layout: TokenLayout, schedule: Schedule) -> None:
+        super().__init__()
+        self.register_buffer("patch_idx", keep.patch_idx.clone())
+        self.count, self.patches, self.class_weight = keep.count, layout.patches, schedule.class_weight
+        self.whole_batch = schedule.selection == "per_batch"
+
+    def forward(self, x: torch.Tensor, token_weight: torch.Tensor | None) -> torch.Tensor:
+        """Return (K,) for the batch or (B, K) for each image, from x (B, N, C) and alpha (B, N)."""
+        if self.whole_batch and token_weight is not None:
+            token_weight = token_weight.mean(dim=0, keepdim=True).expand_as(token_weight)
+        scores = token_scores(x, self.patch_idx, token_weight, self.class_weight, self.patches)
+        return top_channels(scores.mean(dim=0) if self.whole_batch else scores, self.count)
+
+
+class PrunedBlock(nn.Module):
+    """A timm block, pruned by a plan; built from the modules of the block it replaces."""
+
+    def __init__(self, parts: BlockParts, layout: TokenLayout, plan: BlockPlan, schedule: Schedule, compact: bool) -> None:
+        super().__init__()
+        device = parts.fc1.weight.device
+        self.norm1, self.ls1, self.drop_path1 = parts.norm1, parts.ls1, parts.drop_path1
+        self.attn = PrunedAttention(parts, plan.qk, plan.vo, compact)
+        self.choose_in = _chooser(plan.fc1, layout, schedule)
+        self.choose_hidden = _chooser(plan.fc2, layout, schedule)
+        fc1, fc2 = parts.fc1, parts.fc2
+        fixed_in, fixed_hidden = (isinstance(keep, FixedKeep) for keep in (plan.fc1, plan.fc2))
+        if compact and fixed_hidden:  # dropped hidden units are never computed
+            idx = plan.fc2.idx.to(device)
+            fc1, fc2 = keep_outputs(fc1, idx, compact), keep_inputs(fc2, idx, compact)
+            self.choose_hidden = None
+        if compact and fixed_in:
+            self.enter = NarrowEntry(parts.norm2, fc1, plan.fc1.idx.to(device))
+        else:
+            self.enter = (GatheredEntry if compact else MaskedEntry)(parts.norm2, fc1)
+        self.leave = (GatheredExit if compact else MaskedExit)(fc2)
+        self.act, self.drop1, self.drop2 = parts.act, parts.drop1, parts.drop2
+        self.ls2, self.drop_path2 = parts.ls2, parts.drop_path2
+        dynamic = isinstance(plan.fc1, DynamicKeep) or isinstance(plan.fc2, DynamicKeep)
+        self.wants_class_row = layout.has_class_token and dynamic
+        self.to(device)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) -> (B, N, D), or (B, H, W, D) -> (B, H, W, D)."""
+        attended, alpha = self.attn(self.norm1(x), self.wants_class_row)
+        x = x + self.drop_path1(self.ls1(attended))
+        shape, x = x.shape, x.reshape(x.shape[0], -1, x.shape[-1])
+        keep_in = None if self.choose_in is None else self.choose_in(x, alpha)
+        if keep_in is not None:  # dropped channels leave the residual stream as well
+            x = x * channel_mask(keep_in, x.shape[2], x)
+        h = self.drop1(self.act(self.enter(x, keep_in)))
+        keep_hidden = None if self.choose_hidden is None else self.choose_hidden(h, alpha)
+        x = x + self.drop_path2(self.ls2(self.drop2(self.leave(h, keep_hidden))))
+        return x.reshape(shape)
+
+
+def _chooser(keep: FixedKeep | DynamicKeep | None, layout: TokenLayout, schedule: Schedule) -> nn.Module | None:
+    if keep is None:
+        return None
+    return FixedChannels(keep) if isinstance(keep, FixedKeep) else DynamicChannels(keep, layout, schedule)

@@ -1,0 +1,1 @@
+"""Pure tensor functions that score channels. No nn.Module, no timm, no randomness."""

@@ -1,0 +1,58 @@
+"""A plan: the schedule turned into kept indices. Data only; it can be printed, compared, saved and replayed."""
+
+from dataclasses import dataclass
+
+import torch
+
+from toast_core.schedule.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class HeadKeep:
+    """Kept dimensions of every head, (H, k) each, ascending: `first` for query or value, `second` for key or output."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether both sides keep the same dimensions, as a compact form needs."""
+        return torch.equal(self.first, self.second)
+
+
+@dataclass(frozen=True)
+class FixedKeep:
+    """Channels chosen when the plan was made: (K,) ascending."""
+
+    idx: torch.Tensor
+
+
+@dataclass(frozen=True)
+class DynamicKeep:
+    """Channels chosen in the forward: how many, and the (S,) token positions that are scored, drawn when the plan was made."""
+
+    count: int
+    patch_idx: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One block; None leaves a site as it is."""
+
+    qk: HeadKeep | None = None
+    vo: HeadKeep | None = None
+    fc1: FixedKeep | DynamicKeep | None = None
+    fc2: FixedKeep | DynamicKeep | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the block stays as it is."""
+        return not any((self.qk, self.vo, self.fc1, self.fc2))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole model: the schedule it came from, and one BlockPlan a block."""
+
+    schedule: Schedule
+    blocks: tuple[BlockPlan, ...]

@@ -1,0 +1,126 @@
+"""Saving a pruned model with its schedule inside, and loading any model: from timm, from weights, or from such a file."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from toast_core.errors import ModelError, ScheduleError
+from toast_core.models.info import get_info
+from toast_core.models.load import build_baseline, file_digest, load_baseline, read_weights, weights_path
+from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
+from toast_core.pruning.planner import make_plan
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.schedule import Schedule
+
+HEADER_KEY = "toast"
+HEADER_VERSION = 1
+
+
+def load_model(
+    name: str | None = None, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None,
+    device: str | torch.device = "cpu", seed: int = 0,
+) -> nn.Module:
+    """Return a supported model in eval mode, with `toast_info` on it.
+
+    Args:
+        name: a timm model name (a tag such as `.mae` is allowed), `demo_vit` or `demo_swin`; not needed where `weights` is a
+            file that `save_model` wrote.
+        weights: a .safetensors file, plain or written by `save_model`; `random` (from `seed`); `none` for shapes without
+            values, for counting only; None for the embedded weights of a demo, else timm's pretrained ones.
+        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
+        img_size: of the square input in pixels; None takes the model's own.
+
+    Raises:
+        ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
+    """
+    path = weights_path(weights)
+    header = read_header(path) if path else None
+    if header is None and name is None:
+        raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
+    if header is None:
+        model = load_baseline(name, weights, num_classes, img_size, seed)
+        return model if weights == "none" else model.to(device)
+    for label, given, stored in (("model", name, header["name"]), ("num-classes", num_classes, header["num_classes"]), ("img-size", img_size, header["img_size"])):
+        if given is not None and given != stored:
+            raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
+    return _load_pruned(path, header).to(device)
+
+
+def save_model(model: nn.Module, path: str | Path) -> None:
+    """Write a pruned model as one .safetensors file that `load_model` reads without the original weights.
+
+    Raises:
+        ModelError: the model is not pruned, or the file cannot be written.
+    """
+    info, path = get_info(model), Path(path)
+    if info.execution == "baseline":
+        raise ModelError(f"{info.name} is not pruned; apply a plan before saving, or save it with safetensors.torch.save_file")
+    if path.suffix != ".safetensors":
+        raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
+    header = {
+        "version": HEADER_VERSION, "name": info.name, "weights": info.weights, "num_classes": info.shape.num_classes,
+        "img_size": info.shape.image_size, "execution": info.execution, "schedule": info.schedule.to_dict(),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, temporary, {HEADER_KEY: json.dumps(header)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write {path} ({error}); choose a folder that exists and can be written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_header(path: Path) -> dict | None:
+    """Return what `save_model` wrote beside the weights, or None for a plain weights file.
+
+    Raises:
+        ModelError: the file is not safetensors, or the header is damaged or of another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"weights file {path} is not a complete safetensors file ({error}); copy it again or convert it anew") from error
+    if text is None:
+        return None
+    try:
+        header = json.loads(text)
+        version = header["version"]
+        if version != HEADER_VERSION:
+            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
+        header["schedule"] = Schedule.from_dict(header["schedule"])
+        if header["execution"] not in EXECUTIONS or not all(isinstance(header[key], int) for key in ("num_classes", "img_size")):
+            raise ModelError(f"{path} has a damaged header; write the file again with toast apply")
+        _ = (str(header["name"]), str(header["weights"]))
+    except (KeyError, TypeError, json.JSONDecodeError, ScheduleError) as error:
+        raise ModelError(f"{path} has a damaged header ({error}); write the file again with toast apply") from error
+    return header
+
+
+def _load_pruned(path: Path, header: dict) -> nn.Module:
+    """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
+    schedule: Schedule = header["schedule"]
+    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
+    info = get_info(baseline)
+    blank = Statistics(1, {
+        (index, site): torch.zeros(block.site_width(site), dtype=torch.float64)
+        for index, block in enumerate(info.shape.blocks) for site in ("fc1", "fc2")
+    })
+    model = apply_plan(baseline, make_plan(baseline, schedule, blank), header["execution"])
+    state = read_weights(path)
+    own = model.state_dict()
+    differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
+    if differs:
+        raise ModelError(f"{path} does not match its own header: {len(differs)} tensors differ, first {min(differs)}; write the file again with toast apply")
+    model.load_state_dict(state)
+    model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{file_digest(path)[:12]}")
+    return model.eval()
+
+

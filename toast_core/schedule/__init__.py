@@ -1,0 +1,1 @@
+"""What the user wants: schedules, their rounding, their cost and the published presets. Nothing here imports torch."""

@@ -1,0 +1,62 @@
+"""A model as plain integers: all that cost and legal ratios depend on. Imports no torch, so pages can count while dragging."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One block.
+
+    tokens            N, tokens that the feed-forward network sees
+    attention_tokens  tokens that attention projects (more than N where a Swin pads its windows)
+    keys              tokens each query attends to: N, or the window's area
+    width             D
+    heads, head_dim   H and d; attention's inner width is H * d
+    hidden            M, feed-forward hidden units
+    stage             the Swin stage, 0 for a ViT
+    qkv_bias, qk_norm, fc1_bias   which of the parameters that pruning narrows exist
+    fixed_params      parameters that pruning leaves alone (norm1, output biases, LayerScale, position bias)
+    """
+
+    tokens: int
+    attention_tokens: int
+    keys: int
+    width: int
+    heads: int
+    head_dim: int
+    hidden: int
+    stage: int
+    qkv_bias: bool
+    qk_norm: bool
+    fc1_bias: bool
+    fixed_params: int
+
+    def site_width(self, site: str) -> int:
+        """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
+        return {"qk": self.head_dim, "vo": self.head_dim, "fc1": self.width, "fc2": self.hidden}[site]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A whole model: its blocks, and what lies outside them (patch embedding, merging, pooling, classifier)."""
+
+    name: str
+    family: str
+    blocks: tuple[BlockShape, ...]
+    patches: int
+    image_size: int
+    num_classes: int
+    embed_macs: int
+    merge_macs: int
+    head_macs: int
+    other_params: int
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "ModelShape":
+        """Read `to_dict`'s values back."""
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"}, blocks=tuple(BlockShape(**row) for row in values["blocks"]))
