@@ -4,8 +4,10 @@ MACs count matrix products and convolutions for one image (method: the field's c
 both attention products, feed-forward, patch embedding, patch merging, attention pooling, classifier. Norms, softmax,
 activations, biases and the channel scores of dynamic selection are not counted.
 
-Dynamic selection (per_batch, per_image) drops fc1's input channels and fc2's input channels separately. Calibrated
-selection also removes the rows of fc1 that produce dropped hidden units, so the same ratios cost less.
+Dynamic selection (per_batch, per_image) drops fc1's input channels and fc2's input channels separately, and is counted as the
+published budgets are: by the fraction kept, 1 - ratio, before rounding to whole channels, and with a patch-embedding slot for
+every token. Calibrated selection also removes the rows of fc1 that produce dropped hidden units, so the same ratios cost
+less; it is counted from the kept channels, as the compact model runs.
 """
 
 from dataclasses import dataclass
@@ -65,18 +67,28 @@ def count_cost(shape: ModelShape, schedule: Schedule | None = None) -> Cost:
     schedule = schedule or Schedule.uniform(len(shape.blocks))
     schedule.check_length(len(shape.blocks), shape.name)
     blocks = tuple(
-        _block_cost(block, kept_counts(block, schedule, index), schedule.selection == "calibrated")
+        _block_cost(block, kept_counts(block, schedule, index), schedule.selection == "calibrated", _dynamic_shares(schedule, index))
         for index, block in enumerate(shape.blocks)
     )
     params = shape.other_params + sum(block.params for block in blocks)
     return Cost(blocks, shape.embed_macs, shape.merge_macs, shape.head_macs, params)
 
 
-def _block_cost(shape: BlockShape, kept: dict[str, int], calibrated: bool) -> BlockCost:
+def _dynamic_shares(schedule: Schedule, block: int) -> tuple[float, float] | None:
+    """The fractions of fc1 and fc2 that dynamic selection is counted with; None where kept counts are what runs."""
+    if schedule.selection == "calibrated" or schedule.multiple_of > 1:
+        return None
+    return 1.0 - schedule.blocks[block].fc1, 1.0 - schedule.blocks[block].fc2
+
+
+def _block_cost(shape: BlockShape, kept: dict[str, int], calibrated: bool, shares: tuple[float, float] | None) -> BlockCost:
     width, qk, vo = shape.width, shape.heads * kept["qk"], shape.heads * kept["vo"]
     attention = shape.attention_tokens * (2 * qk * width + 2 * vo * width + shape.keys * (qk + vo))
     rows = kept["fc2"] if calibrated else shape.hidden
-    ffn = shape.tokens * (kept["fc1"] * rows + kept["fc2"] * width)
+    if shares is None:
+        ffn = shape.tokens * (kept["fc1"] * rows + kept["fc2"] * width)
+    else:
+        ffn = round(shape.tokens * width * shape.hidden * sum(shares))
     stream = shape.tokens * width
     inside = max(shape.attention_tokens * (2 * qk + 2 * vo), shape.tokens * 2 * rows)
     return BlockCost(attention, ffn, _block_params(shape, kept, calibrated), stream + inside)

@@ -74,6 +74,15 @@ class Adapter(Protocol):
     def parts(self, block: nn.Module) -> BlockParts:
         """Name the modules of a block."""
 
+    def embed(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Run what comes before block 0."""
+
+    def before_block(self, model: nn.Module, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Run what lies between block `index - 1` and block `index` (a Swin's patch merging)."""
+
+    def head(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Run what comes after the last block, up to the logits."""
+
     def layout(self, model: nn.Module, index: int) -> TokenLayout:
         """Say where a block's tokens stand."""
 
@@ -114,7 +123,6 @@ def embed_refusal(patch_embed: nn.Module) -> str:
     return ""
 
 
-def embed_macs(patch_embed: nn.Module) -> int:
-    """Return the multiply-accumulates of the patch embedding of one image."""
-    rows, columns = patch_embed.grid_size
-    return rows * columns * patch_embed.proj.weight.numel()
+def embed_macs(patch_embed: nn.Module, prefix: int) -> int:
+    """Return the patch embedding's multiply-accumulates for one image; a slot for each prefix token too, as published budgets count."""
+    return (patch_embed.num_patches + prefix) * patch_embed.proj.weight.numel()

@@ -86,6 +86,24 @@ class SwinAdapter:
             windows=ShiftedWindows(block),
         )
 
+    def embed(self, model: SwinTransformer, images: torch.Tensor) -> torch.Tensor:
+        """Run the patch embedding."""
+        return model.patch_embed(images)
+
+    def before_block(self, model: SwinTransformer, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Run a stage's patch merging before its first block."""
+        for stage in model.layers:
+            if index == 0:
+                return stage.downsample(x)
+            if index < len(stage.blocks):
+                return x
+            index -= len(stage.blocks)
+        return x
+
+    def head(self, model: SwinTransformer, x: torch.Tensor) -> torch.Tensor:
+        """Run the final norm, pooling and classifier."""
+        return model.forward_head(model.norm(x))
+
     def layout(self, model: SwinTransformer, index: int) -> TokenLayout:
         """Say where the tokens stand: patches only."""
         height, width = self.blocks(model)[index].input_resolution
@@ -103,7 +121,7 @@ class SwinAdapter:
         head = model.head.fc
         return ModelShape(
             name=name, family=self.family, blocks=tuple(blocks), patches=model.patch_embed.num_patches,
-            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed),
+            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed, 0),
             merge_macs=merge_macs, head_macs=head.weight.numel() if isinstance(head, nn.Linear) else 0,
             other_params=count(model) - inside,
         )

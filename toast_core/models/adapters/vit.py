@@ -1,5 +1,6 @@
 """timm's VisionTransformer: ViT, DeiT, DeiT-3, MAE, CLIP, DINOv2 with registers, SigLIP, FlexiViT."""
 
+import torch
 from timm.layers import Attention, AttentionPoolLatent
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
@@ -47,6 +48,18 @@ class VitAdapter:
             drop2=mlp.drop2, ls2=block.ls2, drop_path2=block.drop_path2, attention=attn,
         )
 
+    def embed(self, model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+        """Run patch embedding, position embedding and the norm before the blocks, if any."""
+        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+    def before_block(self, model: VisionTransformer, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Nothing lies between the blocks."""
+        return x
+
+    def head(self, model: VisionTransformer, x: torch.Tensor) -> torch.Tensor:
+        """Run the final norm, pooling and classifier."""
+        return model.forward_head(model.norm(x))
+
     def layout(self, model: VisionTransformer, index: int) -> TokenLayout:
         """Say where the tokens stand; a class token counts as in use where the head reads it."""
         in_use = model.has_class_token and model.global_pool == "token"
@@ -60,7 +73,7 @@ class VitAdapter:
         head_macs = model.head.weight.numel() if isinstance(model.head, nn.Linear) else 0
         return ModelShape(
             name=name, family=self.family, blocks=blocks, patches=model.patch_embed.num_patches,
-            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed),
+            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed, model.num_prefix_tokens),
             merge_macs=0, head_macs=head_macs + _pool_macs(model.attn_pool, tokens), other_params=count(model) - inside,
         )
 

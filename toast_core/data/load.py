@@ -1,0 +1,139 @@
+"""Image sets ready for a model: subset, order, transform, batches."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from toast_core.data.sources import Source, open_source
+from toast_core.data.transform import Transform, transform_for
+from toast_core.errors import DataError
+from toast_core.models.info import get_info
+
+ORDERS = ("shuffled", "sorted")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Input (B, C, H, W) float32, labels (B,), positions in the source (B,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    index: np.ndarray
+
+
+class ImageData:
+    """Part of a source in a fixed order, transformed for one model. Iterating twice gives the same images.
+
+    `skipped` names the files that could not be read so far; they leave no gap in a batch.
+    """
+
+    def __init__(self, source: Source, transform: Transform, index: np.ndarray, order: str, seed: int) -> None:
+        self.source, self.transform, self.index, self.order, self.seed = source, transform, index, order, seed
+        self.skipped: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield batches in order, decoding ahead in threads.
+
+        Raises:
+            DataError: batch_size is below 1.
+        """
+        if batch_size < 1:
+            raise DataError(f"batch size is {batch_size}; write a whole number of at least 1")
+        self.skipped.clear()
+        if self.source.arrays is not None and self.transform.fits(self.source.arrays):
+            for start in range(0, len(self.index), batch_size):
+                index = self.index[start : start + batch_size]
+                yield self._batch(list(self.transform.normalize(self.source.arrays[index])), list(index))
+            return
+        images, index = [], []
+        for position, image in self._decoded(2 * batch_size):
+            if image is None:
+                self.skipped.append(self.source.label_name(position))
+                continue
+            images.append(image)
+            index.append(position)
+            if len(images) == batch_size:
+                yield self._batch(images, index)
+                images, index = [], []
+        if images:
+            yield self._batch(images, index)
+
+    def _batch(self, images: list[torch.Tensor], index: list[int]) -> Batch:
+        positions = np.asarray(index, np.int64)
+        return Batch(torch.stack(images), torch.from_numpy(self.source.labels[positions]), positions)
+
+    def _decoded(self, ahead: int) -> Iterator[tuple[int, torch.Tensor | None]]:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            waiting: deque = deque()
+            for position in self.index:
+                waiting.append((int(position), pool.submit(self._read, int(position))))
+                if len(waiting) > ahead:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+
+    def _read(self, position: int) -> torch.Tensor | None:
+        try:
+            return self.transform(self.source.open(position))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+
+
+def load_data(
+    data: str | Path, model: nn.Module, images: int | None = None, order: str = "shuffled", seed: int = 0, labelled: bool = True
+) -> ImageData:
+    """Return images with the model's own transform.
+
+    Args:
+        data: `fashion-mnist`, `fashion-mnist:calibration`, or a folder with one subfolder of JPEG or PNG images a class.
+        images: how many, class-balanced and drawn by `seed`; None takes all.
+        order: `shuffled` by `seed`, or `sorted` by class.
+        labelled: False where labels are not used (calibration): the classes then need not be the model's.
+
+    Raises:
+        DataError: no such data, no images, an unknown order, or another number of classes than the model has.
+    """
+    source = open_source(data)
+    info = get_info(model)
+    if order not in ORDERS:
+        raise DataError(f"unknown order {order!r}; choose from {', '.join(ORDERS)}")
+    if images is not None and images < 1:
+        raise DataError(f"images is {images}; write a whole number of at least 1, or leave it out for all {len(source)}")
+    if labelled and len(source.classes) != info.shape.num_classes:
+        raise DataError(
+            f"{source.name} has {len(source.classes)} classes but {info.name} has {info.shape.num_classes}; "
+            f"pass --num-classes {len(source.classes)} with weights trained for it"
+        )
+    rng = np.random.default_rng(seed)
+    index = np.arange(len(source)) if images is None or images >= len(source) else balanced_subset(source.labels, images, rng)
+    index = rng.permutation(index) if order == "shuffled" else index[np.argsort(source.labels[index], kind="stable")]
+    return ImageData(source, transform_for(model), index, order, seed)
+
+
+def balanced_subset(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` positions as evenly over the classes as their sizes allow, ascending."""
+    pools = {label: rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)}
+    order = rng.permutation(list(pools))
+    taken = dict.fromkeys(pools, 0)
+    left = count
+    while left:
+        open_classes = [label for label in order if taken[label] < len(pools[label])][:left]
+        share = max(1, left // len(open_classes))
+        for label in open_classes:
+            step = min(share, len(pools[label]) - taken[label])
+            taken[label] += step
+            left -= step
+    return np.sort(np.concatenate([pools[label][: taken[label]] for label in pools]))

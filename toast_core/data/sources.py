@@ -1,0 +1,93 @@
+"""Where images come from: the embedded Fashion-MNIST sets, or a folder with one subfolder a class."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from toast_core.data.idx import read_idx
+from toast_core.errors import DataError
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)
+EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+ASSETS = Path(__file__).parents[1] / "assets" / "fashion_mnist"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Labelled images: `arrays` (n, H, W) uint8 of an embedded set, or `files` of a folder. `labels` is (n,) int64."""
+
+    name: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    digest: str
+    arrays: np.ndarray | None = None
+    files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def label_name(self, index: int) -> str:
+        """What to call an image in a message."""
+        return str(self.files[index]) if self.files else f"{self.name}[{index}]"
+
+    def open(self, index: int) -> Image.Image:
+        """Decode one image whole.
+
+        Raises:
+            OSError, ValueError, SyntaxError, PIL's DecompressionBombError: it cannot be read.
+        """
+        if self.arrays is not None:
+            return Image.fromarray(self.arrays[index])
+        with Image.open(self.files[index]) as image:
+            image.load()
+            return image
+
+
+def open_source(data: str | Path) -> Source:
+    """Return the embedded set of that name, or the image folder at that path.
+
+    Raises:
+        DataError: neither, or a folder without class folders or without images.
+    """
+    return _embedded(str(data)) if str(data) in EMBEDDED else _folder(Path(data))
+
+
+@cache
+def _embedded(name: str) -> Source:
+    stem = EMBEDDED[name]
+    images, labels = read_idx(ASSETS / f"{stem}-images.idx.gz"), read_idx(ASSETS / f"{stem}-labels.idx.gz").astype(np.int64)
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return Source(name, FASHION_MNIST_CLASSES, labels, digest, arrays=images)
+
+
+def _folder(root: Path) -> Source:
+    """Read a folder's listing; the digest covers relative paths and file sizes, not contents."""
+    hint = f"give a folder with one subfolder of JPEG or PNG images a class, or one of {', '.join(EMBEDDED)}"
+    if not root.is_dir():
+        raise DataError(f"data {root} is {'a file' if root.exists() else 'not there'}; {hint}")
+    try:
+        class_folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = [(path, label) for label, folder in enumerate(class_folders) for path in _images(folder)]
+    except OSError as error:
+        raise DataError(f"data folder {root} cannot be listed ({error}); {hint}") from error
+    if not class_folders:
+        what = "holds images but no class folders" if any(_images(root)) else "is empty" if not any(root.iterdir()) else "has no class folders"
+        raise DataError(f"data folder {root} {what}; {hint}")
+    if not found:
+        raise DataError(f"data folder {root} has {len(class_folders)} class folders but no JPEG or PNG image; {hint}")
+    manifest = hashlib.sha256()
+    for path, _ in found:
+        manifest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+    labels = np.array([label for _, label in found], np.int64)
+    return Source(str(root), tuple(folder.name for folder in class_folders), labels, manifest.hexdigest(), files=tuple(path for path, _ in found))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,54 @@
+"""From a decoded image to a model's input: timm's own evaluation transform for the model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torch import nn
+
+from toast_core.errors import DataError
+from toast_core.models.info import get_info
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How images become input: `description` names it for people and for stores."""
+
+    pipeline: Callable[[Image.Image], torch.Tensor]
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    description: str
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return (C, H, W) float32."""
+        return self.pipeline(image.convert("L" if self.channels == 1 else "RGB"))
+
+    def fits(self, arrays: np.ndarray) -> bool:
+        """Whether grey arrays (B, H, W) are already in the model's size, so that only the normalisation is left."""
+        return self.channels == 1 and arrays.shape[1:] == (self.size, self.size)
+
+    def normalize(self, arrays: np.ndarray) -> torch.Tensor:
+        """(B, H, W) uint8 that `fits` -> (B, 1, H, W) float32."""
+        return torch.from_numpy(arrays.copy()).float().div_(255.0).sub_(self.mean[0]).div_(self.std[0]).unsqueeze(1)
+
+
+def transform_for(model: nn.Module) -> Transform:
+    """Return the model's evaluation transform at the model's input size.
+
+    Raises:
+        DataError: the model takes other than 1 or 3 channels.
+    """
+    shape = get_info(model).shape
+    channels = model.patch_embed.proj.in_channels
+    if channels not in (1, 3):
+        raise DataError(f"{shape.name} takes {channels} channels; images have 1 or 3: use a model for grey or colour images")
+    config = resolve_data_config({}, pretrained_cfg=getattr(model, "pretrained_cfg", None) or {})
+    config["input_size"] = (channels, shape.image_size, shape.image_size)
+    pipeline = create_transform(**config, is_training=False)
+    text = " ".join(f"{key}={config[key]}" for key in ("input_size", "interpolation", "crop_pct", "mean", "std"))
+    return Transform(pipeline, channels, shape.image_size, tuple(config["mean"]), tuple(config["std"]), text)

@@ -1,0 +1,24 @@
+"""Confidence intervals. Imports numpy only."""
+
+import math
+
+import numpy as np
+
+Z95 = 1.959963984540054
+
+
+def wilson_percent(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion, in percent."""
+    if total == 0:
+        return 0.0, 100.0
+    p, z2 = correct / total, Z95**2
+    center = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % normal interval of a mean."""
+    mean = float(np.mean(values))
+    half = Z95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return mean - half, mean + half

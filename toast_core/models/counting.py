@@ -1,0 +1,21 @@
+"""Counting a model's multiply-accumulates."""
+
+from torch import nn
+
+from toast_core.models.info import get_info
+from toast_core.schedule.cost import count_cost
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.shapes import ModelShape
+
+
+def count_macs(model: nn.Module | ModelShape, schedule: Schedule | None = None) -> int:
+    """Return the multiply-accumulates of one image: under `schedule`, else under the schedule applied to the model, if any.
+
+    Raises:
+        ModelError: the model is not supported.
+        ScheduleError: the schedule has another number of blocks.
+    """
+    if isinstance(model, ModelShape):
+        return count_cost(model, schedule).macs
+    info = get_info(model)
+    return count_cost(info.shape, schedule or info.schedule).macs

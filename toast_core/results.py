@@ -1,0 +1,88 @@
+"""What measurements return: frozen, free of torch, ready for JSON."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toast_core.intervals import mean_interval, wilson_percent
+
+BADGES = ("measured", "predicted", "reported")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        return {"value": self.value, "ci95": list(self.ci95)}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Per-image outcomes in evaluation order, from which every aggregate follows.
+
+    index     position of the image in the data set, int64
+    label     its class, int64
+    predicted the class with the largest logit, int64
+    top5      whether the label is among the five largest logits (fewer where there are fewer classes)
+    loss      cross entropy in nats, float64
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    top5: np.ndarray
+    loss: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the label has the largest logit."""
+        return self.predicted == self.label
+
+    @property
+    def top1_estimate(self) -> Estimate:
+        """Top-1 accuracy in percent with its Wilson interval."""
+        return _accuracy(self.correct)
+
+    @property
+    def top5_estimate(self) -> Estimate:
+        """Top-5 accuracy in percent with its Wilson interval."""
+        return _accuracy(self.top5)
+
+    @property
+    def loss_estimate(self) -> Estimate:
+        """Mean cross entropy with its normal interval."""
+        return Estimate(float(np.mean(self.loss)), mean_interval(self.loss))
+
+
+def _accuracy(hits: np.ndarray) -> Estimate:
+    return Estimate(100.0 * float(np.mean(hits)), wilson_percent(int(np.sum(hits)), len(hits)))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One model on one data set. `macs` counts one image; `skipped` names the files that could not be read."""
+
+    outcomes: Outcomes
+    order: str
+    batch_size: int
+    selection: str | None
+    execution: str
+    seed: int
+    dtype: str
+    device: str
+    macs: int
+    skipped: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict:
+        """The figures as plain JSON values, accuracies in percent."""
+        return {
+            "top1": self.outcomes.top1_estimate.to_dict(), "top5": self.outcomes.top5_estimate.to_dict(),
+            "loss": self.outcomes.loss_estimate.to_dict(), "images": len(self.outcomes.label), "skipped": len(self.skipped),
+            "skipped_files": list(self.skipped), "order": self.order, "batch_size": self.batch_size, "selection": self.selection,
+            "execution": self.execution, "seed": self.seed, "dtype": self.dtype, "device": self.device, "macs": self.macs,
+        }
