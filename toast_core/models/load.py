@@ -2,7 +2,10 @@
 
 import difflib
 import hashlib
+import socket
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import timm
@@ -119,15 +122,30 @@ def build_baseline(
                     "interpolation": "bicubic", "num_classes": 10,
                 }
             else:
+                if pretrained:
+                    _check_hub()
                 classes = num_classes or timm.get_pretrained_cfg(name).num_classes or _PAPER_CLASSES
                 model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     except (AssertionError, RuntimeError, OSError, ValueError, TypeError) as error:
         if pretrained:
-            raise ModelError(f"the pretrained weights of {name} cannot be fetched here ({_first_line(error)}); {OFFLINE_HINT}") from error
+            raise ModelError(f"the pretrained weights of {name} are not in the local cache and cannot be fetched ({type(error).__name__}); {OFFLINE_HINT}") from error
         raise ModelError(f"{name} cannot be built with img-size {img_size} ({_first_line(error)}); choose a multiple of its patch and window size") from error
     adapter = adapter_for(model, name)
     model.toast_info = ModelInfo(name, weights, adapter.shape(model, name))
     return model.eval()
+
+
+def _check_hub() -> None:
+    """Leave only the local cache to look in where the model hub cannot be reached: its client would retry for a minute."""
+    from huggingface_hub import constants
+
+    if urllib.request.getproxies():
+        return
+    host = urllib.parse.urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 def _first_line(error: Exception) -> str:

@@ -61,8 +61,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     info, path = get_info(model), Path(path)
     if info.execution == "baseline":
         raise ModelError(f"{info.name} is not pruned; apply a plan before saving, or save it with safetensors.torch.save_file")
-    if path.suffix != ".safetensors":
-        raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
+    check_output(path)
     header = {
         "version": HEADER_VERSION, "name": info.name, "weights": info.weights, "num_classes": info.shape.num_classes,
         "img_size": info.shape.image_size, "execution": info.execution, "schedule": info.schedule.to_dict(),
@@ -75,6 +74,14 @@ def save_model(model: nn.Module, path: str | Path) -> None:
         raise ModelError(f"cannot write {path} ({error}); choose a folder that exists and can be written") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Raise a ModelError unless a model can be written at `path`; asked before the work, so that none is lost."""
+    if path.suffix != ".safetensors":
+        raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ModelError(f"cannot write {path}; choose a file in a folder that exists and can be written")
 
 
 def read_header(path: Path) -> dict | None:

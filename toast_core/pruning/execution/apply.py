@@ -15,6 +15,12 @@ from toast_core.pruning.plan import BlockPlan, Plan
 EXECUTIONS = ("masked", "compact")
 
 
+def check_execution(execution: str) -> None:
+    """Raise a PlanError unless the execution is `masked` or `compact`."""
+    if execution not in EXECUTIONS:
+        raise PlanError(f"unknown execution {execution!r}; choose from {', '.join(EXECUTIONS)}")
+
+
 def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.Module:
     """Return a pruned copy of a baseline model: an ordinary nn.Module that can be moved, deep-copied, saved and trained.
 
@@ -24,8 +30,7 @@ def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.M
     Raises:
         PlanError: an unknown execution, an already pruned model, a plan of another length, or an uncoupled plan as compact.
     """
-    if execution not in EXECUTIONS:
-        raise PlanError(f"unknown execution {execution!r}; choose from {', '.join(EXECUTIONS)}")
+    check_execution(execution)
     info = get_info(model)
     if info.execution != "baseline":
         raise PlanError(f"{info.name} is already pruned ({info.execution}); apply the plan to the baseline model")

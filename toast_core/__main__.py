@@ -1,0 +1,5 @@
+"""`python -m toast_core` is `toast`."""
+
+from toast_core.cli import main
+
+main()
