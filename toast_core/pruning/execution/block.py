@@ -70,16 +70,27 @@ class PrunedBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, D) -> (B, N, D), or (B, H, W, D) -> (B, H, W, D)."""
+        attended, alpha = self.attend(x)
+        stream, hidden = self.expand(attended, alpha)
+        return self.contract(stream, hidden, alpha).reshape(x.shape)
+
+    def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The attention half: x in its shape -> the residual stream (B, N, D), and alpha (B, N) where dynamic selection needs it."""
         attended, alpha = self.attn(self.norm1(x), self.wants_class_row)
         x = x + self.drop_path1(self.ls1(attended))
-        shape, x = x.shape, x.reshape(x.shape[0], -1, x.shape[-1])
+        return x.reshape(x.shape[0], -1, x.shape[-1]), alpha
+
+    def expand(self, x: torch.Tensor, alpha: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Choose fc1's channels and run up to the activation: the gated stream (B, N, D) and the hidden layer (B, N, M)."""
         keep_in = None if self.choose_in is None else self.choose_in(x, alpha)
         if keep_in is not None:  # dropped channels leave the residual stream as well
             x = x * channel_mask(keep_in, x.shape[2], x)
-        h = self.drop1(self.act(self.enter(x, keep_in)))
-        keep_hidden = None if self.choose_hidden is None else self.choose_hidden(h, alpha)
-        x = x + self.drop_path2(self.ls2(self.drop2(self.leave(h, keep_hidden))))
-        return x.reshape(shape)
+        return x, self.drop1(self.act(self.enter(x, keep_in)))
+
+    def contract(self, x: torch.Tensor, hidden: torch.Tensor, alpha: torch.Tensor | None) -> torch.Tensor:
+        """Choose fc2's hidden units, run fc2 and add the stream: (B, N, D)."""
+        keep_hidden = None if self.choose_hidden is None else self.choose_hidden(hidden, alpha)
+        return x + self.drop_path2(self.ls2(self.drop2(self.leave(hidden, keep_hidden))))
 
 
 def _chooser(keep: FixedKeep | DynamicKeep | None, layout: TokenLayout, schedule: Schedule) -> nn.Module | None:
