@@ -57,14 +57,26 @@ def main(preset: str, batch_size: int, pairs: int, multiple_of: int) -> dict:
     for position, clock in enumerate(("cpu", "wall")):
         ratios = [base[position] / new[position] for base, new in rows]
         figures[clock] = {
-            "baseline_s": statistics.median(base[position] for base, _ in rows), "compact_s": statistics.median(new[position] for _, new in rows),
-            "speedup": statistics.median(ratios), "speedup_range": [min(ratios), max(ratios)],
+            "baseline_s": statistics.median(base[position] for base, _ in rows),
+            "compact_s": statistics.median(new[position] for _, new in rows),
+            "speedup": statistics.median(ratios),
+            "speedup_range": [min(ratios), max(ratios)],
             "fraction_of_mac_ratio": statistics.median(ratios) / mac_ratio,
         }
     return {
-        "preset": preset, "selection": "calibrated", "multiple_of": multiple_of, "weights": "random", "batch_size": batch_size,
-        "pairs": pairs, "threads": torch.get_num_threads(), "dtype": "float32", "device": "cpu", "machine": platform.machine(),
-        "torch": torch.__version__, "mac_ratio": mac_ratio, **figures,
+        "preset": preset,
+        "selection": "calibrated",
+        "multiple_of": multiple_of,
+        "weights": "random",
+        "batch_size": batch_size,
+        "pairs": pairs,
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "device": "cpu",
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "mac_ratio": mac_ratio,
+        **figures,
     }
 
 

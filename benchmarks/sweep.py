@@ -47,7 +47,11 @@ def main(name: str, images: int, batch_size: int, selection: str) -> dict:
     generator = torch.Generator().manual_seed(0)
     size, channels = model.toast_info.shape.image_size, model.patch_embed.proj.in_channels
     batches = [
-        Batch(torch.randn(batch_size, channels, size, size, generator=generator), torch.zeros(batch_size, dtype=torch.long), np.arange(batch_size))
+        Batch(
+            torch.randn(batch_size, channels, size, size, generator=generator),
+            torch.zeros(batch_size, dtype=torch.long),
+            np.arange(batch_size),
+        )
         for _ in range(max(1, images // batch_size))
     ]
     sweep = Sweep(model, collect_statistics(model, [batches[0].images]), selection=selection)
@@ -58,19 +62,34 @@ def main(name: str, images: int, batch_size: int, selection: str) -> dict:
     rows, worst = [], 0.0
     for number, batch in enumerate(batches):
         times, losses = {}, {}
-        ways = {"reuse": lambda b=batch: {c: o.loss for c, o in sweep.measure(b, cells).cells.items()}, "plain": lambda b=batch: plain(sweep, b, cells)}
+        ways = {
+            "reuse": lambda b=batch: {c: o.loss for c, o in sweep.measure(b, cells).cells.items()},
+            "plain": lambda b=batch: plain(sweep, b, cells),
+        }
         for way in list(ways) if number % 2 == 0 else list(ways)[::-1]:
             start = time.process_time()
             losses[way] = ways[way]()
             times[way] = time.process_time() - start
         worst = max(worst, *(float(np.abs(losses["plain"][cell] - losses["reuse"][cell]).max()) for cell in cells))
         rows.append(times)
-        print(json.dumps({key: round(value, 2) for key, value in times.items()} | {"ratio": round(times["plain"] / times["reuse"], 3)}), flush=True)
+        print(
+            json.dumps({key: round(value, 2) for key, value in times.items()} | {"ratio": round(times["plain"] / times["reuse"], 3)}),
+            flush=True,
+        )
     return {
-        "model": name, "weights": "random", "selection": selection, "cells": len(cells), "images": len(batches) * batch_size,
-        "batch_size": batch_size, "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__,
-        "plain_cpu_s": sum(row["plain"] for row in rows), "reuse_cpu_s": sum(row["reuse"] for row in rows),
-        "ratio_median": statistics.median(row["plain"] / row["reuse"] for row in rows), "largest_loss_difference": worst,
+        "model": name,
+        "weights": "random",
+        "selection": selection,
+        "cells": len(cells),
+        "images": len(batches) * batch_size,
+        "batch_size": batch_size,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "plain_cpu_s": sum(row["plain"] for row in rows),
+        "reuse_cpu_s": sum(row["reuse"] for row in rows),
+        "ratio_median": statistics.median(row["plain"] / row["reuse"] for row in rows),
+        "largest_loss_difference": worst,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

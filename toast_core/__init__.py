@@ -5,8 +5,13 @@ from importlib import import_module
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 _HOME = {
-    "load_model": "pruning.saved", "save_model": "pruning.saved", "load_data": "data.load", "make_plan": "pruning.planner",
-    "apply_plan": "pruning.execution.apply", "collect_statistics": "pruning.statistics", "evaluate": "analysis.evaluate",
+    "load_model": "pruning.saved",
+    "save_model": "pruning.saved",
+    "load_data": "data.load",
+    "make_plan": "pruning.planner",
+    "apply_plan": "pruning.execution.apply",
+    "collect_statistics": "pruning.statistics",
+    "evaluate": "analysis.evaluate",
     "count_macs": "models.counting",
 }
 

@@ -21,7 +21,10 @@ from toast_core.schedule.schedule import SELECTIONS, Schedule
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 app = typer.Typer(
-    name="toast", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    name="toast",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
     help="Compress Vision Transformers block by block (ToaSt): count, evaluate, prune, and tune in a dashboard.",
 )
 
@@ -32,7 +35,9 @@ ImgSize = Annotated[int | None, typer.Option(help="input size in pixels; default
 ScheduleFile = Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")]
 PresetName = Annotated[str | None, typer.Option("--preset", help="published schedule, see toast presets")]
 Selection = Annotated[str | None, typer.Option(help=f"overrides the schedule's: {', '.join(SELECTIONS)}")]
-Calibration = Annotated[str | None, typer.Option(help="images for calibrated selection: fashion-mnist:calibration or a folder; labels unused")]
+Calibration = Annotated[
+    str | None, typer.Option(help="images for calibrated selection: fashion-mnist:calibration or a folder; labels unused")
+]
 CalibrationImages = Annotated[int, typer.Option(help="how many calibration images, class-balanced")]
 BatchSize = Annotated[int, typer.Option(help="images per batch")]
 Seed = Annotated[int, typer.Option(help="of subsets, order, token samples and random weights")]
@@ -64,8 +69,14 @@ def _fail(message: str) -> int:
 
 @app.command()
 def flops(
-    model: Model = None, weights: Weights = None, num_classes: NumClasses = None, img_size: ImgSize = None,
-    schedule: ScheduleFile = None, preset: PresetName = None, selection: Selection = None, as_json: Json = False,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    img_size: ImgSize = None,
+    schedule: ScheduleFile = None,
+    preset: PresetName = None,
+    selection: Selection = None,
+    as_json: Json = False,
 ) -> None:
     """Count multiply-accumulates, parameters and activation memory, baseline and scheduled, per block and part."""
     from toast_core.pruning.saved import load_model
@@ -75,14 +86,27 @@ def flops(
     chosen = _schedule(schedule, preset, selection, info.schedule)
     costs = {"baseline": count_cost(info.shape), "scheduled": count_cost(info.shape, chosen)}
     if as_json:
-        _print_json({
-            "model": info.name, "selection": chosen.selection if chosen else None,
-            **{name: {
-                "macs": cost.macs, "params": cost.params, "peak_activation_bytes": cost.peak_activation_bytes(),
-                "embed_macs": cost.embed_macs, "merge_macs": cost.merge_macs, "head_macs": cost.head_macs,
-                "blocks": [{"attention_macs": block.attention_macs, "ffn_macs": block.ffn_macs, "params": block.params} for block in cost.blocks],
-            } for name, cost in costs.items()},
-        })
+        _print_json(
+            {
+                "model": info.name,
+                "selection": chosen.selection if chosen else None,
+                **{
+                    name: {
+                        "macs": cost.macs,
+                        "params": cost.params,
+                        "peak_activation_bytes": cost.peak_activation_bytes(),
+                        "embed_macs": cost.embed_macs,
+                        "merge_macs": cost.merge_macs,
+                        "head_macs": cost.head_macs,
+                        "blocks": [
+                            {"attention_macs": block.attention_macs, "ffn_macs": block.ffn_macs, "params": block.params}
+                            for block in cost.blocks
+                        ],
+                    }
+                    for name, cost in costs.items()
+                },
+            }
+        )
         return
     base, new = costs["baseline"], costs["scheduled"]
     rows = [
@@ -91,42 +115,72 @@ def flops(
     ]
     _print_table(f"{info.name}: MMACs of one image", ["block", "attention", "scheduled", "FFN", "scheduled"], rows)
     for label, cost in costs.items():
-        print(f"{label:9}  {cost.macs / 1e9:.4f} GMACs  {cost.params / 1e6:.3f} M parameters  {cost.peak_activation_bytes() / 1e6:.2f} MB activations (float32, batch 1)")
+        print(
+            f"{label:9}  {cost.macs / 1e9:.4f} GMACs  {cost.params / 1e6:.3f} M parameters  "
+            f"{cost.peak_activation_bytes() / 1e6:.2f} MB activations (float32, batch 1)"
+        )
     print(f"saved      {100 * (1 - new.macs / base.macs):.1f} % of MACs, {100 * (1 - new.params / base.params):.1f} % of parameters")
 
 
 @app.command(name="presets")
-def list_presets(name: Annotated[str | None, typer.Argument(help="print this preset's schedule JSON")] = None, as_json: Json = False) -> None:
+def list_presets(
+    name: Annotated[str | None, typer.Argument(help="print this preset's schedule JSON")] = None, as_json: Json = False
+) -> None:
     """List the published schedules; accuracy and speed are as the paper reports them, not measured here."""
     if name is not None:
         print(get_preset(name).schedule.to_json(), end="")
         return
     if as_json:
-        _print_json([
-            {"name": p.name, "model": p.model, "digest": p.schedule.digest(), "reported": vars(p.reported)} for p in presets().values()
-        ])
+        _print_json(
+            [{"name": p.name, "model": p.model, "digest": p.schedule.digest(), "reported": vars(p.reported)} for p in presets().values()]
+        )
         return
     rows = [[p.name, f"{p.reported.gmacs:g}", f"{p.reported.top1:.2f}", f"{p.reported.speedup:.2f}"] for p in presets().values()]
-    _print_table("published schedules (figures reported by the paper, after recovery training)", ["name", "GMACs", "top-1 %", "speedup"], rows)
+    _print_table(
+        "published schedules (figures reported by the paper, after recovery training)", ["name", "GMACs", "top-1 %", "speedup"], rows
+    )
 
 
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")],
-    model: Model = None, weights: Weights = None, num_classes: NumClasses = None, img_size: ImgSize = None,
-    schedule: ScheduleFile = None, preset: PresetName = None, calibration: Calibration = None,
-    calibration_images: CalibrationImages = 512, selection: Selection = None,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    img_size: ImgSize = None,
+    schedule: ScheduleFile = None,
+    preset: PresetName = None,
+    calibration: Calibration = None,
+    calibration_images: CalibrationImages = 512,
+    selection: Selection = None,
     execution: Annotated[str, typer.Option(help="masked or compact: the same function, other shapes")] = "masked",
     images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
     order: Annotated[str, typer.Option(help="shuffled or sorted by class")] = "shuffled",
-    batch_size: BatchSize = 64, seed: Seed = 0,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32", device: Device = "auto", as_json: Json = False,
+    batch_size: BatchSize = 64,
+    seed: Seed = 0,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Measure top-1, top-5 and loss with 95 % intervals, of the baseline or of a schedule."""
     from toast_core.analysis.evaluate import evaluate as run
     from toast_core.data.load import load_data
 
-    pruned = _pruned(model, weights, num_classes, img_size, schedule, preset, selection, calibration, calibration_images, execution, batch_size, seed, device)
+    pruned = _pruned(
+        model,
+        weights,
+        num_classes,
+        img_size,
+        schedule,
+        preset,
+        selection,
+        calibration,
+        calibration_images,
+        execution,
+        batch_size,
+        seed,
+        device,
+    )
     images_of = load_data(data, pruned, images, order, seed)
     with _progress("evaluating") as advance:
         result = run(pruned, images_of, batch_size, dtype, advance)
@@ -148,11 +202,20 @@ def evaluate(
 @app.command()
 def apply(
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.safetensors to write; every command takes it as --weights")],
-    model: Model = None, weights: Weights = None, num_classes: NumClasses = None, img_size: ImgSize = None,
-    schedule: ScheduleFile = None, preset: PresetName = None, calibration: Calibration = None,
-    calibration_images: CalibrationImages = 512, selection: Selection = None,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    img_size: ImgSize = None,
+    schedule: ScheduleFile = None,
+    preset: PresetName = None,
+    calibration: Calibration = None,
+    calibration_images: CalibrationImages = 512,
+    selection: Selection = None,
     execution: Annotated[str, typer.Option(help="masked or compact")] = "compact",
-    batch_size: BatchSize = 64, seed: Seed = 0, device: Device = "auto", as_json: Json = False,
+    batch_size: BatchSize = 64,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Prune a model by a schedule and save it, schedule inside, as one .safetensors file."""
     from toast_core.errors import ScheduleError
@@ -161,20 +224,42 @@ def apply(
     check_output(output)
     if schedule is None and preset is None:
         raise ScheduleError("toast apply needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
-    pruned = _pruned(model, weights, num_classes, img_size, schedule, preset, selection, calibration, calibration_images, execution, batch_size, seed, device)
+    pruned = _pruned(
+        model,
+        weights,
+        num_classes,
+        img_size,
+        schedule,
+        preset,
+        selection,
+        calibration,
+        calibration_images,
+        execution,
+        batch_size,
+        seed,
+        device,
+    )
     save_model(pruned, output)
     from toast_core.models.counting import count_macs
 
     info = pruned.toast_info
     report = {
-        "output": str(output), "model": info.name, "execution": info.execution, "selection": info.schedule.selection,
-        "macs": count_macs(pruned), "params": sum(p.numel() for p in pruned.parameters()), "bytes": output.stat().st_size,
+        "output": str(output),
+        "model": info.name,
+        "execution": info.execution,
+        "selection": info.schedule.selection,
+        "macs": count_macs(pruned),
+        "params": sum(p.numel() for p in pruned.parameters()),
+        "bytes": output.stat().st_size,
         "schedule_digest": info.schedule.digest(),
     }
     if as_json:
         _print_json(report)
     else:
-        print(f"wrote {output}: {info.name} {info.execution}, {report['macs'] / 1e9:.4f} GMACs, {report['params'] / 1e6:.3f} M parameters, {report['bytes'] / 1e6:.2f} MB")
+        print(
+            f"wrote {output}: {info.name} {info.execution}, {report['macs'] / 1e9:.4f} GMACs, "
+            f"{report['params'] / 1e6:.3f} M parameters, {report['bytes'] / 1e6:.2f} MB"
+        )
 
 
 @app.command()
@@ -206,18 +291,32 @@ def demo(port: Port = None, headless: Headless = False) -> None:
 
 @app.command()
 def dashboard(
-    model: Annotated[str, typer.Option(help="timm model name, demo_vit or demo_swin")] = "demo_vit", weights: Weights = None,
-    num_classes: NumClasses = None, img_size: ImgSize = None,
-    data: Annotated[str, typer.Option(help="fashion-mnist or an image folder")] = "fashion-mnist", calibration: Calibration = None,
-    device: Device = "auto", port: Port = None, headless: Headless = False,
+    model: Annotated[str, typer.Option(help="timm model name, demo_vit or demo_swin")] = "demo_vit",
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    img_size: ImgSize = None,
+    data: Annotated[str, typer.Option(help="fashion-mnist or an image folder")] = "fashion-mnist",
+    calibration: Calibration = None,
+    device: Device = "auto",
+    port: Port = None,
+    headless: Headless = False,
 ) -> None:
     """Open the dashboard on any supported model and image folder."""
     from dashboard.launch import launch
 
-    raise typer.Exit(launch(
-        port=port, headless=headless, model=model, weights=weights, num_classes=num_classes, img_size=img_size, data=data,
-        calibration=calibration, device=device,
-    ))
+    raise typer.Exit(
+        launch(
+            port=port,
+            headless=headless,
+            model=model,
+            weights=weights,
+            num_classes=num_classes,
+            img_size=img_size,
+            data=data,
+            calibration=calibration,
+            device=device,
+        )
+    )
 
 
 @app.command()
@@ -240,7 +339,9 @@ def _schedule(file: Path | None, preset: str | None, selection: str | None, appl
         try:
             chosen = Schedule.from_json(file.read_bytes())
         except OSError as error:
-            raise ScheduleError(f"schedule file {file} cannot be read ({error.strerror}); save one from the dashboard or toast presets NAME") from error
+            raise ScheduleError(
+                f"schedule file {file} cannot be read ({error.strerror}); save one from the dashboard or toast presets NAME"
+            ) from error
     elif preset is not None:
         chosen = get_preset(preset).schedule
     else:
@@ -249,8 +350,19 @@ def _schedule(file: Path | None, preset: str | None, selection: str | None, appl
 
 
 def _pruned(
-    model: str | None, weights: str | None, num_classes: int | None, img_size: int | None, file: Path | None, preset: str | None,
-    selection: str | None, calibration: str | None, calibration_images: int, execution: str, batch_size: int, seed: int, device: str,
+    model: str | None,
+    weights: str | None,
+    num_classes: int | None,
+    img_size: int | None,
+    file: Path | None,
+    preset: str | None,
+    selection: str | None,
+    calibration: str | None,
+    calibration_images: int,
+    execution: str,
+    batch_size: int,
+    seed: int,
+    device: str,
 ) -> Any:
     """Load the model and put the schedule into effect: what `evaluate` and `apply` share."""
     from toast_core.analysis.evaluate import pick_device

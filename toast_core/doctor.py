@@ -25,7 +25,12 @@ def examine() -> dict:
     from toast_core.pruning.saved import load_model
 
     problems = []
-    report: dict = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+    report: dict = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     for package in PACKAGES:
         try:
             report[package] = metadata.version(package)

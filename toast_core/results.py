@@ -81,8 +81,18 @@ class Evaluation:
     def to_dict(self) -> dict:
         """The figures as plain JSON values, accuracies in percent."""
         return {
-            "top1": self.outcomes.top1_estimate.to_dict(), "top5": self.outcomes.top5_estimate.to_dict(),
-            "loss": self.outcomes.loss_estimate.to_dict(), "images": len(self.outcomes.label), "skipped": len(self.skipped),
-            "skipped_files": list(self.skipped), "order": self.order, "batch_size": self.batch_size, "selection": self.selection,
-            "execution": self.execution, "seed": self.seed, "dtype": self.dtype, "device": self.device, "macs": self.macs,
+            "top1": self.outcomes.top1_estimate.to_dict(),
+            "top5": self.outcomes.top5_estimate.to_dict(),
+            "loss": self.outcomes.loss_estimate.to_dict(),
+            "images": len(self.outcomes.label),
+            "skipped": len(self.skipped),
+            "skipped_files": list(self.skipped),
+            "order": self.order,
+            "batch_size": self.batch_size,
+            "selection": self.selection,
+            "execution": self.execution,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "device": self.device,
+            "macs": self.macs,
         }

@@ -34,7 +34,11 @@ writes this file anew.
 def row(name: str) -> str:
     """One line of the table."""
     base = [sys.executable, "-m", "toast_core"]
-    measured = json.loads(subprocess.check_output([*base, "evaluate", "--model", name, "--data", "fashion-mnist", "--batch-size", "250", "--device", "cpu", "--json"]))
+    measured = json.loads(
+        subprocess.check_output(
+            [*base, "evaluate", "--model", name, "--data", "fashion-mnist", "--batch-size", "250", "--device", "cpu", "--json"]
+        )
+    )
     counted = json.loads(subprocess.check_output([*base, "flops", "--model", name, "--json"]))["baseline"]
     record = json.loads((ASSETS / f"{name}.training.json").read_text())
     low, high = measured["top1"]["ci95"]

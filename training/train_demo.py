@@ -5,14 +5,13 @@
 
 Seeded. 55,000 training images: the 5,000 calibration images are left out and serve as the validation set printed each epoch;
 the test images are never read here. Half of a demo model's loss are the softened outputs of the teacher, which learned from the
-same images: with so few epochs that is worth more than augmentation. In a paired trial Muon was after 150 steps where AdamW was after 300. Patch dropout makes most of the ViT's epochs cheaper; the
-last ones see every patch. The weights kept are the exponential moving average after the last epoch, whatever the
+same images: with so few epochs that is worth more than augmentation. In a paired trial Muon was after 150 steps where AdamW was
+after 300. Patch dropout makes most of the ViT's epochs cheaper; the last ones see every patch. The weights kept are the exponential moving average after the last epoch, whatever the
 validation figure says.
 """
 
 import argparse
 import json
-import os
 import platform
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from make_data import calibration_indices
 from safetensors.torch import load_file, save_file
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
@@ -27,7 +27,6 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 
-from make_data import calibration_indices
 from toast_core.data.idx import read_idx
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_MEAN, DEMO_STD
 
@@ -173,11 +172,22 @@ def train(name: str, source: Path, teacher_path: Path, device: torch.device, see
         history.append({"epoch": epoch + 1, "loss": total / steps, "calibration_top1": accuracy(ema.module, x_val, y_val)})
         print(json.dumps(history[-1] | {"minutes": round((time.time() - started) / 60, 1)}), flush=True)
         record = {
-            "model": name, "recipe": recipe, "batch_size": BATCH_SIZE, "weight_decay": WEIGHT_DECAY,
-            "label_smoothing": LABEL_SMOOTHING, "temperature": TEMPERATURE, "seed": seed, "training_images": len(x_train),
-            "history": history, "wall_minutes": (time.time() - started) / 60, "cpu_minutes": (time.process_time() - cpu_started) / 60,
-            "device": device.type, "threads": torch.get_num_threads(), "processor": platform.machine(),
-            "torch": torch.__version__, "timm": timm.__version__,
+            "model": name,
+            "recipe": recipe,
+            "batch_size": BATCH_SIZE,
+            "weight_decay": WEIGHT_DECAY,
+            "label_smoothing": LABEL_SMOOTHING,
+            "temperature": TEMPERATURE,
+            "seed": seed,
+            "training_images": len(x_train),
+            "history": history,
+            "wall_minutes": (time.time() - started) / 60,
+            "cpu_minutes": (time.process_time() - cpu_started) / 60,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "processor": platform.machine(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
         }
         write(teacher_path if name == "teacher" else ASSETS / f"{name}.safetensors", ema.module, record)
 
@@ -187,9 +197,9 @@ def write(weights: Path, model: nn.Module, record: dict) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     log = weights.with_suffix(".training.json")
     save_file(state, weights.with_suffix(".tmp"))
-    os.replace(weights.with_suffix(".tmp"), weights)
+    weights.with_suffix(".tmp").replace(weights)
     log.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(log.with_suffix(".tmp"), log)
+    log.with_suffix(".tmp").replace(log)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ from toast_core.intervals import Z95
 from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
 
 SITE_GROUPS: dict[str, tuple[str, ...]] = {
-    "qk": ("qk",), "vo": ("vo",), "qk+vo": ("qk", "vo"), "fc1": ("fc1",), "fc2": ("fc2",), "fc1+fc2": ("fc1", "fc2"),
+    "qk": ("qk",),
+    "vo": ("vo",),
+    "qk+vo": ("qk", "vo"),
+    "fc1": ("fc1",),
+    "fc2": ("fc2",),
+    "fc1+fc2": ("fc1", "fc2"),
 }
 DEFAULT_RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -79,9 +84,16 @@ def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: flo
     same = CellOutcomes(*(getattr(baseline, name)[: len(outcomes)] for name in ("correct", "top5", "loss", "kl")))
     low, high = paired_interval(same.correct, outcomes.correct, z)
     return {
-        "block": cell.block, "site": cell.site, "ratio": cell.ratio, "top1": 100 * float(np.mean(outcomes.correct)),
-        "top1_delta": 100 * float(np.mean(outcomes.correct) - np.mean(same.correct)), "ci95": [low, high],
-        "top5": 100 * float(np.mean(outcomes.top5)), "top5_delta": 100 * float(np.mean(outcomes.top5) - np.mean(same.top5)),
-        "loss": float(np.mean(outcomes.loss)), "loss_delta": float(np.mean(outcomes.loss - same.loss)),
-        "kl": float(np.mean(outcomes.kl)), "images": len(outcomes),
+        "block": cell.block,
+        "site": cell.site,
+        "ratio": cell.ratio,
+        "top1": 100 * float(np.mean(outcomes.correct)),
+        "top1_delta": 100 * float(np.mean(outcomes.correct) - np.mean(same.correct)),
+        "ci95": [low, high],
+        "top5": 100 * float(np.mean(outcomes.top5)),
+        "top5_delta": 100 * float(np.mean(outcomes.top5) - np.mean(same.top5)),
+        "loss": float(np.mean(outcomes.loss)),
+        "loss_delta": float(np.mean(outcomes.loss - same.loss)),
+        "kl": float(np.mean(outcomes.kl)),
+        "images": len(outcomes),
     }

@@ -23,7 +23,9 @@ def pick_device(device: str = "auto") -> torch.device:
     Raises:
         DeviceError: the device is unknown or not on this machine.
     """
-    there = [name for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found]
+    there = [
+        name for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found
+    ]
     if device == "auto":
         return torch.device(there[0])
     try:
@@ -60,7 +62,10 @@ def join_outcomes(parts: list[Outcomes]) -> Outcomes:
 
 
 def evaluate(
-    model: nn.Module, data: ImageData, batch_size: int = 64, dtype: str = "float32",
+    model: nn.Module,
+    data: ImageData,
+    batch_size: int = 64,
+    dtype: str = "float32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run every image of `data` through `model`, on the device it is on, and return the per-image outcomes with their summary.
@@ -74,7 +79,8 @@ def evaluate(
     info = get_info(model)
     if info.weights == "none":
         raise DataError(f"{info.name} was loaded without weights, for counting only; load it with weights to evaluate")
-    model = cast(model, dtype).eval()
+    was_training, model = model.training, cast(model, dtype)
+    model.eval()
     parameter = next(model.parameters())
     parts, done = [], 0
     try:
@@ -85,10 +91,22 @@ def evaluate(
                 if progress:
                     progress(done, len(data))
     except torch.OutOfMemoryError as error:
-        raise DeviceError(f"{parameter.device} ran out of memory at batch size {batch_size}; use --batch-size {max(1, batch_size // 2)}") from error
+        raise DeviceError(
+            f"{parameter.device} ran out of memory at batch size {batch_size}; use --batch-size {max(1, batch_size // 2)}"
+        ) from error
+    finally:
+        model.train(was_training)
     if not parts:
         raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
     return Evaluation(
-        join_outcomes(parts), data.order, batch_size, info.schedule.selection if info.schedule else None, info.execution, data.seed,
-        dtype, str(parameter.device), count_cost(info.shape, info.schedule).macs, tuple(data.skipped),
+        join_outcomes(parts),
+        data.order,
+        batch_size,
+        info.schedule.selection if info.schedule else None,
+        info.execution,
+        data.seed,
+        dtype,
+        str(parameter.device),
+        count_cost(info.shape, info.schedule).macs,
+        tuple(data.skipped),
     )

@@ -43,10 +43,10 @@ class Moments:
     def zeros(cls, channels: int, device: torch.device | str = "cpu") -> "Moments":
         """Nothing seen yet. The Gram matrix lives on `device`, or on the CPU where the device lacks float64."""
         home = "cpu" if torch.device(device).type in _WITHOUT_FLOAT64 else device
-        sums = [torch.zeros(channels, dtype=torch.float64, device=home) for _ in range(2)]
-        gram = torch.zeros(channels, channels, dtype=torch.float64, device=home)
-        score = torch.zeros(channels, dtype=torch.float64)
-        return cls(0, 0, sums[0], gram, sums[1], score, torch.zeros(len(ABSOLUTE_THRESHOLDS), dtype=torch.int64), torch.zeros(BINS, dtype=torch.int64))
+        total, abs_total = (torch.zeros(channels, dtype=torch.float64, device=home) for _ in range(2))
+        gram, score = torch.zeros(channels, channels, dtype=torch.float64, device=home), torch.zeros(channels, dtype=torch.float64)
+        below, histogram = (torch.zeros(size, dtype=torch.int64) for size in (len(ABSOLUTE_THRESHOLDS), BINS))
+        return cls(0, 0, total, gram, abs_total, score, below, histogram)
 
     def add(self, x: torch.Tensor) -> None:
         """Add tokens x (..., C) of any float dtype; they are not kept. Images and scores are counted by whoever knows them."""

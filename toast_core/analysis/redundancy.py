@@ -21,8 +21,8 @@ FRACTIONS = tuple(step / 20 for step in range(1, 20))
 _SCORED_AS = {"hidden": "fc2", "fc1_input": "fc1"}  # the pruning site whose channels these are
 _CLASS_WEIGHT = 2.0
 _CURVE_MULTIPLES = tuple(10 ** (step / 10 - 3) for step in range(31))
-_FINISH_COPIES = 6  # C x C matrices that making a row holds at once
-_RUNTIME_BYTES = 600_000_000  # the interpreter with torch and timm
+_FINISH_COPIES = 7  # C x C matrices that making a row holds at once; 6.1 were measured at C = 5120
+_RUNTIME_BYTES = 800_000_000  # the interpreter with torch and timm; 760 MB were measured
 _LIVE_TENSORS = 4  # copies of a block's widest activation that a forward and the accumulators hold at once
 
 Collected = dict[tuple[int, str], SplitMoments]
@@ -61,7 +61,8 @@ def redundancy(
         try:
             collected = collect_moments(model, images, blocks, progress=report)
         except torch.OutOfMemoryError as error:
-            raise DeviceError(f"the device ran out of memory at batch size {batch_size}; use --batch-size {max(1, batch_size // 2)}") from error
+            smaller = max(1, batch_size // 2)
+            raise DeviceError(f"the device ran out of memory at batch size {batch_size}; use --batch-size {smaller}") from error
         while collected:
             block, site = min(collected, key=lambda key: (key[0], REDUNDANCY_SITES.index(key[1])))
             rows.append(redundancy_row(block, site, collected.pop((block, site)), fractions))

@@ -21,7 +21,6 @@ from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 
-
 OnPart = Callable[[int, dict[Cell, CellOutcomes]], None]
 
 
@@ -47,7 +46,9 @@ class Sweep:
             blocks = len(self.suffix.blocks)
             plan = make_plan(self.model, cell.schedule(blocks, **self.settings), self.statistics)
             layout = self.suffix.adapter.layout(self.model, cell.block)
-            self.pruned[cell] = prune_block(self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked")
+            self.pruned[cell] = prune_block(
+                self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked"
+            )
         return self.pruned[cell]
 
     def measure(self, batch: Batch, cells: list[Cell], on_part: OnPart = lambda block, found: None) -> BatchResult:
@@ -61,7 +62,9 @@ class Sweep:
                 return self._measure(batch, cells, on_part)
         except torch.OutOfMemoryError as error:
             if len(batch.index) == 1:
-                raise DeviceError("one image does not fit into the device's memory; use a smaller --img-size or --dtype bfloat16") from error
+                raise DeviceError(
+                    "one image does not fit into the device's memory; use a smaller --img-size or --dtype bfloat16"
+                ) from error
             middle = len(batch.index) // 2
             halves = [Batch(batch.images[part], batch.labels[part], batch.index[part]) for part in (slice(middle), slice(middle, None))]
             first, second = (self.measure(half, cells) for half in halves)
@@ -118,5 +121,3 @@ def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: t
     loss = -log_q.gather(1, labels.unsqueeze(1)).squeeze(1)
     hits = (top == labels.unsqueeze(1)).cpu().numpy()
     return CellOutcomes(hits[:, 0].copy(), hits.any(axis=1), loss.cpu().numpy().astype(np.float32), kl.cpu().numpy().astype(np.float32))
-
-

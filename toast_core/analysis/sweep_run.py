@@ -76,8 +76,14 @@ class _Progress:
 
 
 def run_sweep(
-    sweep: Sweep, data: ImageData, cells: list[Cell], batch_size: int, rule: Rule = Rule(), parts: Parts | None = None,
-    on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None, progress: Callable[[int, int], None] = lambda done, total: None,
+    sweep: Sweep,
+    data: ImageData,
+    cells: list[Cell],
+    batch_size: int,
+    rule: Rule = Rule(),
+    parts: Parts | None = None,
+    on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict]:
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
 

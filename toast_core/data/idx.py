@@ -1,7 +1,6 @@
 """The idx file format of MNIST-like data sets: a big-endian header, then unsigned bytes. Imports numpy only."""
 
 import gzip
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ def read_idx(path: Path) -> np.ndarray:
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _UNSIGNED_BYTE:
         raise DataError(f"{path} does not begin with the idx header of unsigned bytes; restore it from the repository")
     dims = raw[3]
+    if len(raw) < 4 + 4 * dims:
+        raise DataError(f"{path} ends within its header; restore it from the repository")
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4", dims, offset=4))
     body = np.frombuffer(raw, np.uint8, offset=4 + 4 * dims)
     if body.size != np.prod(shape):
@@ -37,4 +38,4 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + np.asarray(array.shape, ">u4").tobytes()
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_bytes(gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0))
-    os.replace(temporary, path)
+    temporary.replace(path)

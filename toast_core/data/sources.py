@@ -12,7 +12,16 @@ from toast_core.data.idx import read_idx
 from toast_core.errors import DataError
 
 FASHION_MNIST_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
 )
 EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -78,7 +87,9 @@ def _folder(root: Path) -> Source:
     except OSError as error:
         raise DataError(f"data folder {root} cannot be listed ({error}); {hint}") from error
     if not class_folders:
-        what = "holds images but no class folders" if any(_images(root)) else "is empty" if not any(root.iterdir()) else "has no class folders"
+        what = (
+            "holds images but no class folders" if any(_images(root)) else "is empty" if not any(root.iterdir()) else "has no class folders"
+        )
         raise DataError(f"data folder {root} {what}; {hint}")
     if not found:
         raise DataError(f"data folder {root} has {len(class_folders)} class folders but no JPEG or PNG image; {hint}")
@@ -86,8 +97,12 @@ def _folder(root: Path) -> Source:
     for path, _ in found:
         manifest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
     labels = np.array([label for _, label in found], np.int64)
-    return Source(str(root), tuple(folder.name for folder in class_folders), labels, manifest.hexdigest(), files=tuple(path for path, _ in found))
+    return Source(
+        str(root), tuple(folder.name for folder in class_folders), labels, manifest.hexdigest(), files=tuple(path for path, _ in found)
+    )
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )

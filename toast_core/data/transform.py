@@ -26,6 +26,8 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return (C, H, W) float32."""
+        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would cut off at 255
+            image = Image.fromarray((np.asarray(image, np.float64) / 257.0).round().clip(0, 255).astype(np.uint8))
         return self.pipeline(image.convert("L" if self.channels == 1 else "RGB"))
 
     def fits(self, arrays: np.ndarray) -> bool:
@@ -47,7 +49,7 @@ def transform_for(model: nn.Module) -> Transform:
     channels = model.patch_embed.proj.in_channels
     if channels not in (1, 3):
         raise DataError(f"{shape.name} takes {channels} channels; images have 1 or 3: use a model for grey or colour images")
-    config = resolve_data_config({}, pretrained_cfg=getattr(model, "pretrained_cfg", None) or {})
+    config = resolve_data_config(pretrained_cfg=getattr(model, "pretrained_cfg", None) or {"architecture": shape.name})
     config["input_size"] = (channels, shape.image_size, shape.image_size)
     pipeline = create_transform(**config, is_training=False)
     text = " ".join(f"{key}={config[key]}" for key in ("input_size", "interpolation", "crop_pct", "mean", "std"))

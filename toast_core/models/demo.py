@@ -21,8 +21,15 @@ def demo_swin(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options:
     from timm.models.swin_transformer import SwinTransformer
 
     return SwinTransformer(
-        img_size=img_size, patch_size=2, in_chans=1, num_classes=num_classes, embed_dim=48, depths=(2, 10), num_heads=(2, 4),
-        window_size=7, **options,
+        img_size=img_size,
+        patch_size=2,
+        in_chans=1,
+        num_classes=num_classes,
+        embed_dim=48,
+        depths=(2, 10),
+        num_heads=(2, 4),
+        window_size=7,
+        **options,
     )
 
 

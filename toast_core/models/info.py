@@ -1,7 +1,9 @@
 """What a loaded model is: its name, where its weights came from, what was done to it. Travels on the model as `toast_info`."""
 
+import hashlib
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from toast_core.models.adapters import adapter_for
@@ -32,3 +34,12 @@ def get_info(model: nn.Module) -> ModelInfo:
         name = config.get("architecture") or type(model).__name__
         info = ModelInfo(name, "as given", adapter_for(model, name).shape(model, name))
     return info
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the sha256 of every tensor that the model would save, by name: equal for equal weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -61,7 +61,9 @@ def weights_path(weights: str | Path | None) -> Path | None:
         return None
     path = Path(weights)
     if path.suffix != ".safetensors":
-        raise ModelError(f"weights {path} is not a .safetensors file; other formats can run code when read: convert it with safetensors.torch.save_file")
+        raise ModelError(
+            f"weights {path} is not a .safetensors file; other formats can run code when read: convert it with safetensors.torch.save_file"
+        )
     if not path.is_file():
         raise ModelError(f"weights file {path} does not exist; {OFFLINE_HINT}")
     return path
@@ -69,14 +71,29 @@ def weights_path(weights: str | Path | None) -> Path | None:
 
 def check_name(name: str) -> None:
     """Raise a ModelError unless the name is one that an adapter may support; the model itself is checked once built."""
-    base = name.partition(".")[0]
-    if base in DEMO_BUILDERS:
+    base, _, tag = name.partition(".")
+    if name in DEMO_BUILDERS:
         return
+    if "." in name and (base in DEMO_BUILDERS or (timm.is_model(base) and not _has_tag(name))):
+        raise ModelError(f"{base} has no weights tag {tag!r}; leave the tag out, or choose one that timm lists for it")
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*timm.list_models(), *DEMO_BUILDERS], n=3)
         raise ModelError(f"unknown model {name!r}; {'did you mean ' + ', '.join(near) + '? ' if near else ''}supported: {SUPPORTED}")
-    if timm.models.model_entrypoint(base).__module__ not in _FAMILY_MODULES:
-        raise ModelError(f"{name} is not supported: it belongs to {timm.models.model_entrypoint(base).__module__.rpartition('.')[2]}; supported: {SUPPORTED}")
+    module = timm.models.model_entrypoint(base).__module__
+    if module == timm.is_model.__module__:  # a retired name: the registry itself stands in for it
+        near = difflib.get_close_matches(base, timm.list_models(), n=1)
+        raise ModelError(
+            f"{name} is a name that timm has retired; use its present one{', perhaps ' + near[0] if near else ''}; supported: {SUPPORTED}"
+        )
+    if module not in _FAMILY_MODULES:
+        raise ModelError(f"{name} is not supported: it belongs to {module.rpartition('.')[2]}; supported: {SUPPORTED}")
+
+
+def _has_tag(name: str) -> bool:
+    try:
+        return bool(name.partition(".")[2]) and timm.get_pretrained_cfg(name) is not None
+    except RuntimeError:
+        return False
 
 
 def file_digest(path: Path) -> str:
@@ -98,7 +115,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"weights file {path} is not a complete safetensors file ({error}); copy it again or convert it anew") from error
     broken = [key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
     if broken:
-        raise ModelError(f"weights file {path} holds values that are not finite in {len(broken)} tensors, first {broken[0]}; use another checkpoint")
+        raise ModelError(
+            f"weights file {path} holds values that are not finite in {len(broken)} tensors, first {broken[0]}; use another checkpoint"
+        )
     return state
 
 
@@ -118,18 +137,30 @@ def build_baseline(
                 model = DEMO_BUILDERS[name](num_classes or 10, **options)
                 size = img_size or DEMO_IMAGE_SIZE
                 model.pretrained_cfg = {
-                    "architecture": name, "input_size": (1, size, size), "mean": DEMO_MEAN, "std": DEMO_STD, "crop_pct": 1.0,
-                    "interpolation": "bicubic", "num_classes": 10,
+                    "architecture": name,
+                    "input_size": (1, size, size),
+                    "mean": DEMO_MEAN,
+                    "std": DEMO_STD,
+                    "crop_pct": 1.0,
+                    "interpolation": "bicubic",
+                    "num_classes": 10,
                 }
             else:
                 if pretrained:
                     _check_hub()
                 classes = num_classes or timm.get_pretrained_cfg(name).num_classes or _PAPER_CLASSES
                 model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
-    except (AssertionError, RuntimeError, OSError, ValueError, TypeError) as error:
+    except (AssertionError, RuntimeError, OSError, ValueError, TypeError, ZeroDivisionError) as error:
         if pretrained:
-            raise ModelError(f"the pretrained weights of {name} are not in the local cache and cannot be fetched ({type(error).__name__}); {OFFLINE_HINT}") from error
-        raise ModelError(f"{name} cannot be built with img-size {img_size} ({_first_line(error)}); choose a multiple of its patch and window size") from error
+            raise ModelError(
+                f"the pretrained weights of {name} are not in the local cache and cannot be fetched ({type(error).__name__}); "
+                f"{OFFLINE_HINT}"
+            ) from error
+        raise ModelError(
+            f"{name} cannot be built with img-size {img_size} ({_first_line(error)}); choose a multiple of its patch and window size"
+        ) from error
+    if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
+        raise ModelError(f"{name} cannot be built with img-size {img_size} (no patch fits); choose a multiple of its patch and window size")
     adapter = adapter_for(model, name)
     model.toast_info = ModelInfo(name, weights, adapter.shape(model, name))
     return model.eval()
@@ -154,7 +185,7 @@ def _first_line(error: Exception) -> str:
 
 def _classes_in(state: dict[str, torch.Tensor]) -> int | None:
     for key in ("head.weight", "head.fc.weight"):
-        if key in state:
+        if key in state and state[key].ndim == 2 and len(state[key]):
             return state[key].shape[0]
     return None
 
@@ -165,12 +196,16 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     if model.toast_info.name not in DEMO_BUILDERS and convert is not None:
         try:
             state = convert(state, model)
-        except (KeyError, RuntimeError, ValueError, IndexError, AttributeError) as error:
-            raise ModelError(f"weights file {path} is no checkpoint of {model.toast_info.name} ({_first_line(error)}); check --model") from error
+        except (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError) as error:
+            raise ModelError(
+                f"weights file {path} is no checkpoint of {model.toast_info.name} ({_first_line(error)}); check --model"
+            ) from error
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unexpected:
-        what = f"lacks {missing[0]} and {len(missing) - 1} more" if missing else f"has {unexpected[0]} and {len(unexpected) - 1} more too many"
+        what = (
+            f"lacks {missing[0]} and {len(missing) - 1} more" if missing else f"has {unexpected[0]} and {len(unexpected) - 1} more too many"
+        )
         raise ModelError(f"weights file {path} does not fit {model.toast_info.name}: it {what}; check --model")
     for key, value in own.items():
         if state[key].shape != value.shape:
@@ -179,4 +214,3 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
                 f"{tuple(value.shape)}; check --model, --num-classes and --img-size"
             )
     model.load_state_dict(state)
-

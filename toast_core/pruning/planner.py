@@ -43,15 +43,15 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
     plans = []
     for index, block in enumerate(blocks):
         entry, kept, parts = schedule.blocks[index], kept_counts(shape.blocks[index], schedule, index), adapter.parts(block)
-        heads = {
-            pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in ("qk", "vo")
-        }
+        heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in ("qk", "vo")}
         channels = {}
         for site in ("fc1", "fc2"):
             if kept[site] == shape.blocks[index].site_width(site):
                 channels[site] = None
             elif schedule.selection == "calibrated":
-                channels[site] = FixedKeep(top_channels(statistics.importance(index, site), kept[site]))
+                channels[site] = FixedKeep(
+                    top_channels(statistics.importance(index, site, shape.blocks[index].site_width(site)), kept[site])
+                )
             else:
                 sample = _token_sample(adapter.layout(model, index), fraction, schedule.seed, index, site)
                 channels[site] = DynamicKeep(kept[site], sample)
@@ -75,7 +75,7 @@ def _keep_heads(parts: BlockParts, pair: str, keep: int, schedule: Schedule) -> 
 
 def _token_sample(layout: TokenLayout, fraction: float, seed: int, block: int, site: str) -> torch.Tensor:
     """Draw max(1, floor(fraction * P)) patch positions without replacement; the reference draws with replacement, each forward."""
-    generator = torch.Generator().manual_seed(seed * 100_003 + block * 2 + (site == "fc2"))
+    generator = torch.Generator().manual_seed((seed * 100_003 + block * 2 + (site == "fc2")) % 2**63)
     size = max(1, int(fraction * layout.patches + 1e-9))
     chosen = torch.randperm(layout.patches, generator=generator)[:size]
     return chosen.sort().values + layout.prefix

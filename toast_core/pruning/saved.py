@@ -12,8 +12,9 @@ from torch import nn
 
 from toast_core.errors import ModelError, ScheduleError
 from toast_core.models.info import get_info
-from toast_core.models.load import build_baseline, file_digest, load_baseline, read_weights, weights_path
+from toast_core.models.load import build_baseline, check_name, file_digest, load_baseline, read_weights, weights_path
 from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
+from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
@@ -23,8 +24,12 @@ HEADER_VERSION = 1
 
 
 def load_model(
-    name: str | None = None, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None,
-    device: str | torch.device = "cpu", seed: int = 0,
+    name: str | None = None,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
 ) -> nn.Module:
     """Return a supported model in eval mode, with `toast_info` on it.
 
@@ -46,7 +51,11 @@ def load_model(
     if header is None:
         model = load_baseline(name, weights, num_classes, img_size, seed)
         return model if weights == "none" else model.to(device)
-    for label, given, stored in (("model", name, header["name"]), ("num-classes", num_classes, header["num_classes"]), ("img-size", img_size, header["img_size"])):
+    for label, given, stored in (
+        ("model", name, header["name"]),
+        ("num-classes", num_classes, header["num_classes"]),
+        ("img-size", img_size, header["img_size"]),
+    ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
     return _load_pruned(path, header).to(device)
@@ -62,14 +71,25 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     if info.execution == "baseline":
         raise ModelError(f"{info.name} is not pruned; apply a plan before saving, or save it with safetensors.torch.save_file")
     check_output(path)
+    if info.weights == "none":
+        raise ModelError(f"{info.name} was loaded without weights, for counting only; load it with weights to save it")
     header = {
-        "version": HEADER_VERSION, "name": info.name, "weights": info.weights, "num_classes": info.shape.num_classes,
-        "img_size": info.shape.image_size, "execution": info.execution, "schedule": info.schedule.to_dict(),
+        "version": HEADER_VERSION,
+        "name": info.name,
+        "weights": info.weights,
+        "num_classes": info.shape.num_classes,
+        "img_size": info.shape.image_size,
+        "execution": info.execution,
+        "schedule": info.schedule.to_dict(),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, temporary, {HEADER_KEY: json.dumps(header)})
-        os.replace(temporary, path)
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
+            temporary,
+            {HEADER_KEY: json.dumps(header)},
+        )
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot write {path} ({error}); choose a folder that exists and can be written") from error
     finally:
@@ -100,13 +120,18 @@ def read_header(path: Path) -> dict | None:
     try:
         header = json.loads(text)
         version = header["version"]
-        if version != HEADER_VERSION:
+        if type(version) is not int or version != HEADER_VERSION:
             raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
-        if header["execution"] not in EXECUTIONS or not all(isinstance(header[key], int) for key in ("num_classes", "img_size")):
-            raise ModelError(f"{path} has a damaged header; write the file again with toast apply")
-        _ = (str(header["name"]), str(header["weights"]))
-    except (KeyError, TypeError, json.JSONDecodeError, ScheduleError) as error:
+        sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
+        if not all(type(size) is int and size > 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("a size or a name is none")
+        if header["execution"] not in EXECUTIONS:
+            raise ValueError(f"execution {header['execution']!r}")
+        check_name(header["name"])
+    except ModelError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); write the file again with toast apply") from error
     return header
 
@@ -116,18 +141,37 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
     schedule: Schedule = header["schedule"]
     baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
     info = get_info(baseline)
-    blank = Statistics(1, {
-        (index, site): torch.zeros(block.site_width(site), dtype=torch.float64)
-        for index, block in enumerate(info.shape.blocks) for site in ("fc1", "fc2")
-    })
+    blank = Statistics(
+        1,
+        {
+            (index, site): torch.zeros(block.site_width(site), dtype=torch.float64)
+            for index, block in enumerate(info.shape.blocks)
+            for site in ("fc1", "fc2")
+        },
+    )
     model = apply_plan(baseline, make_plan(baseline, schedule, blank), header["execution"])
     state = read_weights(path)
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
     if differs:
-        raise ModelError(f"{path} does not match its own header: {len(differs)} tensors differ, first {min(differs)}; write the file again with toast apply")
+        raise ModelError(
+            f"{path} does not match its own header: {len(differs)} tensors differ, first {min(differs)}; "
+            "write the file again with toast apply"
+        )
+    _check_indices(path, model, state)
     model.load_state_dict(state)
     model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{file_digest(path)[:12]}")
     return model.eval()
 
 
+def _check_indices(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Raise a ModelError where an index in the file points outside the channels or tokens that there are."""
+    for name, module in model.named_modules():
+        if isinstance(module, FixedChannels | DynamicChannels):
+            key, value = next((f"{name}.{buffer}", value) for buffer, value in module.named_buffers())
+            found = state[key]
+            outside = found.dtype != value.dtype or bool((found < 0).any()) or bool((found >= module.positions).any())
+            if outside or bool((found.diff() <= 0).any()):
+                raise ModelError(
+                    f"{path} has a damaged index {key}: it must ascend below {module.positions}; write the file again with toast apply"
+                )

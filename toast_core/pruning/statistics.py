@@ -20,15 +20,20 @@ class Statistics:
     images: int
     score_sums: dict[tuple[int, str], torch.Tensor]
 
-    def importance(self, block: int, site: str) -> torch.Tensor:
-        """The mean score of every channel, float64 (C,).
+    def importance(self, block: int, site: str, width: int) -> torch.Tensor:
+        """The mean score of every channel, float64 (width,).
 
         Raises:
-            PlanError: the statistics were collected without this block and site.
+            PlanError: the statistics were collected without this block and site, or from a model of another width.
         """
         if (block, site) not in self.score_sums:
             raise PlanError(f"the statistics lack block {block} {site}; collect them from the same model")
-        return self.score_sums[block, site] / max(self.images, 1)
+        total = self.score_sums[block, site]
+        if len(total) != width:
+            raise PlanError(
+                f"the statistics of block {block} {site} have {len(total)} channels, the model {width}; collect them from the same model"
+            )
+        return total / max(self.images, 1)
 
     def merge(self, other: "Statistics") -> "Statistics":
         """The statistics of both image sets together."""

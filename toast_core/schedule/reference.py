@@ -30,11 +30,13 @@ def from_reference(entry: Mapping) -> Schedule:
     if heads[0] or fc1[0] or fc2[0]:
         raise ScheduleError("the entry prunes block 0, which the reference leaves as it is; write 0 for block 0 to match what it runs")
     score = entry.get("importance", "gm")
-    if score not in SCORE_NAMES:
+    if not isinstance(score, str) or score not in SCORE_NAMES:
         raise ScheduleError(f"unknown importance {score!r}; choose from {', '.join(SCORE_NAMES)}")
     return Schedule(
         tuple(BlockSchedule(head, head, first, second) for head, first, second in zip(heads, fc1, fc2, strict=True)),
-        selection="per_batch", score=SCORE_NAMES[score], coupling=entry.get("coupling", "coupled"),
+        selection="per_batch",
+        score=SCORE_NAMES[score],
+        coupling=entry.get("coupling", "coupled"),
     )
 
 
@@ -62,8 +64,10 @@ def to_reference(schedule: Schedule) -> dict:
     uniform = len(set(percent[1:])) <= 1
     return {
         "head_sparsity": (percent[-1] if len(percent) > 1 else 0.0) if uniform else percent,
-        "importance": names[schedule.score], "coupling": schedule.coupling,
-        "fc1": list(schedule.ratios("fc1")), "fc2": list(schedule.ratios("fc2")),
+        "importance": names[schedule.score],
+        "coupling": schedule.coupling,
+        "fc1": list(schedule.ratios("fc1")),
+        "fc2": list(schedule.ratios("fc2")),
     }
 
 
@@ -78,5 +82,9 @@ def _percent(value: object, block: int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ScheduleError(f"block {block} head_sparsity is {value!r}, not a number; write a percentage in [0, 100)")
     if 0 < value < 1:
-        raise ScheduleError(f"head_sparsity {value:g} is below 1 %; the reference counts in percent: write {100 * value:g} for {100 * value:g} %")
+        raise ScheduleError(
+            f"head_sparsity {value:g} is below 1 %; the reference counts in percent: write {100 * value:g} for {100 * value:g} %"
+        )
+    if abs(value) >= 1e6:
+        raise ScheduleError(f"block {block} head_sparsity is beyond 100 %; write a percentage in [0, 100)")
     return float(value)

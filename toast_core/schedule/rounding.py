@@ -14,4 +14,4 @@ def keep_count(width: int, ratio: float, multiple_of: int = 1) -> int:
     if ratio == 0:
         return width
     kept = max(1, math.floor(width * (1.0 - ratio) + _DECIMAL_SLACK))
-    return min(width, math.ceil(kept / multiple_of) * multiple_of)
+    return min(width, -(-kept // multiple_of) * multiple_of)

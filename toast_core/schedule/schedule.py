@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from toast_core.errors import ScheduleError
 
 VERSION = 1
+MAX_INTEGER = 2**63
 SITES = ("qk", "vo", "fc1", "fc2")
 SELECTIONS = {
     "per_batch": "channels chosen for each batch from all of its images (the published behaviour)",
@@ -30,7 +31,10 @@ COUPLINGS = ("coupled", "q_only", "k_only", "proj_only", "average", "uncoupled")
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ScheduleError(f"{where} is {value!r}, not a number; ratios are fractions dropped, in [0, 1)")
-    return float(value)
+    try:
+        return float(value) + 0.0  # minus zero becomes zero
+    except OverflowError:
+        raise ScheduleError(f"{where} is a number of more than 300 digits; ratios are fractions dropped, in [0, 1)") from None
 
 
 def check_ratio(value: object, where: str) -> float:
@@ -45,8 +49,9 @@ def check_ratio(value: object, where: str) -> float:
 
 
 def _integer(value: object, where: str, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ScheduleError(f"{where} is {value!r}; write a whole number of at least {minimum}")
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value < MAX_INTEGER:
+        shown = repr(value) if not isinstance(value, int) or abs(value) < 10 * MAX_INTEGER else "a number of many digits"
+        raise ScheduleError(f"{where} is {shown}; write a whole number of at least {minimum} and below 2**63")
     return value
 
 
@@ -120,9 +125,7 @@ class Schedule:
             object.__setattr__(self, "token_fraction", fraction)
 
     @classmethod
-    def uniform(
-        cls, blocks: int, qk: float = 0, vo: float = 0, fc1: float = 0, fc2: float = 0, **settings: object
-    ) -> "Schedule":
+    def uniform(cls, blocks: int, qk: float = 0, vo: float = 0, fc1: float = 0, fc2: float = 0, **settings: object) -> "Schedule":
         """The same ratios in each of `blocks` blocks; `settings` are the other fields."""
         return cls((BlockSchedule(qk, vo, fc1, fc2),) * _integer(blocks, "number of blocks", 1), **settings)
 
@@ -146,7 +149,7 @@ class Schedule:
         _choice(site, "site", SITES)
         self.check_block(block)
         changed = replace(self.blocks[block], **{site: check_ratio(ratio, f"block {block} {site} ratio")})
-        return replace(self, blocks=self.blocks[:block] + (changed,) + self.blocks[block + 1 :])
+        return replace(self, blocks=(*self.blocks[:block], changed, *self.blocks[block + 1 :]))
 
     def check_block(self, block: int) -> None:
         """Raise a ScheduleError unless the schedule has this block."""
@@ -156,9 +159,7 @@ class Schedule:
     def check_length(self, blocks: int, model: str) -> None:
         """Raise a ScheduleError unless the schedule fits a model of `blocks` blocks."""
         if len(self.blocks) != blocks:
-            raise ScheduleError(
-                f"the schedule has {len(self.blocks)} blocks but {model} has {blocks}; use a schedule made for this model"
-            )
+            raise ScheduleError(f"the schedule has {len(self.blocks)} blocks but {model} has {blocks}; use a schedule made for this model")
 
     def to_dict(self) -> dict:
         """Plain JSON values, with the version."""
@@ -186,7 +187,7 @@ class Schedule:
 
             return from_reference(values)
         version = values.get("version")
-        if version != VERSION:
+        if isinstance(version, bool) or version != VERSION:
             raise ScheduleError(f"schedule version is {version!r}, this program reads {VERSION}; update the program or save it again")
         settings = {key: value for key, value in values.items() if key not in ("version", "blocks")}
         _check_fields(settings, {field.name for field in fields(cls)} - {"blocks"}, "schedule field")
@@ -216,7 +217,9 @@ def parse_json(text: str | bytes) -> object:
 
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except ScheduleError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise ScheduleError(f"not a JSON document ({error}); save a schedule with to_json or from the dashboard") from error
 
 
@@ -228,6 +231,6 @@ def _check_fields(values: Mapping, known: set[str], what: str) -> None:
 
 def _read_block(row: object, index: int) -> BlockSchedule:
     if not isinstance(row, Mapping):
-        raise ScheduleError(f"block {index} is {type(row).__name__}, not an object of ratios; write for example {{\"fc2\": 0.5}}")
+        raise ScheduleError(f'block {index} is {type(row).__name__}, not an object of ratios; write for example {{"fc2": 0.5}}')
     _check_fields(row, set(SITES), f"site in block {index}:")
     return BlockSchedule(**{site: check_ratio(ratio, f"block {index} {site} ratio") for site, ratio in row.items()})

@@ -59,4 +59,7 @@ class ModelShape:
     @classmethod
     def from_dict(cls, values: Mapping) -> "ModelShape":
         """Read `to_dict`'s values back."""
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"}, blocks=tuple(BlockShape(**row) for row in values["blocks"]))
+        return cls(
+            **{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"},
+            blocks=tuple(BlockShape(**row) for row in values["blocks"]),
+        )

@@ -8,9 +8,7 @@ from toast_core.models.adapters.swin import SwinAdapter
 from toast_core.models.adapters.vit import VitAdapter
 
 REGISTRY: tuple[Adapter, ...] = (VitAdapter(), SwinAdapter())
-SUPPORTED = (
-    "vit_* (AugReg, CLIP, MAE, SigLIP, DINOv2, registers), flexivit_*, deit_*, deit3_*, swin_*, swin_s3_*, demo_vit, demo_swin"
-)
+SUPPORTED = "vit_* (AugReg, CLIP, MAE, SigLIP, DINOv2, registers), flexivit_*, deit_*, deit3_*, swin_*, swin_s3_*, demo_vit, demo_swin"
 
 
 def adapter_for(model: nn.Module, name: str = "") -> Adapter:

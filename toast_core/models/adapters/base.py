@@ -95,7 +95,13 @@ def count(module: nn.Module | None) -> int:
     return sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0
 
 
-def check_parts(parts: BlockParts, mlp: nn.Module) -> str:
+def check_mlp(mlp: nn.Module) -> str:
+    """Return why a feed-forward network is not a plain fc1, activation, fc2, or an empty string."""
+    plain = type(mlp) is Mlp and isinstance(mlp.fc1, nn.Linear) and isinstance(getattr(mlp, "norm", None), nn.Identity)
+    return "" if plain else f"its feed-forward network is {type(mlp).__name__}, not a plain fc1, activation, fc2"
+
+
+def check_parts(parts: BlockParts) -> str:
     """Return why a block's parts are not those that pruning handles, or an empty string."""
     for label, norm in (("norm1", parts.norm1), ("norm2", parts.norm2)):
         if not isinstance(norm, nn.LayerNorm) or norm.weight is None or norm.bias is None:
@@ -103,8 +109,6 @@ def check_parts(parts: BlockParts, mlp: nn.Module) -> str:
     for label, norm in (("q_norm", parts.q_norm), ("k_norm", parts.k_norm)):
         if not isinstance(norm, nn.Identity) and not (isinstance(norm, nn.LayerNorm) and norm.bias is not None):
             return f"{label} is {type(norm).__name__}, not a LayerNorm with a bias"
-    if type(mlp) is not Mlp or not isinstance(parts.fc1, nn.Linear) or not isinstance(getattr(mlp, "norm", None), nn.Identity):
-        return f"its feed-forward network is {type(mlp).__name__}, not a plain fc1, activation, fc2"
     for label, layer in (("ls1", parts.ls1), ("ls2", parts.ls2)):
         if not isinstance(layer, LayerScale | nn.Identity):
             return f"{label} is {type(layer).__name__}, not LayerScale"

@@ -5,7 +5,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, 
 from torch import nn
 from torch.nn import functional as F
 
-from toast_core.models.adapters.base import BlockParts, TokenLayout, check_parts, count, embed_macs, embed_refusal
+from toast_core.models.adapters.base import BlockParts, TokenLayout, check_mlp, check_parts, count, embed_macs, embed_refusal
 from toast_core.schedule.shapes import BlockShape, ModelShape
 
 
@@ -59,7 +59,7 @@ class SwinAdapter:
                 return f"block {index} is {type(block).__name__}, not timm's SwinTransformerBlock"
             if getattr(block, "dynamic_mask", False):
                 return f"block {index} computes its window mask from each input size (strict_img_size=False)"
-            if reason := check_parts(self.parts(block), block.mlp):
+            if reason := check_mlp(block.mlp) or check_parts(self.parts(block)):
                 return f"in block {index} {reason}"
         return embed_refusal(model.patch_embed)
 
@@ -79,10 +79,27 @@ class SwinAdapter:
         """Name the modules of a block."""
         attn, mlp = block.attn, block.mlp
         return BlockParts(
-            norm1=block.norm1, qkv=attn.qkv, q_norm=nn.Identity(), k_norm=nn.Identity(), proj=attn.proj, heads=attn.num_heads,
-            head_dim=attn.qkv.out_features // 3 // attn.num_heads, scale=attn.scale, attn_drop=attn.attn_drop.p,
-            proj_drop=attn.proj_drop, ls1=nn.Identity(), drop_path1=block.drop_path1, norm2=block.norm2, fc1=mlp.fc1, act=mlp.act,
-            drop1=mlp.drop1, fc2=mlp.fc2, drop2=mlp.drop2, ls2=nn.Identity(), drop_path2=block.drop_path2, attention=attn,
+            norm1=block.norm1,
+            qkv=attn.qkv,
+            q_norm=nn.Identity(),
+            k_norm=nn.Identity(),
+            proj=attn.proj,
+            heads=attn.num_heads,
+            head_dim=attn.qkv.out_features // 3 // attn.num_heads,
+            scale=attn.scale,
+            attn_drop=attn.attn_drop.p,
+            proj_drop=attn.proj_drop,
+            ls1=nn.Identity(),
+            drop_path1=block.drop_path1,
+            norm2=block.norm2,
+            fc1=mlp.fc1,
+            act=mlp.act,
+            drop1=mlp.drop1,
+            fc2=mlp.fc2,
+            drop2=mlp.drop2,
+            ls2=nn.Identity(),
+            drop_path2=block.drop_path2,
+            attention=attn,
             windows=ShiftedWindows(block),
         )
 
@@ -120,9 +137,15 @@ class SwinAdapter:
         inside = sum(count(block) for block in self.blocks(model))
         head = model.head.fc
         return ModelShape(
-            name=name, family=self.family, blocks=tuple(blocks), patches=model.patch_embed.num_patches,
-            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed, 0),
-            merge_macs=merge_macs, head_macs=head.weight.numel() if isinstance(head, nn.Linear) else 0,
+            name=name,
+            family=self.family,
+            blocks=tuple(blocks),
+            patches=model.patch_embed.num_patches,
+            image_size=model.patch_embed.img_size[0],
+            num_classes=model.num_classes,
+            embed_macs=embed_macs(model.patch_embed, 0),
+            merge_macs=merge_macs,
+            head_macs=head.weight.numel() if isinstance(head, nn.Linear) else 0,
             other_params=count(model) - inside,
         )
 
@@ -132,8 +155,16 @@ def _block_shape(parts: BlockParts, block: SwinTransformerBlock, stage: int) -> 
     padded = (height + -height % win_h) * (width + -width % win_w)
     narrowed = sum(count(part) for part in (parts.qkv, parts.fc1, parts.norm2)) + parts.proj.weight.numel() + parts.fc2.weight.numel()
     return BlockShape(
-        tokens=height * width, attention_tokens=padded, keys=win_h * win_w, width=parts.norm1.normalized_shape[0],
-        heads=parts.heads, head_dim=parts.head_dim, hidden=parts.fc1.out_features, stage=stage,
-        qkv_bias=parts.qkv.bias is not None, qk_norm=False, fc1_bias=parts.fc1.bias is not None,
+        tokens=height * width,
+        attention_tokens=padded,
+        keys=win_h * win_w,
+        width=parts.norm1.normalized_shape[0],
+        heads=parts.heads,
+        head_dim=parts.head_dim,
+        hidden=parts.fc1.out_features,
+        stage=stage,
+        qkv_bias=parts.qkv.bias is not None,
+        qk_norm=False,
+        fc1_bias=parts.fc1.bias is not None,
         fixed_params=count(block) - narrowed,
     )

@@ -5,7 +5,7 @@ from timm.layers import Attention, AttentionPoolLatent
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
-from toast_core.models.adapters.base import BlockParts, TokenLayout, check_parts, count, embed_macs, embed_refusal
+from toast_core.models.adapters.base import BlockParts, TokenLayout, check_mlp, check_parts, count, embed_macs, embed_refusal
 from toast_core.schedule.shapes import BlockShape, ModelShape
 
 
@@ -24,7 +24,7 @@ class VitAdapter:
                 return f"block {index} is {type(block).__name__} with {type(attention).__name__}, not timm's Block with Attention"
             if not isinstance(getattr(block.attn, "norm", nn.Identity()), nn.Identity) or getattr(block.attn, "gate", None) is not None:
                 return f"block {index} normalises or gates its attention output"
-            if reason := check_parts(self.parts(block), block.mlp):
+            if reason := check_mlp(block.mlp) or check_parts(self.parts(block)):
                 return f"in block {index} {reason}"
         if model.attn_pool is not None and type(model.attn_pool) is not AttentionPoolLatent:
             return f"its pooling is {type(model.attn_pool).__name__}"
@@ -42,10 +42,27 @@ class VitAdapter:
         """Name the modules of a block."""
         attn, mlp = block.attn, block.mlp
         return BlockParts(
-            norm1=block.norm1, qkv=attn.qkv, q_norm=attn.q_norm, k_norm=attn.k_norm, proj=attn.proj, heads=attn.num_heads,
-            head_dim=attn.head_dim, scale=attn.scale, attn_drop=attn.attn_drop.p, proj_drop=attn.proj_drop, ls1=block.ls1,
-            drop_path1=block.drop_path1, norm2=block.norm2, fc1=mlp.fc1, act=mlp.act, drop1=mlp.drop1, fc2=mlp.fc2,
-            drop2=mlp.drop2, ls2=block.ls2, drop_path2=block.drop_path2, attention=attn,
+            norm1=block.norm1,
+            qkv=attn.qkv,
+            q_norm=attn.q_norm,
+            k_norm=attn.k_norm,
+            proj=attn.proj,
+            heads=attn.num_heads,
+            head_dim=attn.head_dim,
+            scale=attn.scale,
+            attn_drop=attn.attn_drop.p,
+            proj_drop=attn.proj_drop,
+            ls1=block.ls1,
+            drop_path1=block.drop_path1,
+            norm2=block.norm2,
+            fc1=mlp.fc1,
+            act=mlp.act,
+            drop1=mlp.drop1,
+            fc2=mlp.fc2,
+            drop2=mlp.drop2,
+            ls2=block.ls2,
+            drop_path2=block.drop_path2,
+            attention=attn,
         )
 
     def embed(self, model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
@@ -72,9 +89,16 @@ class VitAdapter:
         inside = sum(count(block) for block in model.blocks)
         head_macs = model.head.weight.numel() if isinstance(model.head, nn.Linear) else 0
         return ModelShape(
-            name=name, family=self.family, blocks=blocks, patches=model.patch_embed.num_patches,
-            image_size=model.patch_embed.img_size[0], num_classes=model.num_classes, embed_macs=embed_macs(model.patch_embed, model.num_prefix_tokens),
-            merge_macs=0, head_macs=head_macs + _pool_macs(model.attn_pool, tokens), other_params=count(model) - inside,
+            name=name,
+            family=self.family,
+            blocks=blocks,
+            patches=model.patch_embed.num_patches,
+            image_size=model.patch_embed.img_size[0],
+            num_classes=model.num_classes,
+            embed_macs=embed_macs(model.patch_embed, model.num_prefix_tokens),
+            merge_macs=0,
+            head_macs=head_macs + _pool_macs(model.attn_pool, tokens),
+            other_params=count(model) - inside,
         )
 
 
@@ -82,9 +106,18 @@ def _block_shape(parts: BlockParts, block: Block, tokens: int) -> BlockShape:
     narrowed = sum(count(part) for part in (parts.qkv, parts.q_norm, parts.k_norm, parts.fc1, parts.norm2))
     narrowed += parts.proj.weight.numel() + parts.fc2.weight.numel()
     return BlockShape(
-        tokens=tokens, attention_tokens=tokens, keys=tokens, width=parts.norm1.normalized_shape[0], heads=parts.heads,
-        head_dim=parts.head_dim, hidden=parts.fc1.out_features, stage=0, qkv_bias=parts.qkv.bias is not None,
-        qk_norm=not isinstance(parts.q_norm, nn.Identity), fc1_bias=parts.fc1.bias is not None, fixed_params=count(block) - narrowed,
+        tokens=tokens,
+        attention_tokens=tokens,
+        keys=tokens,
+        width=parts.norm1.normalized_shape[0],
+        heads=parts.heads,
+        head_dim=parts.head_dim,
+        hidden=parts.fc1.out_features,
+        stage=0,
+        qkv_bias=parts.qkv.bias is not None,
+        qk_norm=not isinstance(parts.q_norm, nn.Identity),
+        fc1_bias=parts.fc1.bias is not None,
+        fixed_params=count(block) - narrowed,
     )
 
 
@@ -95,5 +128,7 @@ def _pool_macs(pool: AttentionPoolLatent | None, tokens: int) -> int:
     latents = pool.latent_len
     inner = pool.num_heads * pool.head_dim
     products = 2 * latents * tokens * inner
-    mlp = sum(layer.weight.numel() for layer in pool.mlp.modules() if isinstance(layer, nn.Linear)) if isinstance(pool.mlp, nn.Module) else 0
+    mlp = (
+        sum(layer.weight.numel() for layer in pool.mlp.modules() if isinstance(layer, nn.Linear)) if isinstance(pool.mlp, nn.Module) else 0
+    )
     return latents * (pool.q.weight.numel() + pool.proj.weight.numel() + mlp) + tokens * pool.kv.weight.numel() + products

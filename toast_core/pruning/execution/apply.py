@@ -49,9 +49,7 @@ def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.M
     return pruned
 
 
-def prune_block(
-    block: nn.Module, layout: TokenLayout, block_plan: BlockPlan, plan: Plan, adapter: Adapter, execution: str
-) -> PrunedBlock:
+def prune_block(block: nn.Module, layout: TokenLayout, block_plan: BlockPlan, plan: Plan, adapter: Adapter, execution: str) -> PrunedBlock:
     """Return the pruned form of one block; its unpruned modules are the block's own, not copies."""
     new = PrunedBlock(adapter.parts(block), layout, block_plan, plan.schedule, execution == "compact")
     return new.train(block.training)
@@ -62,4 +60,7 @@ def _check_coupled(plan: Plan) -> None:
         for pair in ("qk", "vo"):
             keep = getattr(block, pair)
             if keep is not None and not keep.is_coupled:
-                raise PlanError(f"block {index} {pair} is pruned uncoupled: its sides keep different dimensions, so it has no compact form; use execution masked")
+                raise PlanError(
+                    f"block {index} {pair} is pruned uncoupled: its sides keep different dimensions, so it has no compact form; "
+                    "use execution masked"
+                )

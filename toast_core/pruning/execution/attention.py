@@ -62,8 +62,7 @@ class PrunedAttention(nn.Module):
         self.qk_dim = q_keep.shape[1] if compact else parts.head_dim
         self.vo_dim = v_keep.shape[1] if compact else parts.head_dim
         rows = [
-            _channel_idx(keep, parts.head_dim) + part * parts.heads * parts.head_dim
-            for part, keep in enumerate((q_keep, k_keep, v_keep))
+            _channel_idx(keep, parts.head_dim) + part * parts.heads * parts.head_dim for part, keep in enumerate((q_keep, k_keep, v_keep))
         ]
         self.qkv = keep_outputs(parts.qkv, torch.cat(rows), compact)
         self.proj = keep_inputs(parts.proj, _channel_idx(o_keep, parts.head_dim), compact)
@@ -80,9 +79,7 @@ class PrunedAttention(nn.Module):
         tokens = x if self.windows is None else self.windows.split(x)
         *lead, length, _ = tokens.shape
         sizes = [self.heads * self.qk_dim] * 2 + [self.heads * self.vo_dim]
-        q, k, v = (
-            part.reshape(*lead, length, self.heads, -1).transpose(-2, -3) for part in self.qkv(tokens).split(sizes, dim=-1)
-        )
+        q, k, v = (part.reshape(*lead, length, self.heads, -1).transpose(-2, -3) for part in self.qkv(tokens).split(sizes, dim=-1))
         q, k = self.q_norm(q), self.k_norm(k)
         row = class_attention(q, k, self.scale) if want_class_row else None
         bias = None

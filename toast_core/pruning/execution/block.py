@@ -15,9 +15,10 @@ from toast_core.schedule.schedule import Schedule
 class FixedChannels(nn.Module):
     """A choice made when the plan was made."""
 
-    def __init__(self, keep: FixedKeep) -> None:
+    def __init__(self, keep: FixedKeep, width: int) -> None:
         super().__init__()
         self.register_buffer("idx", keep.idx.clone())
+        self.positions = width
 
     def forward(self, x: torch.Tensor, token_weight: torch.Tensor | None) -> torch.Tensor:
         """Return (K,) whatever the input."""
@@ -30,14 +31,18 @@ class DynamicChannels(nn.Module):
     def __init__(self, keep: DynamicKeep, layout: TokenLayout, schedule: Schedule) -> None:
         super().__init__()
         self.register_buffer("patch_idx", keep.patch_idx.clone())
-        self.count, self.patches, self.class_weight = keep.count, layout.patches, schedule.class_weight
+        self.count, self.patches, self.prefix, self.class_weight = keep.count, layout.patches, layout.prefix, schedule.class_weight
+        self.positions = layout.prefix + layout.patches
         self.whole_batch = schedule.selection == "per_batch"
 
     def forward(self, x: torch.Tensor, token_weight: torch.Tensor | None) -> torch.Tensor:
         """Return (K,) for the batch or (B, K) for each image, from x (B, N, C) and alpha (B, N)."""
         if self.whole_batch and token_weight is not None:
             token_weight = token_weight.mean(dim=0, keepdim=True).expand_as(token_weight)
-        scores = token_scores(x, self.patch_idx, token_weight, self.class_weight, self.patches)
+        patch_idx = self.patch_idx
+        if x.shape[1] != self.positions:  # patch dropout, in training
+            patch_idx = (patch_idx - self.prefix) % (x.shape[1] - self.prefix) + self.prefix
+        scores = token_scores(x, patch_idx, token_weight, self.class_weight, self.patches)
         return top_channels(scores.mean(dim=0) if self.whole_batch else scores, self.count)
 
 
@@ -49,8 +54,8 @@ class PrunedBlock(nn.Module):
         device = parts.fc1.weight.device
         self.norm1, self.ls1, self.drop_path1 = parts.norm1, parts.ls1, parts.drop_path1
         self.attn = PrunedAttention(parts, plan.qk, plan.vo, compact)
-        self.choose_in = _chooser(plan.fc1, layout, schedule)
-        self.choose_hidden = _chooser(plan.fc2, layout, schedule)
+        self.choose_in = _chooser(plan.fc1, parts.fc1.in_features, layout, schedule)
+        self.choose_hidden = _chooser(plan.fc2, parts.fc1.out_features, layout, schedule)
         fc1, fc2 = parts.fc1, parts.fc2
         fixed_in, fixed_hidden = (isinstance(keep, FixedKeep) for keep in (plan.fc1, plan.fc2))
         if compact and fixed_hidden:  # dropped hidden units are never computed
@@ -93,7 +98,7 @@ class PrunedBlock(nn.Module):
         return x + self.drop_path2(self.ls2(self.drop2(self.leave(hidden, keep_hidden))))
 
 
-def _chooser(keep: FixedKeep | DynamicKeep | None, layout: TokenLayout, schedule: Schedule) -> nn.Module | None:
+def _chooser(keep: FixedKeep | DynamicKeep | None, width: int, layout: TokenLayout, schedule: Schedule) -> nn.Module | None:
     if keep is None:
         return None
-    return FixedChannels(keep) if isinstance(keep, FixedKeep) else DynamicChannels(keep, layout, schedule)
+    return FixedChannels(keep, width) if isinstance(keep, FixedKeep) else DynamicChannels(keep, layout, schedule)

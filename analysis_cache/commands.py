@@ -1,0 +1,244 @@
+"""`toast cache ...`: a sub-application that the command line mounts. The database library is imported inside the commands.
+
+Exit status: 0 done, 1 `verify` found damage. A StoreError is left to the caller, which prints its line and exits 2.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis_cache.analysis import SHOWN_DIGITS, Analysis, find_id
+from analysis_cache.errors import StoreError
+
+if TYPE_CHECKING:
+    from analysis_cache.replay import Replay
+    from analysis_cache.store import EvidenceStore
+
+cache_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    help="List, check, share and tidy stored analyses and their measurements.",
+)
+
+Store = Annotated[str | None, typer.Option(help="file, sqlite:///FILE or postgresql+psycopg://USER@HOST/DB; default: your own")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
+Id = Annotated[str, typer.Argument(help="id of an analysis, or its first digits")]
+
+
+@cache_app.command()
+def ls(store: Store = None, as_json: Json = False) -> None:
+    """List the analyses, how complete they are, and when and why they are stale."""
+    with _replays(store) as replays:
+        found = [_describe(replay, analysis) for replay in replays for analysis in replay.analyses()]
+        sources = [replay.name for replay in replays]
+    if as_json:
+        _print_json({"sources": sources, "analyses": found})
+        return
+    rows = [
+        [row["short_id"], row["label"], f"{row['cells']['stored']}/{row['cells']['listed']}", row["created_utc"],
+         row["finished_utc"] or "not finished", row["stale"] or "no", row["source"]] for row in found
+    ]
+    _print_table(f"{len(found)} analyses", ["id", "label", "cells", "created", "finished", "stale", "source"], rows)
+
+
+@cache_app.command()
+def show(analysis: Id, store: Store = None, as_json: Json = False) -> None:
+    """Show one analysis: what was asked, and its cells with their figures."""
+    with _replays(store) as replays:
+        ids = {found.id: replay for replay in reversed(replays) for found in replay.analyses()}
+        found = find_id(analysis, list(ids), ", ".join(replay.name for replay in replays) or "any store")
+        replay, chosen = ids[found], ids[found].analysis(found)
+        facts, rows = _describe(replay, chosen), replay.rows(chosen.id)
+    if as_json:
+        _print_json({**facts, "request": chosen.request, "rows": rows})
+        return
+    print(f"{facts['label']}\nid {facts['id']}\nfrom {facts['source']}, {facts['cells']['stored']} of {facts['cells']['listed']} cells")
+    print(f"created {facts['created_utc']}, finished {facts['finished_utc'] or 'not yet'}, stale: {facts['stale'] or 'no'}")
+    print(f"request {json.dumps(chosen.request, sort_keys=True)}")
+    plain = [{name: value for name, value in row.items() if value is None or isinstance(value, str | int | float)} for row in rows]
+    columns = list(dict.fromkeys(name for row in plain for name in row))
+    _print_table("cells", [_shown("", name) for name in columns], [[_shown(name, row.get(name)) for name in columns] for row in plain])
+
+
+@cache_app.command()
+def verify(
+    store: Store = None, as_json: Json = False,
+    remove: Annotated[bool, typer.Option("--remove", help="remove damaged rows from the store, so that they are measured again")] = False,
+) -> None:
+    """Recompute every key and checksum. Exit 1 if something is damaged."""
+    reports = []
+    if store is not None or _own_exists():
+        with _open(store, create=False) as opened:
+            removed = len(opened.remove_corrupt()) if remove else 0
+            result = opened.verify()
+            reports.append({
+                "source": opened.name, "cells": result.cells, "analyses": result.analyses, "removed": removed,
+                "problems": [problem.to_dict() for problem in result.problems],
+            })
+    reports += [_verify_bundle(path) for path in _shipped(store)]
+    damaged = any(report["problems"] for report in reports)
+    if as_json:
+        _print_json({"ok": not damaged, "sources": reports})
+    else:
+        for report in reports:
+            print(f"{report['source']}: {report['cells']} cells, {report['analyses']} analyses, {report['removed']} removed, "
+                  f"{len(report['problems'])} problems")
+            for problem in report["problems"]:
+                print(f"  {problem['what']} {problem['key'][:SHOWN_DIGITS]}: {problem['reason']}")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@cache_app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.toastbundle to write")],
+    analyses: Annotated[list[str] | None, typer.Argument(help="ids, or their first digits")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every analysis of the store")] = False,
+    store: Store = None, as_json: Json = False,
+) -> None:
+    """Write analyses with all their cells as one file that needs no GPU, data or PyTorch to read."""
+    from analysis_cache.exchange import export_bundle
+
+    if bool(analyses) == everything:
+        raise StoreError("toast cache export takes ids or --all, one of them; toast cache ls lists the ids")
+    with _open(store, create=False) as opened:
+        counts = export_bundle(opened, output, None if everything else analyses)
+    report = {"output": str(output), "bytes": output.stat().st_size, **counts}
+    size = f"{report['bytes'] / 1e6:.2f} MB"
+    _print_report(f"wrote {output}: {counts['analyses']} analyses, {counts['cells']} cells, {size}", report, as_json)
+
+
+@cache_app.command("import")
+def import_(file: Annotated[Path, typer.Argument(help="FILE.toastbundle")], store: Store = None, as_json: Json = False) -> None:
+    """Check a bundle and take over what the store lacks, all or nothing."""
+    from analysis_cache.exchange import import_bundle
+
+    with _open(store, create=True) as opened:
+        _print_added(asdict(import_bundle(opened, file)), opened.name, as_json)
+
+
+@cache_app.command()
+def merge(other: Annotated[str, typer.Argument(help="file or URL of the other store")], store: Store = None, as_json: Json = False) -> None:
+    """Take over what another store has and this one lacks; the other is only read."""
+    with _open(store, create=True) as opened:
+        _print_added(asdict(opened.merge(other)), opened.name, as_json)
+
+
+@cache_app.command()
+def prune(
+    store: Store = None, as_json: Json = False,
+    forget: Annotated[list[str] | None, typer.Option("--forget", help="forget this analysis (id or first digits) first")] = None,
+    older_than: Annotated[float | None, typer.Option("--older-than", help="only cells stored more than this many days ago")] = None,
+    listed: Annotated[bool, typer.Option("--listed", help="cells that an analysis lists too; needs --older-than")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be removed, remove nothing")] = False,
+) -> None:
+    """Remove cells that no analysis lists."""
+    with _open(store, create=False) as opened:
+        forgotten = [opened.get_analysis(prefix).id for prefix in forget or []]
+        gone = opened.prune(older_than, not listed, forgotten, dry_run)
+        name = opened.name
+    report = {"store": name, "dry_run": dry_run, "forgotten": forgotten, "removed": gone}
+    would = "would be " if dry_run else ""
+    _print_report(f"{name}: {len(gone)} cells {would}removed, {len(forgotten)} analyses {would}forgotten", report, as_json)
+
+
+def _open(store: str | None, create: bool) -> "EvidenceStore":
+    from analysis_cache.store import EvidenceStore
+
+    return EvidenceStore.open(store, create=create)
+
+
+def _own_exists() -> bool:
+    from analysis_cache.database import default_store
+
+    return "://" in default_store() or Path(default_store()).expanduser().exists()
+
+
+def _shipped(store: str | None) -> list[Path]:
+    from analysis_cache.replay import shipped_bundles
+
+    return shipped_bundles() if store is None else []
+
+
+@contextmanager
+def _replays(store: str | None) -> Iterator[list["Replay"]]:
+    from analysis_cache.replay import Replay
+
+    own = [store] if store is not None or _own_exists() else []
+    opened: list[Replay] = []
+    try:
+        for source in [*own, *_shipped(store)]:
+            opened.append(Replay.open(source))
+        yield opened
+    finally:
+        for replay in opened:
+            replay.close()
+
+
+def _describe(replay: "Replay", analysis: Analysis) -> dict[str, object]:
+    from analysis_cache.staleness import analysis_stale_reason
+
+    heads = replay.heads(analysis.id)
+    return {
+        "id": analysis.id, "short_id": analysis.short_id, "label": analysis.label, "source": replay.name,
+        "cells": {"listed": len(analysis.cell_keys), "stored": len(heads)},
+        "created_utc": analysis.created_utc, "finished_utc": analysis.finished_utc, "stale": analysis_stale_reason(analysis, heads),
+    }
+
+
+def _verify_bundle(path: Path) -> dict[str, object]:
+    from analysis_cache.bundle import Bundle
+
+    report = {"source": str(path), "cells": 0, "analyses": 0, "removed": 0, "problems": []}
+    try:
+        with closing(Bundle(path)) as bundle:
+            report["cells"], report["analyses"] = len(bundle.index), len(bundle.list_analyses())
+            for _ in bundle.checked_rows():
+                pass
+            bundle.extras()
+    except StoreError as error:
+        report["problems"] = [{"what": "file", "key": "", "reason": str(error)}]
+    return report
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "key":
+        return str(value)[:SHOWN_DIGITS]
+    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    # what comes from a bundle may hold a terminal's control codes
+    return text if text.isprintable() else ascii(text)
+
+
+def _print_added(added: dict[str, int], store: str, as_json: bool) -> None:
+    new, old = f"{added['cells']} cells and {added['analyses']} analyses added", f"{added['cells_present']} and {added['analyses_present']}"
+    _print_report(f"{store}: {new}, {old} were there, {added['damaged']} damaged left behind", {"store": store, **added}, as_json)
+
+
+def _print_report(line: str, report: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        _print_json(report)
+    else:
+        print(line)
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=1, allow_nan=False))
+
+
+def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    print(title)
+    table = Table()
+    for position, column in enumerate(columns):
+        # ids are typed back, so that they are never cut
+        options = {"justify": "right"} if position else {"no_wrap": True, "min_width": SHOWN_DIGITS}
+        table.add_column(Text(column), **options)
+    for row in rows:
+        table.add_row(*(Text(value) for value in row))
+    Console().print(table)

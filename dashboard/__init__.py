@@ -1,0 +1,1 @@
+"""The interactive desk: Streamlit pages over the engine process. Nothing here imports torch."""

@@ -1,0 +1,24 @@
+"""What every run of a browser session goes through: session, navigation, page."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import state
+from dashboard.pages import PAGES, page
+
+# A local file: an icon given by name makes the browser ask a font host for it.
+ICON = Path(__file__).parent / "static" / "icon.png"
+
+
+def main() -> None:
+    """Show the page that the address names."""
+    st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
+    chosen = st.navigation([page(name) for name in PAGES], position="top")
+    shape = state.model_shape()
+    if shape is not None:
+        state.open_session(shape)
+        state.publish_link(shape)
+    if notice := st.session_state.pop("notice", None):
+        st.warning(notice)
+    chosen.run()

@@ -1,0 +1,1 @@
+"""From costs, schedules and results to Plotly figures: pure functions, free of Streamlit."""

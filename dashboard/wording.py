@@ -1,0 +1,75 @@
+"""How figures are written: with a unit, a badge, and no more digits than their interval supports."""
+
+import math
+from collections.abc import Mapping
+
+from toast_core.results import Estimate
+
+BADGES = {
+    "computed": ":blue-badge[computed]", "measured": ":green-badge[measured]", "predicted": ":violet-badge[predicted]",
+    "reported": ":orange-badge[reported]",
+}
+_MINUS = "\N{MINUS SIGN}"
+
+
+def read_estimate(values: Mapping) -> Estimate:
+    """An Estimate from its JSON values."""
+    low, high = values["ci95"]
+    return Estimate(values["value"], (low, high))
+
+
+def decimals(estimate: Estimate) -> int:
+    """How many decimals an estimate carries: none from a half width of 1 on, one from 0.1 on, and so forth, up to three."""
+    half = (estimate.ci95[1] - estimate.ci95[0]) / 2
+    return 0 if not math.isfinite(half) or half >= 1 else min(3, math.ceil(-math.log10(max(half, 1e-3))))
+
+
+def accuracy(estimate: Estimate) -> str:
+    """For example `88 %`."""
+    return f"{estimate.value:.{decimals(estimate)}f} %"
+
+
+def accuracy_interval(estimate: Estimate) -> str:
+    """For example `86 to 90 %`."""
+    low, high = estimate.ci95
+    return f"{low:.{decimals(estimate)}f} to {high:.{decimals(estimate)}f} %"
+
+
+def points(estimate: Estimate) -> str:
+    """A difference of accuracies, for example `-1.2 points`, with a sign and without a minus zero."""
+    return f"{signed(estimate.value, decimals(estimate))} points"
+
+
+def points_interval(estimate: Estimate) -> str:
+    """For example `-2.1 to -0.3`."""
+    low, high = estimate.ci95
+    return f"{signed(low, decimals(estimate))} to {signed(high, decimals(estimate))}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign; zero has none."""
+    text = f"{abs(value):.{digits}f}"
+    return text if float(text) == 0 else f"{_MINUS if value < 0 else '+'}{text}"
+
+
+def gmacs(macs: int) -> str:
+    """For example `0.0653`, in GMACs: three significant digits."""
+    return f"{macs / 1e9:#.3g}"
+
+
+def parameters(count: int) -> str:
+    """For example `1.35 M`: three significant digits."""
+    return f"{count / 1e6:#.3g} M"
+
+
+def change(now: int, before: int) -> str:
+    """For example `-32 %`, against the baseline."""
+    return f"{signed(100 * (now - before) / before, 0)} %"
+
+
+def verdict(delta: Estimate) -> str:
+    """What a measured difference says in words."""
+    low, high = delta.ci95
+    if high < 0:
+        return "worse than the baseline"
+    return "better than the baseline" if low > 0 else "cannot tell apart from the baseline"

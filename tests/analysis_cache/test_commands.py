@@ -1,0 +1,131 @@
+"""`toast cache ...` as a user meets it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis_cache import key, replay
+from analysis_cache.commands import cache_app
+from analysis_cache.errors import StoreError
+from analysis_cache.store import EvidenceStore
+from tests.analysis_cache.evidence import fill, identity, outcomes, summary
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own store is a file that does not exist yet, and nothing is shipped."""
+    monkeypatch.setenv("TOAST_STORE", str(tmp_path / "own.sqlite"))
+    monkeypatch.setattr(replay, "shipped_bundles", list)
+    return tmp_path / "own.sqlite"
+
+
+def toast(*arguments: object, status: int = 0) -> str:
+    """Run a command and return its standard output."""
+    result = CliRunner().invoke(cache_app, list(map(str, arguments)))
+    if isinstance(result.exception, StoreError):
+        raise result.exception
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.stdout
+
+
+def toast_json(*arguments: object, status: int = 0) -> dict:
+    """Run a command with --json and return its document."""
+    return json.loads(toast(*arguments, "--json", status=status))
+
+
+def filled(path: Path, count: int = 3) -> str:
+    """Store an analysis; return its id."""
+    with EvidenceStore.open(path) as store:
+        return fill(store, count).id
+
+
+def test_without_a_store_there_is_nothing_to_list(own: Path) -> None:
+    assert toast_json("ls") == {"sources": [], "analyses": []} and "0 analyses" in toast("ls")
+    assert toast_json("verify") == {"ok": True, "sources": []}
+    assert not own.exists()
+    with pytest.raises(StoreError, match="there is no store"):
+        toast("ls", "--store", own)
+
+
+def test_ls_and_show(own: Path) -> None:
+    full = filled(own)
+    row = toast_json("ls")["analyses"][0]
+    assert (row["id"], row["cells"], row["stale"], row["source"]) == (full, {"listed": 3, "stored": 3}, None, str(own))
+    assert full[:16] in toast("ls") and "3/3" in toast("ls")
+    shown = toast_json("show", full[:6])
+    assert shown["request"] == {"model": "demo_vit", "cells": 3} and [one["block"] for one in shown["rows"]] == [0, 1, 2]
+    assert shown["rows"][1]["ci95"] == [90.5, 92.0] and "3 of 3 cells" in toast("show", full)
+    with pytest.raises(StoreError, match="there is no 'ffff'"):
+        toast("show", "ffff")
+
+
+def test_entries_say_why_they_are_stale(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"new")
+    with EvidenceStore.open(own) as store:
+        fill(store, 2, weights_file=str(weights))
+    digest = hashlib.sha256(b"new").hexdigest()
+    assert toast_json("ls")["analyses"][0]["stale"] == f"weights changed: sha256 aaaaaaaa… -> {digest[:8]}…"
+    monkeypatch.setitem(key.METRIC_VERSIONS, "sensitivity", 2)
+    assert toast_json("ls")["analyses"][0]["stale"].startswith("metric version 1 -> 2; weights changed")
+
+
+def test_verify_exits_1_and_can_remove(own: Path) -> None:
+    filled(own, 4)
+    assert toast_json("verify")["ok"] and "4 cells, 1 analyses, 0 removed, 0 problems" in toast("verify")
+    with EvidenceStore.open(own) as store, store.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE cells SET summary = 'x' WHERE key = '{identity(0).key}'")
+    report = toast_json("verify", status=1)
+    assert report["sources"][0]["problems"] == [{"what": "cell", "key": identity(0).key, "reason": "checksum mismatch"}]
+    assert identity(0).key[:16] in toast("verify", status=1)
+    assert toast_json("verify", "--remove")["sources"][0]["removed"] == 1
+
+
+def test_export_import_and_the_shipped_analyses(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, full = tmp_path / "a.toastbundle", filled(tmp_path / "other.sqlite")
+    for wrong in ((), (full, "--all")):
+        with pytest.raises(StoreError, match="ids or --all"):
+            toast("export", *wrong, "-o", file, "--store", tmp_path / "other.sqlite")
+    assert toast_json("export", full[:8], "-o", file, "--store", tmp_path / "other.sqlite")["cells"] == 3
+    assert "3 cells" in toast("export", "--all", "-o", file, "--store", tmp_path / "other.sqlite")
+    monkeypatch.setattr(replay, "shipped_bundles", lambda: [file])
+    assert toast_json("ls")["analyses"][0]["source"] == str(file) == toast_json("show", full[:8])["source"]
+    assert toast_json("verify")["sources"][0] == {"source": str(file), "cells": 3, "analyses": 1, "removed": 0, "problems": []}
+    assert toast_json("import", file) == {
+        "store": str(own), "cells": 3, "cells_present": 0, "analyses": 1, "analyses_present": 0, "damaged": 0,
+    }
+    assert "0 cells and 0 analyses added" in toast("import", file)
+    assert {row["source"] for row in toast_json("ls")["analyses"]} == {str(own), str(file)}
+    assert toast_json("show", full[:8])["source"] == str(own)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert not toast_json("verify", status=1)["ok"]
+    with pytest.raises(StoreError, match="truncated"):
+        toast("import", file)
+
+
+def test_merge_and_prune(own: Path, tmp_path: Path) -> None:
+    full = filled(tmp_path / "other.sqlite")
+    assert toast_json("merge", tmp_path / "other.sqlite")["cells"] == 3
+    with EvidenceStore.open(own) as store:
+        store.put(identity(9), summary(), outcomes())
+    assert toast_json("prune", "--dry-run")["removed"] == [identity(9).key]
+    assert "1 cells removed" in toast("prune")
+    assert toast_json("prune", "--listed", "--older-than", 1)["removed"] == []
+    assert len(toast_json("prune", "--forget", full[:8])["removed"]) == 3
+    with pytest.raises(StoreError, match="every cell"):
+        toast("prune", "--listed")
+
+
+def test_a_terminal_gets_no_control_codes_from_a_bundle(own: Path) -> None:
+    with EvidenceStore.open(own) as store:
+        full = fill(store, 1, note="\x1b[31mred").id
+        store.put(identity(1), {"\x1b[1mname": "\x1b[2Jgone", "mark": "[bold]up"}, {})
+        analysis = store.get_analysis(full)
+        store.put_analysis(type(analysis)({"a": 2}, "[red]label", (identity(1).key,), analysis.created_utc))
+        other = store.list_analyses()
+    for chosen in other:
+        assert "\x1b" not in toast("show", chosen.id)
+    assert "[red]label" in toast("ls") or "[red]" in toast("ls")
