@@ -5,7 +5,7 @@ from importlib import import_module
 _HOME = {
     "StoreError": "errors", "CellIdentity": "key", "digest_of_subset": "key", "stale_reason": "key", "METRIC_VERSIONS": "key",
     "Analysis": "analysis", "Cell": "cell", "CellHead": "cell", "EvidenceStore": "store", "default_store": "database",
-    "export_bundle": "exchange", "import_bundle": "exchange", "Replay": "replay", "shipped_bundles": "replay",
+    "utc_now": "canonical", "export_bundle": "exchange", "import_bundle": "exchange", "Replay": "replay", "shipped_bundles": "replay",
 }
 
 __all__ = list(_HOME)

@@ -14,8 +14,8 @@ MIN_PREFIX = 4
 class Analysis:
     """One request and the cells that answer it, in order. Cells may be missing while `finished_utc` is None.
 
-    request      JSON object of what was asked; its digest is the id. With "weights_file" (a path, or one inside toast_core such
-                 as assets/fashion_mnist/demo_vit.safetensors) listings say when the weights have changed since.
+    request      JSON object of what was asked; its digest is the id. With "weights_file" (a .safetensors path, or one inside
+                 toast_core such as assets/fashion_mnist/demo_vit.safetensors) listings say when the weights have changed since.
     label        one line for people
     cell_keys    keys in the order of the rows, each once
     created_utc  2026-01-31T12:00:00Z

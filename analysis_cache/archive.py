@@ -139,7 +139,7 @@ class ArchiveReader:
         if len(tail) < _END.size or (end := _END.unpack(tail[-_END.size :]))[0] != b"PK\x05\x06":
             raise self.error("is truncated or no bundle")
         _, _, _, here, members, directory_bytes, _, _ = end
-        if b"PK\x06\x07" in tail or max(here, members) > MAX_MEMBERS or directory_bytes > _MAX_DIRECTORY_BYTES:
+        if tail[: -_END.size][:4] == b"PK\x06\x07" or max(here, members) > MAX_MEMBERS or directory_bytes > _MAX_DIRECTORY_BYTES:
             raise self.error(f"has too many members, more than {MAX_MEMBERS}")
 
     def _check_member(self, info: zipfile.ZipInfo) -> None:

@@ -4,19 +4,17 @@ Exit status: 0 done, 1 `verify` found damage. A StoreError is left to the caller
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis_cache.analysis import SHOWN_DIGITS, Analysis, find_id
+from analysis_cache.analysis import SHOWN_DIGITS, Analysis
 from analysis_cache.errors import StoreError
+from analysis_cache.sources import describe, find_analysis, open_replays, own_store_exists, shipped_bundles, verify_bundle
 
 if TYPE_CHECKING:
-    from analysis_cache.replay import Replay
     from analysis_cache.store import EvidenceStore
 
 cache_app = typer.Typer(
@@ -32,8 +30,8 @@ Id = Annotated[str, typer.Argument(help="id of an analysis, or its first digits"
 @cache_app.command()
 def ls(store: Store = None, as_json: Json = False) -> None:
     """List the analyses, how complete they are, and when and why they are stale."""
-    with _replays(store) as replays:
-        found = [_describe(replay, analysis) for replay in replays for analysis in replay.analyses()]
+    with open_replays(store) as replays:
+        found = [describe(replay, analysis) for replay in replays for analysis in replay.analyses()]
         sources = [replay.name for replay in replays]
     if as_json:
         _print_json({"sources": sources, "analyses": found})
@@ -45,14 +43,23 @@ def ls(store: Store = None, as_json: Json = False) -> None:
     _print_table(f"{len(found)} analyses", ["id", "label", "cells", "created", "finished", "stale", "source"], rows)
 
 
+def find_rows(prefix: str, store: str | None) -> tuple[Analysis, list[dict[str, object]]]:
+    """Return the analysis whose id starts with `prefix` and its rows, from the store, or the user's own and the shipped ones.
+
+    Raises:
+        StoreError: none does, several do, or a source cannot be read.
+    """
+    with open_replays(store) as replays:
+        replay, analysis = find_analysis(prefix, replays)
+        return analysis, replay.rows(analysis.id)
+
+
 @cache_app.command()
 def show(analysis: Id, store: Store = None, as_json: Json = False) -> None:
     """Show one analysis: what was asked, and its cells with their figures."""
-    with _replays(store) as replays:
-        ids = {found.id: replay for replay in reversed(replays) for found in replay.analyses()}
-        found = find_id(analysis, list(ids), ", ".join(replay.name for replay in replays) or "any store")
-        replay, chosen = ids[found], ids[found].analysis(found)
-        facts, rows = _describe(replay, chosen), replay.rows(chosen.id)
+    with open_replays(store) as replays:
+        replay, chosen = find_analysis(analysis, replays)
+        facts, rows = describe(replay, chosen), replay.rows(chosen.id)
     if as_json:
         _print_json({**facts, "request": chosen.request, "rows": rows})
         return
@@ -71,7 +78,7 @@ def verify(
 ) -> None:
     """Recompute every key and checksum. Exit 1 if something is damaged."""
     reports = []
-    if store is not None or _own_exists():
+    if store is not None or own_store_exists():
         with _open(store, create=False) as opened:
             removed = len(opened.remove_corrupt()) if remove else 0
             result = opened.verify()
@@ -79,7 +86,7 @@ def verify(
                 "source": opened.name, "cells": result.cells, "analyses": result.analyses, "removed": removed,
                 "problems": [problem.to_dict() for problem in result.problems],
             })
-    reports += [_verify_bundle(path) for path in _shipped(store)]
+    reports += [verify_bundle(path) for path in (shipped_bundles() if store is None else [])]
     damaged = any(report["problems"] for report in reports)
     if as_json:
         _print_json({"ok": not damaged, "sources": reports})
@@ -106,9 +113,9 @@ def export(
         raise StoreError("toast cache export takes ids or --all, one of them; toast cache ls lists the ids")
     with _open(store, create=False) as opened:
         counts = export_bundle(opened, output, None if everything else analyses)
-    report = {"output": str(output), "bytes": output.stat().st_size, **counts}
-    size = f"{report['bytes'] / 1e6:.2f} MB"
-    _print_report(f"wrote {output}: {counts['analyses']} analyses, {counts['cells']} cells, {size}", report, as_json)
+    size = output.stat().st_size
+    line = f"wrote {output}: {counts['analyses']} analyses, {counts['cells']} cells, {size / 1e6:.2f} MB"
+    _print_report(line, {"output": str(output), "bytes": size, **counts}, as_json)
 
 
 @cache_app.command("import")
@@ -151,59 +158,6 @@ def _open(store: str | None, create: bool) -> "EvidenceStore":
     return EvidenceStore.open(store, create=create)
 
 
-def _own_exists() -> bool:
-    from analysis_cache.database import default_store
-
-    return "://" in default_store() or Path(default_store()).expanduser().exists()
-
-
-def _shipped(store: str | None) -> list[Path]:
-    from analysis_cache.replay import shipped_bundles
-
-    return shipped_bundles() if store is None else []
-
-
-@contextmanager
-def _replays(store: str | None) -> Iterator[list["Replay"]]:
-    from analysis_cache.replay import Replay
-
-    own = [store] if store is not None or _own_exists() else []
-    opened: list[Replay] = []
-    try:
-        for source in [*own, *_shipped(store)]:
-            opened.append(Replay.open(source))
-        yield opened
-    finally:
-        for replay in opened:
-            replay.close()
-
-
-def _describe(replay: "Replay", analysis: Analysis) -> dict[str, object]:
-    from analysis_cache.staleness import analysis_stale_reason
-
-    heads = replay.heads(analysis.id)
-    return {
-        "id": analysis.id, "short_id": analysis.short_id, "label": analysis.label, "source": replay.name,
-        "cells": {"listed": len(analysis.cell_keys), "stored": len(heads)},
-        "created_utc": analysis.created_utc, "finished_utc": analysis.finished_utc, "stale": analysis_stale_reason(analysis, heads),
-    }
-
-
-def _verify_bundle(path: Path) -> dict[str, object]:
-    from analysis_cache.bundle import Bundle
-
-    report = {"source": str(path), "cells": 0, "analyses": 0, "removed": 0, "problems": []}
-    try:
-        with closing(Bundle(path)) as bundle:
-            report["cells"], report["analyses"] = len(bundle.index), len(bundle.list_analyses())
-            for _ in bundle.checked_rows():
-                pass
-            bundle.extras()
-    except StoreError as error:
-        report["problems"] = [{"what": "file", "key": "", "reason": str(error)}]
-    return report
-
-
 def _shown(name: str, value: object) -> str:
     if name == "key":
         return str(value)[:SHOWN_DIGITS]
@@ -218,10 +172,7 @@ def _print_added(added: dict[str, int], store: str, as_json: bool) -> None:
 
 
 def _print_report(line: str, report: dict[str, object], as_json: bool) -> None:
-    if as_json:
-        _print_json(report)
-    else:
-        print(line)
+    _print_json(report) if as_json else print(line)
 
 
 def _print_json(document: object) -> None:

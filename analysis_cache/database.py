@@ -33,6 +33,11 @@ def default_store() -> str:
     return os.environ.get(STORE_VARIABLE) or str(Path(data) / "toast-studio" / "evidence.sqlite")
 
 
+def file_of(store: str) -> Path | None:
+    """The file behind a path or URL; None for a server and for SQLite's own file: URIs."""
+    return _file_of(_target(store))
+
+
 class Database:
     """An engine with two kinds of transaction; their errors are StoreErrors about `name`. Safe to share between threads."""
 

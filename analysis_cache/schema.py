@@ -52,6 +52,8 @@ def version_of(connection: Connection, store: str) -> int:
     versions = list(connection.execute(select(SCHEMA.c.version)).scalars()) if SCHEMA.name in tables else []
     if len(versions) != 1:
         raise StoreError(f"store {store} holds tables of another program; pass --store with a new file or an empty database")
+    if type(versions[0]) is not int or versions[0] < 1:
+        raise StoreError(f"store {store} is damaged: its version is {ascii(versions[0])[:40]}; restore a copy, or move it away")
     if versions[0] > VERSION:
         raise StoreError(f"store {store} has version {versions[0]}, this program reads up to {VERSION}; update the program")
     return versions[0]
@@ -73,6 +75,15 @@ def bring_up_to_date(connection: Connection, store: str) -> None:
 
 def insert_new(connection: Connection, table: Table, values: dict[str, object]) -> bool:
     """Insert a row unless its primary key is there; return whether it was inserted."""
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-    result = connection.execute(insert.on_conflict_do_nothing(), values, execution_options={"preserve_rowcount": True})
-    return result.rowcount == 1
+    statement = _insert(connection, table).on_conflict_do_nothing()
+    return connection.execute(statement, values, execution_options={"preserve_rowcount": True}).rowcount == 1
+
+
+def insert_or_replace(connection: Connection, table: Table, values: dict[str, object]) -> None:
+    """Insert a row, or put it in the place of the one with its primary key."""
+    statement = _insert(connection, table).values(**values)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values))
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -13,7 +13,7 @@ from analysis_cache.cell import Cell, CellHead, CellRecord
 from analysis_cache.database import TIMEOUT_S, Database
 from analysis_cache.errors import StoreError
 from analysis_cache.key import CellIdentity
-from analysis_cache.schema import ANALYSES, CELLS, HEAD_COLUMNS, insert_new
+from analysis_cache.schema import ANALYSES, CELLS, HEAD_COLUMNS, insert_new, insert_or_replace
 from analysis_cache.upkeep import Added, Problem, Verification, adopt, everything, problems_of, prune, remove_problems
 
 _CHUNK = 500
@@ -121,8 +121,7 @@ class EvidenceStore:
         """Store an analysis, or replace the one of the same request. Put it before its cells: `prune` keeps what is listed."""
         values = dict(vars(AnalysisRecord.of(analysis)))
         with self.database.write() as connection:
-            connection.execute(delete(ANALYSES).where(ANALYSES.c.id == analysis.id))
-            connection.execute(ANALYSES.insert().values(**values))
+            insert_or_replace(connection, ANALYSES, values)
 
     def get_analysis(self, prefix: str) -> Analysis:
         """Return the analysis whose id starts with `prefix`.
@@ -166,6 +165,13 @@ class EvidenceStore:
             StoreError: every cell would go, or a damaged analysis hides what it lists.
         """
         return prune(self.database, older_than_days, keep_listed, set(forget), dry_run)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove these cells, in one transaction; those that are not stored are passed over."""
+        wanted = list(keys)
+        with self.database.write() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                connection.execute(delete(CELLS).where(CELLS.c.key.in_(wanted[start : start + _CHUNK])))
 
     def merge(self, other: "str | Path | EvidenceStore") -> Added:
         """Take over the cells and analyses of another store that this one lacks, all or none; the other is only read.

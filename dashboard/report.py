@@ -16,9 +16,8 @@ from toast_core.analysis_results import REDUNDANCY_SITES, RedundancyRow
 from toast_core.errors import DataError
 
 TEMPLATE = "plotly_white"
-_IMAGE_FORMATS = ("png", "svg")
+_IMAGE_SCALES = {"png": 2, "svg": 1}
 _WIDTH = 1100  # pixels; heights are the figures' own
-_PNG_SCALE = 2
 _TIMEOUT_S = 90
 _INSTALL = "pip install 'toast-studio[figures]'"
 
@@ -84,7 +83,7 @@ def _page(figures: Mapping[str, go.Figure], title: str) -> str:
 
 def _render(figures: Mapping[str, go.Figure]) -> tuple[dict[str, bytes], list[str]]:
     """Every figure in every image format by file name, or none and why."""
-    if importlib.util.find_spec("kaleido") is None:
+    if not _has_kaleido():
         return {}, [f"no PNG or SVG was written: Kaleido is not installed; {_INSTALL}, or use the camera button in report.html"]
     try:
         # in a thread of its own, since the caller may be inside a running event loop
@@ -95,6 +94,10 @@ def _render(figures: Mapping[str, go.Figure]) -> tuple[dict[str, bytes], list[st
         return {}, [f"no PNG or SVG was written: Kaleido could not use a Chromium ({reason}); install one, or set BROWSER_PATH to it"]
 
 
+def _has_kaleido() -> bool:
+    return importlib.util.find_spec("kaleido") is not None
+
+
 async def _draw(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
     import kaleido
 
@@ -102,9 +105,9 @@ async def _draw(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
     async with kaleido.Kaleido(mathjax=False, timeout=_TIMEOUT_S) as browser:
         return {
             f"{name}.{image}": await browser.calc_fig(
-                figure, opts={"format": image, "width": _WIDTH, "height": figure.layout.height, "scale": _PNG_SCALE if image == "png" else 1}
+                figure, opts={"format": image, "width": _WIDTH, "height": figure.layout.height, "scale": scale}
             )
-            for name, figure in figures.items() for image in _IMAGE_FORMATS
+            for name, figure in figures.items() for image, scale in _IMAGE_SCALES.items()
         }
 
 

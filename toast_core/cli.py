@@ -3,46 +3,45 @@
 Exit status: 0 done, 1 the result says no, 2 a usage or input error (one line on stderr), 130 interrupted.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from toast_core.errors import ToastError
+from analysis_cache.commands import cache_app
+from toast_core import cli_analyze
+from toast_core.cli_parts import (
+    BatchSize,
+    Calibration,
+    CalibrationImages,
+    Device,
+    ImgSize,
+    Json,
+    Model,
+    NumClasses,
+    PresetName,
+    ScheduleFile,
+    Seed,
+    Selection,
+    Weights,
+    app,
+    print_json,
+    print_table,
+    progress,
+    pruned_model,
+    schedule_of,
+)
+from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.presets import get_preset, presets
-from toast_core.schedule.schedule import SELECTIONS, Schedule
 
 # typer brings its own copy of click; this is the root of its usage errors
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
-app = typer.Typer(
-    name="toast",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Compress Vision Transformers block by block (ToaSt): count, evaluate, prune, and tune in a dashboard.",
-)
-
-Model = Annotated[str | None, typer.Option(help="timm model name, demo_vit or demo_swin; not needed with a file from toast apply")]
-Weights = Annotated[str | None, typer.Option(help=".safetensors file, or 'random'; default: embedded for a demo, else timm's pretrained")]
-NumClasses = Annotated[int | None, typer.Option(help="classes of the classifier; default: the weights' or the model's own")]
-ImgSize = Annotated[int | None, typer.Option(help="input size in pixels; default: the model's own")]
-ScheduleFile = Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")]
-PresetName = Annotated[str | None, typer.Option("--preset", help="published schedule, see toast presets")]
-Selection = Annotated[str | None, typer.Option(help=f"overrides the schedule's: {', '.join(SELECTIONS)}")]
-Calibration = Annotated[
-    str | None, typer.Option(help="images for calibrated selection: fashion-mnist:calibration or a folder; labels unused")
-]
-CalibrationImages = Annotated[int, typer.Option(help="how many calibration images, class-balanced")]
-BatchSize = Annotated[int, typer.Option(help="images per batch")]
-Seed = Annotated[int, typer.Option(help="of subsets, order, token samples and random weights")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
+app.add_typer(cache_app, name="cache")
+app.command()(cli_analyze.analyze)
+app.command()(cli_analyze.report)
 
 
 def main() -> None:
@@ -83,10 +82,10 @@ def flops(
     from toast_core.schedule.cost import count_cost
 
     info = load_model(model, weights if weights else "none", num_classes, img_size).toast_info
-    chosen = _schedule(schedule, preset, selection, info.schedule)
+    chosen = schedule_of(schedule, preset, selection, info.schedule)
     costs = {"baseline": count_cost(info.shape), "scheduled": count_cost(info.shape, chosen)}
     if as_json:
-        _print_json(
+        print_json(
             {
                 "model": info.name,
                 "selection": chosen.selection if chosen else None,
@@ -113,7 +112,7 @@ def flops(
         [str(index), *(f"{value / 1e6:.2f}" for value in (b.attention_macs, n.attention_macs, b.ffn_macs, n.ffn_macs))]
         for index, (b, n) in enumerate(zip(base.blocks, new.blocks, strict=True))
     ]
-    _print_table(f"{info.name}: MMACs of one image", ["block", "attention", "scheduled", "FFN", "scheduled"], rows)
+    print_table(f"{info.name}: MMACs of one image", ["block", "attention", "scheduled", "FFN", "scheduled"], rows)
     for label, cost in costs.items():
         print(
             f"{label:9}  {cost.macs / 1e9:.4f} GMACs  {cost.params / 1e6:.3f} M parameters  "
@@ -131,12 +130,12 @@ def list_presets(
         print(get_preset(name).schedule.to_json(), end="")
         return
     if as_json:
-        _print_json(
+        print_json(
             [{"name": p.name, "model": p.model, "digest": p.schedule.digest(), "reported": vars(p.reported)} for p in presets().values()]
         )
         return
     rows = [[p.name, f"{p.reported.gmacs:g}", f"{p.reported.top1:.2f}", f"{p.reported.speedup:.2f}"] for p in presets().values()]
-    _print_table(
+    print_table(
         "published schedules (figures reported by the paper, after recovery training)", ["name", "GMACs", "top-1 %", "speedup"], rows
     )
 
@@ -157,7 +156,7 @@ def evaluate(
     images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
     order: Annotated[str, typer.Option(help="shuffled or sorted by class")] = "shuffled",
     batch_size: BatchSize = 64,
-    seed: Seed = 0,
+    seed: Seed = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     device: Device = "auto",
     as_json: Json = False,
@@ -166,7 +165,7 @@ def evaluate(
     from toast_core.analysis.evaluate import evaluate as run
     from toast_core.data.load import load_data
 
-    pruned = _pruned(
+    pruned = pruned_model(
         model,
         weights,
         num_classes,
@@ -181,14 +180,16 @@ def evaluate(
         seed,
         device,
     )
+    applied = pruned.toast_info.schedule
+    seed = seed if seed is not None else applied.seed if applied else 0
     images_of = load_data(data, pruned, images, order, seed)
-    with _progress("evaluating") as advance:
+    with progress("evaluating") as advance:
         result = run(pruned, images_of, batch_size, dtype, advance)
     for name in result.skipped[:5]:
         print(f"toast: skipped unreadable image {name}", file=sys.stderr)
     info = pruned.toast_info
     if as_json:
-        _print_json({"model": info.name, "weights": info.weights, "data": images_of.source.name, **result.to_dict()})
+        print_json({"model": info.name, "weights": info.weights, "data": images_of.source.name, **result.to_dict()})
         return
     figures = result.to_dict()
     print(f"{info.name} ({info.weights}) on {images_of.source.name}, {figures['images']} images, {len(result.skipped)} skipped")
@@ -213,18 +214,17 @@ def apply(
     selection: Selection = None,
     execution: Annotated[str, typer.Option(help="masked or compact")] = "compact",
     batch_size: BatchSize = 64,
-    seed: Seed = 0,
+    seed: Seed = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Prune a model by a schedule and save it, schedule inside, as one .safetensors file."""
-    from toast_core.errors import ScheduleError
     from toast_core.pruning.saved import check_output, save_model
 
     check_output(output)
     if schedule is None and preset is None:
         raise ScheduleError("toast apply needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
-    pruned = _pruned(
+    pruned = pruned_model(
         model,
         weights,
         num_classes,
@@ -254,7 +254,7 @@ def apply(
         "schedule_digest": info.schedule.digest(),
     }
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         print(
             f"wrote {output}: {info.name} {info.execution}, {report['macs'] / 1e9:.4f} GMACs, "
@@ -269,9 +269,9 @@ def doctor(as_json: Json = False) -> None:
 
     report = examine()
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
-        _print_table("this machine", ["what", "found"], [[key, str(value)] for key, value in report.items() if key != "problems"])
+        print_table("this machine", ["what", "found"], [[key, str(value)] for key, value in report.items() if key != "problems"])
         for problem in report["problems"]:
             print(f"problem: {problem}")
     raise typer.Exit(1 if report["problems"] else 0)
@@ -323,111 +323,3 @@ def dashboard(
 def test() -> None:
     """Run the project's tests (from a checkout: ./toast test)."""
     raise typer.BadParameter("the tests are run by the script in the project's folder: ./toast test")
-
-
-def _schedule(file: Path | None, preset: str | None, selection: str | None, applied: Schedule | None = None) -> Schedule | None:
-    """Return the schedule asked for, or the one already applied to the weights."""
-    from toast_core.errors import ScheduleError
-
-    if file is not None and preset is not None:
-        raise ScheduleError("both --schedule and --preset are given; keep one of them")
-    if applied is not None:
-        if file is not None or preset is not None or selection is not None:
-            raise ScheduleError("the weights file already holds a pruned model; leave out --schedule, --preset and --selection")
-        return applied
-    if file is not None:
-        try:
-            chosen = Schedule.from_json(file.read_bytes())
-        except OSError as error:
-            raise ScheduleError(
-                f"schedule file {file} cannot be read ({error.strerror}); save one from the dashboard or toast presets NAME"
-            ) from error
-    elif preset is not None:
-        chosen = get_preset(preset).schedule
-    else:
-        return None
-    return replace(chosen, selection=selection) if selection else chosen
-
-
-def _pruned(
-    model: str | None,
-    weights: str | None,
-    num_classes: int | None,
-    img_size: int | None,
-    file: Path | None,
-    preset: str | None,
-    selection: str | None,
-    calibration: str | None,
-    calibration_images: int,
-    execution: str,
-    batch_size: int,
-    seed: int,
-    device: str,
-) -> Any:
-    """Load the model and put the schedule into effect: what `evaluate` and `apply` share."""
-    from toast_core.analysis.evaluate import pick_device
-    from toast_core.data.load import load_data
-    from toast_core.pruning.execution.apply import apply_plan, check_execution
-    from toast_core.pruning.planner import make_plan
-    from toast_core.pruning.saved import load_model
-    from toast_core.pruning.statistics import collect_statistics
-
-    where = pick_device(device)
-    check_execution(execution)
-    _schedule(file, preset, selection)
-    loaded = load_model(model, weights, num_classes, img_size, where, seed)
-    chosen = _schedule(file, preset, selection, loaded.toast_info.schedule)
-    if chosen is None or loaded.toast_info.schedule is not None:
-        return loaded
-    chosen = replace(chosen, seed=seed)
-    statistics = None
-    if chosen.needs_calibration and calibration is not None:
-        images = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
-        with _progress("calibrating") as advance:
-            statistics = collect_statistics(loaded, _counted(images.batches(batch_size), len(images), advance), chosen.class_weight)
-    return apply_plan(loaded, make_plan(loaded, chosen, statistics), execution)
-
-
-def _counted(batches: Any, total: int, advance: Callable[[int, int], None]) -> Any:
-    done = 0
-    for batch in batches:
-        yield batch.images
-        done += len(batch.index)
-        advance(done, total)
-
-
-class _progress:
-    """A progress bar on stderr, on a terminal only; calling the value moves it."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-        self.bar.start()
-        task = self.bar.add_task(self.what)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-def _print_json(document: object) -> None:
-    print(json.dumps(document, indent=1, allow_nan=False))
-
-
-def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    print(title)
-    table = Table()
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

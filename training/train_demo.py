@@ -6,8 +6,8 @@
 Seeded. 55,000 training images: the 5,000 calibration images are left out and serve as the validation set printed each epoch;
 the test images are never read here. Half of a demo model's loss are the softened outputs of the teacher, which learned from the
 same images: with so few epochs that is worth more than augmentation. In a paired trial Muon was after 150 steps where AdamW was
-after 300. Patch dropout makes most of the ViT's epochs cheaper; the last ones see every patch. The weights kept are the exponential moving average after the last epoch, whatever the
-validation figure says.
+after 300. Patch dropout makes most of the ViT's epochs cheaper; the last ones see every patch. The weights kept are the
+exponential moving average after the last epoch, whatever the validation figure says.
 """
 
 import argparse

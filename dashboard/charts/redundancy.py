@@ -140,7 +140,8 @@ def spectrum_figure(row: RedundancyRow, template: str | None = None) -> go.Figur
         )
     figure.update_xaxes(title=f"Eigenvalue number, of {row.channels}", type="log", dtick=1)
     figure.update_yaxes(title="% of the variance", type="log", tickformat=".3~g", dtick=1)
-    return themed(figure, 360, template).update_layout(legend={"orientation": "v", "x": 0.02, "y": 0.04, "yanchor": "bottom", "bgcolor": CLEAR})
+    legend = {"orientation": "v", "x": 0.02, "y": 0.04, "yanchor": "bottom", "bgcolor": CLEAR}
+    return themed(figure, 360, template).update_layout(legend=legend)
 
 
 def channel_figure(row: RedundancyRow, template: str | None = None) -> go.Figure:

@@ -8,6 +8,7 @@
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -19,8 +20,8 @@ from analysis_cache.store import EvidenceStore
 from tests.analysis_cache.evidence import identity, outcomes, summary
 
 
-def killed(work: Callable[[int], None], after_s: float) -> list[int]:
-    """Run `work` in a child, kill -9 it, and return the numbers that it had written to its pipe."""
+def killed(work: Callable[[int], None], after_s: float, once_begun: bool) -> list[int]:
+    """Run `work` in a child, kill -9 it `after_s` from now or from its first number, and return the numbers it had written."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -30,6 +31,8 @@ def killed(work: Callable[[int], None], after_s: float) -> list[int]:
         finally:
             os._exit(0)
     os.close(writing)
+    if once_begun:
+        select.select([reading], [], [], 60)
     time.sleep(after_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -53,7 +56,7 @@ def kill(path: str, times: int) -> Iterator[str]:
                         os.write(pipe, b"%d\n" % number)
 
         # the first kills hit the making of the store itself
-        new = killed(work, moments.uniform(0, 0.01 if attempt < 3 else 0.2))
+        new = killed(work, moments.uniform(0, 0.02 if attempt < 4 else 0.06), attempt >= 4)
         if acknowledged & set(new):
             yield "a stored cell was measured again"
         acknowledged |= set(new)
@@ -63,7 +66,7 @@ def kill(path: str, times: int) -> Iterator[str]:
                 yield f"damage: {result.problems}"
             if len(store.has_many(keys[number] for number in acknowledged)) != len(acknowledged):
                 yield "an acknowledged cell is lost"
-    if len(acknowledged) < 10 * times:
+    if len(acknowledged) < times - 4:
         yield f"only {len(acknowledged)} cells were written: the kills came too early to show anything"
 
 
@@ -73,12 +76,17 @@ def import_killed(path: str, bundle: str, times: int) -> Iterator[str]:
     with EvidenceStore.open(path) as store:
         store.put(identity(99_999), summary(), outcomes())
 
-    def work(_: int) -> None:
+    def work(pipe: int) -> None:
         with EvidenceStore.open(path) as store:
+            os.write(pipe, b"1\n")
             import_bundle(store, bundle)
 
+    begun = time.monotonic()
+    with EvidenceStore.open(f"{path}.timed") as store:
+        import_bundle(store, bundle)
+    takes_s = time.monotonic() - begun
     for _ in range(times):
-        killed(work, moments.uniform(0.02, 0.3))
+        killed(work, moments.uniform(0, 1.5 * takes_s), True)
         with EvidenceStore.open(path) as store:
             result = store.verify()
             if not result.ok or result.cells not in (1, 301) or (result.cells == 301) != (result.analyses == 1):

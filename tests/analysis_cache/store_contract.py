@@ -79,6 +79,13 @@ class StoreContract:
             assert len(store.prune(forget=[analysis.id], dry_run=True)) == 4 and store.list_analyses() == [analysis]
             assert len(store.prune(forget=[analysis.id])) == 4 and store.list_analyses() == []
 
+    def test_named_cells_can_be_removed(self, url: str) -> None:
+        with EvidenceStore.open(url) as store:
+            analysis = fill(store, 4)
+            store.remove([*analysis.cell_keys[:2], identity(9).key])
+            assert store.has_many(analysis.cell_keys) == set(analysis.cell_keys[2:])
+            assert store.put(identity(0), summary(), outcomes()) and store.verify().ok
+
     def test_merge_takes_over_what_is_lacking(self, url: str, other_url: str) -> None:
         with EvidenceStore.open(url) as store, EvidenceStore.open(other_url) as other:
             fill(other, 4)

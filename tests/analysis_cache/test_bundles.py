@@ -49,7 +49,7 @@ def packed(members: Members, **manifest: object) -> bytes:
         for name, data in members.items() if name != archive.MANIFEST
     ]
     fields = json.loads(members[archive.MANIFEST]) | {"members": listed} | manifest
-    return zipped([*((name, data) for name, data in members.items() if name != archive.MANIFEST), (archive.MANIFEST, json.dumps(fields).encode())])
+    return zipped([*(members | {archive.MANIFEST: json.dumps(fields).encode()}).items()])
 
 
 def zipped(entries: list[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
@@ -100,7 +100,8 @@ def first_row(change: Callable[[dict], object]) -> Callable[[bytes], bytes]:
 
 def forged(row: dict) -> dict:
     """A cell whose checksums all hold, but whose identity no version of this program writes."""
-    columns = (hashlib.sha256(b"{}").hexdigest(), "{}", *(row[name] for name in ("summary", "created_utc", "code_version", "arrays_digest")))
+    rest = (row[name] for name in ("summary", "created_utc", "code_version", "arrays_digest"))
+    columns = (hashlib.sha256(b"{}").hexdigest(), "{}", *rest)
     text = "\n".join(f"{len(column)} {column}" for column in columns)
     return row | {"key": columns[0], "identity": "{}", "checksum": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -124,7 +125,7 @@ ATTACKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "too many members": (lambda good: zipped([(f"extra/{number}", b"") for number in range(5000)]), "too many members"),
     "bomb": (lambda good: with_entry(good, "extra/bomb", bytes(archive.MAX_MEMBER_BYTES + 1)), "more than"),
     "declared too large": (declared_larger, "more than"),
-    "checksum": (lambda good: zipped([(n, d if n != ARRAYS else d[:-1] + b"\xff") for n, d in members_of(good).items()]), "checksum mismatch"),
+    "checksum": (lambda good: zipped([*(members_of(good) | {ARRAYS: members_of(good)[ARRAYS][::-1]}).items()]), "checksum mismatch"),
     "version": (lambda good: packed(members_of(good), version=2), "has version 2, this program reads 1"),
     "format": (lambda good: packed(members_of(good), format="zip"), "another format"),
     "manifest fields": (lambda good: packed(members_of(good), more=1), "other fields"),
@@ -155,6 +156,7 @@ ATTACKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_unsound_bundle_changes_nothing(tmp_path: Path, good: bytes, attack: str) -> None:
     make, message = ATTACKS[attack]

@@ -1,24 +1,33 @@
 """`toast cache ...` as a user meets it."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from analysis_cache import key, replay
+from analysis_cache import commands, key, sources
 from analysis_cache.commands import cache_app
 from analysis_cache.errors import StoreError
+from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from tests.analysis_cache.evidence import fill, identity, outcomes, summary
+from toast_core.models.info import weights_digest
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, *files: Path) -> None:
+    """These bundles come with the program."""
+    for module in (sources, commands):
+        monkeypatch.setattr(module, "shipped_bundles", lambda: list(files))
 
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's own store is a file that does not exist yet, and nothing is shipped."""
     monkeypatch.setenv("TOAST_STORE", str(tmp_path / "own.sqlite"))
-    monkeypatch.setattr(replay, "shipped_bundles", list)
+    ship(monkeypatch)
     return tmp_path / "own.sqlite"
 
 
@@ -64,13 +73,26 @@ def test_ls_and_show(own: Path) -> None:
 
 def test_entries_say_why_they_are_stale(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"new")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+    save_file(model.state_dict(), weights)
     with EvidenceStore.open(own) as store:
         fill(store, 2, weights_file=str(weights))
-    digest = hashlib.sha256(b"new").hexdigest()
+    digest = weights_digest(model)
     assert toast_json("ls")["analyses"][0]["stale"] == f"weights changed: sha256 aaaaaaaa… -> {digest[:8]}…"
+    weights.write_bytes(b"no safetensors")
+    assert toast_json("ls")["analyses"][0]["stale"] is None
     monkeypatch.setitem(key.METRIC_VERSIONS, "sensitivity", 2)
-    assert toast_json("ls")["analyses"][0]["stale"].startswith("metric version 1 -> 2; weights changed")
+    assert toast_json("ls")["analyses"][0]["stale"] == "metric version 1 -> 2"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_digest_of_a_weights_file_is_that_of_its_model(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.LayerNorm(2), torch.nn.Linear(2, 1, bias=False)).to(dtype)
+    path = tmp_path / "a.safetensors"
+    save_file(model.state_dict(), path, {"note": "x"})
+    assert digest_of_weights(path, 0) == (weights_digest(model), str(dtype).removeprefix("torch."))
+    save_file(model.state_dict() | {"count": torch.tensor(3)}, path)
+    assert digest_of_weights(path, 1) == (None, None)
 
 
 def test_verify_exits_1_and_can_remove(own: Path) -> None:
@@ -91,7 +113,7 @@ def test_export_import_and_the_shipped_analyses(own: Path, tmp_path: Path, monke
             toast("export", *wrong, "-o", file, "--store", tmp_path / "other.sqlite")
     assert toast_json("export", full[:8], "-o", file, "--store", tmp_path / "other.sqlite")["cells"] == 3
     assert "3 cells" in toast("export", "--all", "-o", file, "--store", tmp_path / "other.sqlite")
-    monkeypatch.setattr(replay, "shipped_bundles", lambda: [file])
+    ship(monkeypatch, file)
     assert toast_json("ls")["analyses"][0]["source"] == str(file) == toast_json("show", full[:8])["source"]
     assert toast_json("verify")["sources"][0] == {"source": str(file), "cells": 3, "analyses": 1, "removed": 0, "problems": []}
     assert toast_json("import", file) == {

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis_cache.errors import StoreError
+from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from tests.analysis_cache.evidence import fill, identity, outcomes, summary
 
@@ -95,6 +96,9 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"cannot be (opened|written)"):
             EvidenceStore.open(path).put(identity(9), summary(), outcomes())
         assert path.read_bytes() == before
+        replay = Replay.open(path)
+        assert len(replay.rows(replay.analyses()[0].id)) == 3
+        replay.close()
     finally:
         subprocess.run(["chattr", "-R", "-i", str(folder)], check=True)
     with EvidenceStore.open(path) as store:

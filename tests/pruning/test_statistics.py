@@ -172,5 +172,6 @@ def test_statistics_that_lack_a_block_are_refused() -> None:
 def test_statistics_of_another_width_are_refused(width: int) -> None:
     statistics = collect_statistics(tiny_vit(embed_dim=width), [images_for("plain", 1)])
     model = shared_model("plain")
-    with pytest.raises(PlanError, match=f"the statistics of block 0 fc1 have {width} channels, the model 24; collect them from the same model"):
+    message = f"the statistics of block 0 fc1 have {width} channels, the model 24; collect them from the same model"
+    with pytest.raises(PlanError, match=message):
         make_plan(model, schedule_for(model, "calibrated", fc1=0.5), statistics)

@@ -1,0 +1,149 @@
+"""`toast analyze` and `toast report`: measurements that go into the evidence store, and figures that come out of it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toast_core import cli_parts as cli
+from toast_core.errors import ScheduleError
+
+if TYPE_CHECKING:
+    from analysis_cache.analysis import Analysis
+
+METRICS = ("redundancy", "sensitivity")
+Store = Annotated[str | None, typer.Option(help="evidence store: a file or a database URL; default: the user's own")]
+
+
+def analyze(
+    data: Annotated[str, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")],
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = "redundancy,sensitivity",
+    sites: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "qk,vo,qk+vo,fc1,fc2,fc1+fc2",
+    ratios: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
+    mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
+    width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="adaptive: a loss clearly beyond this many points is decided")] = 2.0,
+    selection: Annotated[str, typer.Option(help="per_batch, per_image or calibrated")] = "per_image",
+    calibration: cli.Calibration = None,
+    calibration_images: cli.CalibrationImages = 512,
+    batch_size: cli.BatchSize = 64,
+    memory_gb: Annotated[float, typer.Option(help="budget for the redundancy pass, in 1e9 bytes")] = 8.0,
+    seed: Annotated[int, typer.Option(min=0, help="of subset, order, token samples and random weights")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
+    device: cli.Device = "auto",
+    store: Store = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Measure redundancy and sensitivity of a baseline model, keep every finished cell, and go on where a killed run stopped."""
+    asked = _words(metrics, METRICS, "metric")
+    cells_of = (_words(sites, None, "site"), _ratios(ratios))
+    from analysis_cache.store import EvidenceStore
+    from toast_core.analysis.cells import grid
+    from toast_core.analysis.evaluate import cast, pick_device
+    from toast_core.analysis.sweep_run import Rule
+    from toast_core.analyze import Subject, analyze_redundancy, analyze_sensitivity
+    from toast_core.data.load import load_data
+    from toast_core.models.info import get_info
+    from toast_core.pruning.saved import load_model
+
+    rule = Rule(mode, width, tolerance)
+    loaded = cast(load_model(model, weights, num_classes, img_size, pick_device(device), seed), dtype)
+    image_set = load_data(data, loaded, images, "shuffled", seed, labelled="sensitivity" in asked)
+    found: dict[str, tuple[Analysis, list[dict]]] = {}
+    with EvidenceStore.open(store) as evidence:
+        if "redundancy" in asked:
+            with cli.progress("redundancy") as advance:
+                found["redundancy"] = analyze_redundancy(
+                    Subject.of(loaded, image_set, batch_size, "redundancy"), evidence, memory_gb, advance
+                )
+        if "sensitivity" in asked:
+            cells = grid(len(get_info(loaded).shape.blocks), *cells_of)
+            settings = {"selection": selection, "seed": seed}
+            needs = any(cell.schedule(len(get_info(loaded).shape.blocks), **settings).needs_calibration for cell in cells)
+            statistics = cli.calibrate(loaded, calibration, calibration_images, seed, batch_size, 2.0) if needs else None
+            with cli.progress("sensitivity") as advance:
+                subject = Subject.of(loaded, image_set, batch_size, "sensitivity")
+                found["sensitivity"] = analyze_sensitivity(subject, evidence, cells, rule, statistics, settings, advance)
+    if as_json:
+        ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
+        cli.print_json({"id": next(iter(ids.values())), "ids": ids, **{metric: rows for metric, (_, rows) in found.items()}})
+        return
+    for metric, (analysis, rows) in found.items():
+        columns, lines = _redundancy_table(rows) if metric == "redundancy" else _sensitivity_table(rows)
+        cli.print_table(f"{analysis.label}, analysis {analysis.short_id}", columns, lines)
+
+
+def _redundancy_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    columns = ["block", "site", "sparsity", "dead", "R2 held out at 0.5", "effective rank / C"]
+    return columns, [
+        [
+            str(row["block"]),
+            row["site"],
+            f"{row['sparsity']['0.01rms']:.3f}",
+            f"{row['dead']['0.01rms']:.3f}",
+            f"{row['r2']['0.5']['held_out']:.3f}",
+            f"{row['effective_rank']['singular_values']['relative']:.3f}",
+        ]
+        for row in rows
+    ]
+
+
+def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    columns = ["block", "site", "ratio", "top-1 %", "difference", "95 %", "KL", "images"]
+    return columns, [
+        [
+            str(row["block"]),
+            row["site"],
+            f"{row['ratio']:g}",
+            f"{row['top1']:.2f}",
+            f"{row['top1_delta']:+.2f}",
+            f"{row['ci95'][0]:+.2f} to {row['ci95'][1]:+.2f}",
+            f"{row['kl']:.4f}",
+            str(row["images"]),
+        ]
+        for row in rows
+    ]
+
+
+def report(
+    analysis: Annotated[list[str], typer.Argument(help="ids (or their beginnings) of analyses, see toast cache ls")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the figures")] = Path("report"),
+    store: Store = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Write the figures of stored analyses as HTML, and as PNG and SVG where Kaleido and a Chromium are there."""
+    from analysis_cache.commands import find_rows
+    from dashboard.report import write_report
+
+    rows_by_kind: dict[str, list[dict]] = {}
+    for prefix in analysis:
+        found, rows = find_rows(prefix, store)
+        rows_by_kind.setdefault(found.request["metric"], []).extend(rows)
+    files, messages = write_report(rows_by_kind, output, "ToaSt analysis")
+    for message in messages:
+        print(f"toast: {message}", file=sys.stderr)
+    if as_json:
+        cli.print_json({"files": [str(file) for file in files], "messages": messages})
+    else:
+        for file in files:
+            print(file)
+
+
+def _words(text: str, choices: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words or (choices and not set(words) <= set(choices)):
+        raise ScheduleError(f"unknown {what} in {text!r}; choose from {', '.join(choices or ())}")
+    return words
+
+
+def _ratios(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(word) for word in text.split(",") if word.strip()))
+    except ValueError:
+        raise ScheduleError(f"ratios {text!r} are not numbers; write for example 0.3,0.5,0.7") from None
