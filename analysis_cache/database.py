@@ -144,7 +144,7 @@ class Database:
         if self.engine.dialect.name != "sqlite":
             return []
         with explained(self.name, self.timeout_s), self._raw() as connection:
-            return [row[0] for row in connection.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
+            return [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
     def close(self) -> None:
         """Release the connections."""

@@ -36,6 +36,9 @@ def explained(store: str, timeout_s: float) -> Iterator[None]:
     """Turn any database error inside into a StoreError about `store`."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # the driver could not even read what SQLite said about a damaged schema
+        raise StoreError(f"store {store} {dict(_SQLITE)['SQLITE_CORRUPT']}") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise StoreError(f"store {store} {_meaning(error).format(timeout=timeout_s, detail=_detail(error))}") from error
 

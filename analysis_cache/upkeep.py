@@ -60,7 +60,8 @@ def problems_of(database: Database) -> Verification:
     """Read every row and say which are damaged; page damage in the file is reported, never raised."""
     problems, counts = [], {CELLS: 0, ANALYSES: 0}
     try:
-        problems += [Problem("file", "", message) for message in database.check_file()]
+        rescue = f"save the sound rows with toast cache merge {database.name} --store NEW"
+        problems += [Problem("file", "", f"{' '.join(message.split())}; {rescue}") for message in database.check_file()]
     except StoreError as error:
         problems.append(Problem("file", "", str(error)))
     for table in _RECORDS:

@@ -196,7 +196,8 @@ def evaluate(
     print(f"{result.execution}, selection {result.selection or 'none'}, {order}, batch {batch_size}, seed {seed}, {dtype}, {result.device}")
     for label, key, unit in (("top-1", "top1", " %"), ("top-5", "top5", " %"), ("loss", "loss", "")):
         low, high = figures[key]["ci95"]
-        print(f"{label}  {figures[key]['value']:.2f}{unit}  (95 %: {low:.2f} to {high:.2f})")
+        interval = "no interval from one image" if low is None else f"95 %: {low:.2f} to {high:.2f}"
+        print(f"{label}  {figures[key]['value']:.2f}{unit}  ({interval})")
     print(f"{result.macs / 1e9:.4f} GMACs an image")
 
 

@@ -141,10 +141,12 @@ class progress:
 
 
 def print_json(document: object) -> None:
+    """Print one JSON document on stdout."""
     print(json.dumps(document, indent=1, allow_nan=False))
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout, the first column to the left."""
     from rich.console import Console
     from rich.table import Table
 

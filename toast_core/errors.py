@@ -4,6 +4,7 @@
     |- ScheduleError   a ratio, site, mode or file of a schedule   (also ValueError)
     |- ModelError      an unknown or unsupported model, bad weights (also ValueError)
     |- DataError       a folder, image set or class count           (also ValueError)
+    |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
     `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
 

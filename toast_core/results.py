@@ -1,5 +1,6 @@
 """What measurements return: frozen, free of torch, ready for JSON."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +18,8 @@ class Estimate:
     ci95: tuple[float, float]
 
     def to_dict(self) -> dict:
-        """Plain JSON values."""
-        return {"value": self.value, "ci95": list(self.ci95)}
+        """Plain JSON values; an end that is not finite (one image has no spread) is null."""
+        return {"value": self.value, "ci95": [end if math.isfinite(end) else None for end in self.ci95]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,8 @@ class Desk:
     def _load(self) -> None:
         options = self.options
         self.activity = "Loading PyTorch"
-        import timm
+        from importlib.metadata import version
+
         import torch
 
         from toast_core.analysis.evaluate import pick_device
@@ -92,7 +93,7 @@ class Desk:
         self.shape = info.shape
         self.card = {
             "model": {"name": info.name, "weights": info.weights, "shape": info.shape.to_dict()}, "data": None, "calibration": None,
-            "device": str(device), "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": timm.__version__},
+            "device": str(device), "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
         }
         if not counting_only:
             self._load_data(options)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis_cache import archive
-from analysis_cache.analysis import Analysis, AnalysisRecord
+from analysis_cache.analysis import Analysis
 from analysis_cache.bundle import Bundle
 from analysis_cache.cell import CellRecord
 from analysis_cache.errors import StoreError
@@ -241,13 +241,3 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="is damaged"):
             export_bundle(store, path, [analysis.id])
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.sqlite"]
-
-
-def test_an_unfinished_analysis_travels_with_what_it_has(tmp_path: Path) -> None:
-    with EvidenceStore.open(tmp_path / "a.sqlite") as store, EvidenceStore.open(tmp_path / "b.sqlite") as other:
-        store.put(identity(0), summary(), outcomes())
-        analysis = Analysis({"a": 1}, "half", (identity(0).key, identity(1).key), TIME)
-        store.put_analysis(analysis)
-        export_bundle(store, tmp_path / "a.toastbundle")
-        assert import_bundle(other, tmp_path / "a.toastbundle").cells == 1 and other.list_analyses() == [analysis]
-        assert AnalysisRecord.of(analysis).finished_utc is None

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
-from analysis_cache.exchange import export_bundle
+from analysis_cache.exchange import export_bundle, import_bundle
 from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import fill, identity, outcomes
+from tests.analysis_cache.evidence import TIME, fill, identity, outcomes, summary
 
 ROOT = Path(__file__).parents[2]
 FIREWALL = """
@@ -103,3 +104,12 @@ def test_the_shipped_bundles_are_sound() -> None:
         for _ in replay.source.checked_rows():
             pass
         replay.close()
+
+
+def test_an_unfinished_analysis_travels_with_what_it_has(tmp_path: Path) -> None:
+    with EvidenceStore.open(tmp_path / "a.sqlite") as store, EvidenceStore.open(tmp_path / "b.sqlite") as other:
+        store.put(identity(0), summary(), outcomes())
+        analysis = Analysis({"a": 1}, "half", (identity(0).key, identity(1).key), TIME)
+        store.put_analysis(analysis)
+        export_bundle(store, tmp_path / "a.toastbundle")
+        assert import_bundle(other, tmp_path / "a.toastbundle").cells == 1 and other.list_analyses() == [analysis]

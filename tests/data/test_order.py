@@ -1,5 +1,7 @@
 """Which images, in which order, in which batches."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,15 @@ class TestOrder:
         labels = first.source.labels[first.index].tolist()
         assert labels != sorted(labels)
         assert len(set(labels[:50])) == 10
+
+    def test_shuffling_is_not_the_files_order(self, model: nn.Module) -> None:
+        whole, part, other = (
+            load_data("fashion-mnist", model, images=count, seed=seed).index.tolist() for count, seed in ((None, 0), (200, 0), (None, 1))
+        )
+        for index in (whole, part):
+            assert sum(first < second for first, second in pairwise(index)) < 0.6 * len(index)
+        assert whole != other
+        assert sorted(whole) == sorted(other) == list(range(10_000))
 
     def test_both_orders_hold_the_same_images(self, model: nn.Module) -> None:
         first, second = (load_data("fashion-mnist", model, images=300, order=order, seed=6) for order in ORDERS)

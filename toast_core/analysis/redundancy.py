@@ -13,7 +13,7 @@ from toast_core.data.load import ImageData
 from toast_core.errors import DataError, DeviceError, ModelError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
-from toast_core.pruning.statistics import _watch
+from toast_core.pruning.statistics import watch_scores
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.shapes import BlockShape, ModelShape
 
@@ -121,7 +121,7 @@ def collect_moments(
 
     for index in blocks:
         parts = adapter.parts(modules[index])
-        handles += _watch(parts, adapter.layout(model, index), index, _CLASS_WEIGHT, scores)
+        handles += watch_scores(parts, adapter.layout(model, index), index, _CLASS_WEIGHT, scores)
         for site, module, width in (("hidden", parts.fc2, parts.fc2.in_features), ("fc1_input", parts.norm2, parts.fc1.in_features)):
             collected[index, site] = SplitMoments.zeros(width, parameter.device)
             handles.append(module.register_forward_pre_hook(feed(collected[index, site])))

@@ -57,7 +57,7 @@ def collect_statistics(model: nn.Module, batches: Iterable[torch.Tensor], class_
     sums: dict[tuple[int, str], torch.Tensor] = {}
     handles = []
     for index, block in enumerate(adapter.blocks(model)):
-        handles += _watch(adapter.parts(block), adapter.layout(model, index), index, class_weight, sums)
+        handles += watch_scores(adapter.parts(block), adapter.layout(model, index), index, class_weight, sums)
     images = 0
     was_training = model.training
     model.eval()
@@ -75,8 +75,8 @@ def collect_statistics(model: nn.Module, batches: Iterable[torch.Tensor], class_
     return Statistics(images, {key: value.clone() for key, value in sums.items()})
 
 
-def _watch(parts: BlockParts, layout: TokenLayout, index: int, class_weight: float, sums: dict) -> list:
-    """Hook the inputs of attention, norm2 and fc2 of one block and add up the channel scores."""
+def watch_scores(parts: BlockParts, layout: TokenLayout, index: int, class_weight: float, sums: dict) -> list:
+    """Hook the inputs of attention, norm2 and fc2 of one block, add up the channel scores in `sums`, and return the hooks."""
     patch_idx = torch.arange(layout.prefix, layout.prefix + layout.patches)
     seen: dict[str, torch.Tensor] = {}
 
