@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from toast_core.errors import ModelError, ToastError
+from toast_core.errors import DeviceError, ModelError, ToastError
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
 from toast_core.pruning.planner import make_plan
@@ -234,3 +234,14 @@ class TestDamagedFiles:
         assert read_header(tmp_path / "plain.safetensors") is None
         with pytest.raises(ModelError, match=r"no model is named and .* names none; pass --model"):
             load_model(weights=tmp_path / "plain.safetensors")
+
+
+def test_the_dtype_is_kept(tmp_path: Path) -> None:
+    model = load_model("demo_vit", weights="random")
+    save_model(apply_plan(model, make_plan(model, Schedule.uniform(12, qk=0.5))).to(torch.bfloat16), tmp_path / "m.safetensors")
+    assert next(load_model(weights=tmp_path / "m.safetensors").parameters()).dtype == torch.bfloat16
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(DeviceError, match=r"device 'gpu' cannot be used on this machine .*; use cpu, or see toast doctor"):
+        load_model("demo_vit", weights="random", device="gpu")

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from toast_core.errors import ModelError, ScheduleError
+from toast_core.errors import DeviceError, ModelError, ScheduleError
 from toast_core.models.info import get_info
 from toast_core.models.load import build_baseline, check_name, file_digest, load_baseline, read_weights, weights_path
 from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
@@ -43,6 +43,7 @@ def load_model(
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
+        DeviceError: the device is not on this machine.
     """
     path = weights_path(weights)
     header = read_header(path) if path else None
@@ -50,7 +51,7 @@ def load_model(
         raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
     if header is None:
         model = load_baseline(name, weights, num_classes, img_size, seed)
-        return model if weights == "none" else model.to(device)
+        return model if weights == "none" else _moved(model, device)
     for label, given, stored in (
         ("model", name, header["name"]),
         ("num-classes", num_classes, header["num_classes"]),
@@ -58,7 +59,15 @@ def load_model(
     ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
-    return _load_pruned(path, header).to(device)
+    return _moved(_load_pruned(path, header), device)
+
+
+def _moved(model: nn.Module, device: str | torch.device) -> nn.Module:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), "")[:100]
+        raise DeviceError(f"device {str(device)!r} cannot be used on this machine ({reason}); use cpu, or see toast doctor") from error
 
 
 def save_model(model: nn.Module, path: str | Path) -> None:
@@ -159,6 +168,8 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
             "write the file again with toast apply"
         )
     _check_indices(path, model, state)
+    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
+    model = model.to(dtypes.pop()) if len(dtypes) == 1 else model
     model.load_state_dict(state)
     model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{file_digest(path)[:12]}")
     return model.eval()
