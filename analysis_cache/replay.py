@@ -66,8 +66,16 @@ class Replay:
         return [self._heads[key] for key in keys if key in self._heads]
 
     def rows(self, prefix: str) -> list[dict[str, object]]:
-        """The cells of an analysis as flat records, see CellHead.row: details and summary by name, "key" and "identity"."""
-        return [head.row() for head in self.heads(prefix)]
+        """The cells that an analysis is about as flat records, see CellHead.row: details and summary by name, "key" and "identity".
+
+        Left out are cells of another kind that it lists beside them: a sweep's evaluation of the baseline, see `baseline`.
+        """
+        metric = self.analysis(prefix).request.get("metric")
+        return [head.row() for head in self.heads(prefix) if metric is None or head.identity.kind == metric]
+
+    def baseline(self, prefix: str) -> CellHead | None:
+        """The baseline's evaluation on an analysis' images, where it was stored with it."""
+        return next((head for head in self.heads(prefix) if head.identity.detail.get("execution") == "baseline"), None)
 
     def outcomes(self, key: str) -> dict[str, np.ndarray]:
         """The per-image arrays of a cell by name, in evaluation order."""

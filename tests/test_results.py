@@ -61,7 +61,7 @@ def outcomes(correct: int, total: int) -> Outcomes:
     """Outcomes in which the first `correct` images are right."""
     label = np.arange(total) % 3
     predicted = np.where(np.arange(total) < correct, label, (label + 1) % 3)
-    return Outcomes(np.arange(total), label, predicted, np.ones(total, bool), np.linspace(0, 1, total))
+    return Outcomes(np.arange(total), label, predicted, np.ones(total, bool), np.linspace(0, 1, total), np.ones(total))
 
 
 def test_estimates_follow_from_outcomes() -> None:

@@ -13,7 +13,7 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
 from analysis_cache.store import EvidenceStore
-from toast_core.analysis.cells import Cell, CellOutcomes
+from toast_core.analysis.cells import OUTCOME_NAMES, Cell, CellOutcomes
 from toast_core.analysis.redundancy import redundancy
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.analysis.sweep_run import Rule, run_sweep
@@ -22,6 +22,8 @@ from toast_core.data.load import ImageData
 from toast_core.errors import PlanError
 from toast_core.models.info import get_info, weights_digest
 from toast_core.pruning.statistics import Statistics
+from toast_core.results import Outcomes
+from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 Progress = Callable[[int, int], None]
 
@@ -66,8 +68,16 @@ class Subject:
         return cls(model, data, batch_size, identity)
 
     def request(self, **asked: object) -> dict:
-        """What identifies an analysis: the shared identity and what was asked."""
-        return {**self.identity.to_dict(), **asked}
+        """What identifies an analysis: the shared identity, the weights' file where there is one, and what was asked."""
+        file = get_info(self.model).weights_file
+        return {**self.identity.to_dict(), **({"weights_file": file} if file else {}), **asked}
+
+    def evaluation(self, schedule: Schedule, execution: str) -> CellIdentity:
+        """The identity of a whole evaluation of this model under a schedule, see `outcome_arrays` for what is stored of it."""
+        version, details = METRIC_VERSIONS["evaluation"], {"execution": execution}
+        selection = None if schedule.is_baseline else schedule.selection
+        identity = replace(self.identity, kind="evaluation", metric_version=version, details=details)
+        return replace(identity, schedule_digest=schedule.digest(), selection=selection)
 
 
 def analyze_redundancy(
@@ -105,11 +115,12 @@ def analyze_sensitivity(
         return replace(subject.identity, schedule_digest=schedule.digest(), selection=schedule.selection, details=details)
 
     identities = {cell: identity(cell) for cell in cells}
+    baseline = subject.evaluation(Schedule((BlockSchedule(),) * blocks), "baseline")
     analysis = _announce(
         store,
         subject,
         f"{rule.mode} sensitivity of {subject.identity.model}",
-        list(identities.values()),
+        [*identities.values(), *([baseline] if rule.mode == "exact" else [])],
         metric="sensitivity",
         mode=rule.mode,
         width=rule.width,
@@ -120,6 +131,11 @@ def analyze_sensitivity(
     )
     known = store.has_many(analysis.cell_keys)
     missing = [cell for cell in cells if identities[cell].key not in known]
+
+    def put_baseline(outcomes: Outcomes) -> None:
+        if rule.mode == "exact":
+            store.put(baseline, evaluation_summary(outcomes), outcome_arrays(outcomes))
+
     if missing:
         parts = StoreParts(store, subject, statistics_digest, settings)
         sweep = Sweep(subject.model, statistics, **settings)
@@ -131,6 +147,7 @@ def analyze_sensitivity(
             rule,
             parts,
             on_cell=lambda row, outcomes: store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, _arrays(outcomes)),
+            on_baseline=put_baseline,
             progress=progress or (lambda done, total: None),
         )
         store.remove(parts.keys)
@@ -156,7 +173,7 @@ class StoreParts:
             return {}
         stored = self.store.get(key)
         return {
-            Cell(block, site, ratio): CellOutcomes(*(stored.arrays[name][row] for name in ("correct", "top5", "loss", "kl")))
+            Cell(block, site, ratio): CellOutcomes(*(stored.arrays[name][row] for name in OUTCOME_NAMES))
             for row, (site, ratio) in enumerate(stored.summary["cells"])
         }
 
@@ -164,17 +181,30 @@ class StoreParts:
         """Store this part; committed when this returns."""
         if not cells:
             return
-        arrays = {name: np.stack([getattr(outcomes, name) for outcomes in cells.values()]) for name in ("correct", "top5", "loss", "kl")}
+        arrays = {name: np.stack([getattr(outcomes, name) for outcomes in cells.values()]) for name in OUTCOME_NAMES}
         self.store.put(self._identity(batch, block), {"cells": [[cell.site, cell.ratio] for cell in cells]}, arrays)
 
 
 def _arrays(outcomes: CellOutcomes) -> dict[str, np.ndarray]:
-    return {
-        "correct": outcomes.correct,
-        "top5": outcomes.top5,
-        "loss": outcomes.loss.astype(np.float16),
-        "kl": outcomes.kl.astype(np.float16),
-    }
+    bits = {"correct": outcomes.correct, "top5": outcomes.top5}
+    return bits | {"loss": _float16(outcomes.loss), "margin": _float16(outcomes.margin)}
+
+
+def outcome_arrays(outcomes: Outcomes) -> dict[str, np.ndarray]:
+    """What is kept of an evaluation: position, class and prediction of every image, top-5 hit, loss and margin."""
+    whole = {name: getattr(outcomes, name).astype(np.int32) for name in ("index", "label", "predicted")}
+    return whole | {"top5": outcomes.top5, "loss": _float16(outcomes.loss), "margin": _float16(outcomes.margin)}
+
+
+def evaluation_summary(outcomes: Outcomes) -> dict[str, object]:
+    """The figures of an evaluation, accuracies in percent, each with its 95 % interval."""
+    estimates = {"top1": outcomes.top1_estimate, "top5": outcomes.top5_estimate, "loss": outcomes.loss_estimate}
+    return {"images": len(outcomes.label), **{name: estimate.to_dict() for name, estimate in estimates.items()}}
+
+
+def _float16(values: np.ndarray) -> np.ndarray:
+    largest = float(np.finfo(np.float16).max)
+    return np.clip(values, -largest, largest).astype(np.float16)
 
 
 def _announce(store: EvidenceStore, subject: Subject, label: str, identities: list[CellIdentity], **asked: object) -> Analysis:
@@ -186,7 +216,8 @@ def _announce(store: EvidenceStore, subject: Subject, label: str, identities: li
 def _finish(store: EvidenceStore, analysis: Analysis) -> tuple[Analysis, list[dict]]:
     finished = analysis.finished(utc_now())
     store.put_analysis(finished)
-    return finished, [head.summary for head in store.heads(analysis.cell_keys)]
+    metric = analysis.request["metric"]
+    return finished, [head.summary for head in store.heads(analysis.cell_keys) if head.identity.kind == metric]
 
 
 def _statistics_digest(statistics: Statistics | None) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from toast_core.intervals import mean_interval, wilson_percent
 
+OUTCOME_NAMES = ("index", "label", "predicted", "top5", "loss", "margin")
 BADGES = ("measured", "predicted", "reported")
 
 
@@ -31,6 +32,7 @@ class Outcomes:
     predicted the class with the largest logit, int64
     top5      whether the label is among the five largest logits (fewer where there are fewer classes)
     loss      cross entropy in nats, float64
+    margin    the label's logit less the largest other logit, float64
     """
 
     index: np.ndarray
@@ -38,6 +40,7 @@ class Outcomes:
     predicted: np.ndarray
     top5: np.ndarray
     loss: np.ndarray
+    margin: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:

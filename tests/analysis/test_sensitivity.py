@@ -44,6 +44,7 @@ def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
             expected = cell_outcomes(logits, baseline, batch.labels)
             assert np.allclose(result.cells[cell].loss, expected.loss, atol=1e-5)
             assert np.allclose(result.cells[cell].kl, expected.kl, atol=1e-5)
+            assert np.allclose(result.cells[cell].margin, expected.margin, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -116,8 +117,8 @@ class TestCells:
         assert missed / 2000 < 0.07
 
     def test_a_summary_pairs_the_same_images(self) -> None:
-        outcomes = CellOutcomes(*(np.array(values) for values in ([True, False], [True, True], [0.5, 1.5], [0.1, 0.3])))
-        longer = CellOutcomes(*(np.array(v) for v in ([True, True, False], [True] * 3, [0.25, 0.75, 9.0], [0.0] * 3)))
+        outcomes = CellOutcomes(*(np.array(values) for values in ([True, False], [True, True], [0.5, 1.5], [0.1, 0.3], [1.0, -1.0])))
+        longer = CellOutcomes(*(np.array(v) for v in ([True, True, False], [True] * 3, [0.25, 0.75, 9.0], [0.0] * 3, [1.0] * 3)))
         row = summarize(Cell(1, "qk", 0.5), longer, outcomes)
         assert (row["top1"], row["top1_delta"], row["images"]) == (50.0, -50.0, 2)
         assert row["loss_delta"] == pytest.approx(0.5)
@@ -138,7 +139,7 @@ class TestStored:
             assert [(row["block"], row["site"]) for row in rows] == [(cell.block, cell.site) for cell in cells]
             assert analysis.finished_utc
             assert store.verify().ok
-            assert store.verify().cells == len(cells), "the parts of a finished sweep are removed"
+            assert store.verify().cells == len(cells) + 1, "the cells and the baseline; the parts of a finished sweep are removed"
             monkeypatch.setattr(Sweep, "measure", None)
             assert analyze_sensitivity(self.subject(), store, cells, Rule())[1] == rows
 
@@ -212,7 +213,7 @@ class TestAdaptive:
         assert Rule("adaptive").z(128) > Rule("adaptive").z(64)
 
     def test_an_undecided_cell_goes_on(self) -> None:
-        same = CellOutcomes(np.ones(64, bool), np.ones(64, bool), np.zeros(64), np.zeros(64))
+        same = CellOutcomes(np.ones(64, bool), np.ones(64, bool), np.zeros(64), np.zeros(64), np.ones(64))
         assert Rule("adaptive", width=10.0).decided(same, same, 1000)
         assert not Rule("adaptive", width=0.1).decided(same, same, 1000)
         wrong = dataclasses.replace(same, correct=np.zeros(64, bool))

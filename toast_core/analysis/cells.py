@@ -17,6 +17,7 @@ SITE_GROUPS: dict[str, tuple[str, ...]] = {
     "fc2": ("fc2",),
     "fc1+fc2": ("fc1", "fc2"),
 }
+OUTCOME_NAMES = ("correct", "top5", "loss", "kl", "margin")
 DEFAULT_RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
@@ -51,19 +52,23 @@ def grid(blocks: int, sites: tuple[str, ...] = tuple(SITE_GROUPS), ratios: tuple
 
 @dataclass(frozen=True, eq=False)
 class CellOutcomes:
-    """Per-image outcomes of one cell: top-1 and top-5 hits, loss in nats, KL(baseline || pruned) in nats."""
+    """Per-image outcomes of one cell: top-1 and top-5 hits, loss in nats, KL(baseline || pruned) in nats.
+
+    margin is the label's logit less the largest other logit: how far from a mistake.
+    """
 
     correct: np.ndarray
     top5: np.ndarray
     loss: np.ndarray
     kl: np.ndarray
+    margin: np.ndarray
 
     def __len__(self) -> int:
         return len(self.correct)
 
     def joined(self, other: "CellOutcomes") -> "CellOutcomes":
         """These images followed by the other's."""
-        return CellOutcomes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("correct", "top5", "loss", "kl")))
+        return CellOutcomes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in OUTCOME_NAMES))
 
 
 def paired_interval(before: np.ndarray, after: np.ndarray, z: float = Z95) -> tuple[float, float]:
@@ -81,7 +86,7 @@ def paired_interval(before: np.ndarray, after: np.ndarray, z: float = Z95) -> tu
 
 def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict:
     """Return a cell's row: accuracies in percent, differences to the baseline on the same images in points, KL in nats."""
-    same = CellOutcomes(*(getattr(baseline, name)[: len(outcomes)] for name in ("correct", "top5", "loss", "kl")))
+    same = CellOutcomes(*(getattr(baseline, name)[: len(outcomes)] for name in OUTCOME_NAMES))
     low, high = paired_interval(same.correct, outcomes.correct, z)
     return {
         "block": cell.block,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from toast_core.data.load import ImageData
 from toast_core.errors import DataError, DeviceError
 from toast_core.models.info import get_info
-from toast_core.results import Evaluation, Outcomes
+from toast_core.results import OUTCOME_NAMES, Evaluation, Outcomes
 from toast_core.schedule.cost import count_cost
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,12 +53,22 @@ def outcomes_of(logits: torch.Tensor, labels: torch.Tensor, index: np.ndarray) -
     logits, labels = logits.detach().float().cpu(), labels.cpu()
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
     loss = F.cross_entropy(logits.double(), labels, reduction="none")
-    return Outcomes(index, labels.numpy(), top[:, 0].numpy(), (top == labels.unsqueeze(1)).any(dim=1).numpy(), loss.numpy())
+    hits = (top == labels.unsqueeze(1)).any(dim=1)
+    return Outcomes(index, labels.numpy(), top[:, 0].numpy(), hits.numpy(), loss.numpy(), margins(logits.double(), labels).numpy())
+
+
+def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The label's logit less the largest other logit, (B, classes) -> (B,); zero where there is one class only."""
+    if logits.shape[1] == 1:
+        return torch.zeros_like(logits[:, 0])
+    own = logits.gather(1, labels.unsqueeze(1))
+    others = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
+    return (own - others.amax(1, keepdim=True)).squeeze(1)
 
 
 def join_outcomes(parts: list[Outcomes]) -> Outcomes:
     """Put the outcomes of several batches together."""
-    return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("index", "label", "predicted", "top5", "loss")))
+    return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOME_NAMES))
 
 
 def evaluate(

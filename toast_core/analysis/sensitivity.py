@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.analysis.cells import Cell, CellOutcomes
+from toast_core.analysis.evaluate import join_outcomes, margins, outcomes_of
 from toast_core.analysis.suffix import Suffix
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError
@@ -20,6 +21,7 @@ from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
+from toast_core.results import Outcomes
 
 OnPart = Callable[[int, dict[Cell, CellOutcomes]], None]
 
@@ -29,6 +31,7 @@ class BatchResult:
     """What one batch says: the baseline's outcomes and those of every cell measured on it."""
 
     baseline: CellOutcomes
+    evaluation: Outcomes
     cells: dict[Cell, CellOutcomes]
 
 
@@ -71,7 +74,7 @@ class Sweep:
             both = {cell: outcomes.joined(second.cells[cell]) for cell, outcomes in first.cells.items()}
             for index in sorted({cell.block for cell in cells}):
                 on_part(index, {cell: outcomes for cell, outcomes in both.items() if cell.block == index})
-            return BatchResult(first.baseline.joined(second.baseline), both)
+            return BatchResult(first.baseline.joined(second.baseline), join_outcomes([first.evaluation, second.evaluation]), both)
 
     def _measure(self, batch: Batch, cells: list[Cell], on_part: OnPart) -> BatchResult:
         parameter = next(self.model.parameters())
@@ -91,7 +94,7 @@ class Sweep:
             on_part(index, part)
             found |= part
             inputs[index] = None
-        return BatchResult(baseline, found)
+        return BatchResult(baseline, outcomes_of(baseline_logits, batch.labels, batch.index), found)
 
     def _block_outputs(self, index: int, x: torch.Tensor, cells: list[Cell]) -> Iterator[tuple[Cell, torch.Tensor]]:
         """Yield each cell's block output, sharing what cells have in common: attention half, gated stream and hidden layer."""
@@ -120,4 +123,5 @@ def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: t
     kl = (log_p.exp() * (log_p - log_q)).sum(1).clamp_min(0)
     loss = -log_q.gather(1, labels.unsqueeze(1)).squeeze(1)
     hits = (top == labels.unsqueeze(1)).cpu().numpy()
-    return CellOutcomes(hits[:, 0].copy(), hits.any(axis=1), loss.cpu().numpy().astype(np.float32), kl.cpu().numpy().astype(np.float32))
+    numbers = (value.cpu().numpy().astype(np.float32) for value in (loss, kl, margins(logits, labels)))
+    return CellOutcomes(hits[:, 0].copy(), hits.any(axis=1), *numbers)

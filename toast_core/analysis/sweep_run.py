@@ -7,9 +7,11 @@ from statistics import NormalDist
 from typing import Protocol
 
 from toast_core.analysis.cells import Cell, CellOutcomes, paired_interval, summarize
+from toast_core.analysis.evaluate import join_outcomes
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.data.load import ImageData
 from toast_core.errors import ScheduleError
+from toast_core.results import Outcomes
 
 MODES = ("exact", "adaptive")
 FIRST_LOOK_IMAGES = 64
@@ -71,6 +73,7 @@ class _Progress:
     """What is known so far."""
 
     baseline: CellOutcomes | None = None
+    evaluations: list[Outcomes] = field(default_factory=list)
     cells: dict[Cell, CellOutcomes] = field(default_factory=dict)
     finished: dict[Cell, dict] = field(default_factory=dict)
 
@@ -83,12 +86,13 @@ def run_sweep(
     rule: Rule = Rule(),
     parts: Parts | None = None,
     on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None,
+    on_baseline: Callable[[Outcomes], None] = lambda outcomes: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict]:
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
 
-    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done;
-    `progress` with the cell-images done and all of them (an upper bound in adaptive mode).
+    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done,
+    `on_baseline` before the last cells with the unpruned model's outcomes on the images that were looked at, `progress` with the cell-images done and all of them (an upper bound in adaptive mode).
     """
     parts = parts or NoParts()
     state, total, next_look, seen = _Progress(), len(data), FIRST_LOOK_IMAGES, 0
@@ -100,19 +104,21 @@ def run_sweep(
         todo = [cell for cell in active if cell not in known[cell.block]]
         result = sweep.measure(batch, todo, on_part=lambda block, found, number=number: parts.save(number, block, found))
         seen += len(batch.index)
+        state.evaluations.append(result.evaluation)
         state.baseline = result.baseline if state.baseline is None else state.baseline.joined(result.baseline)
         for cell in active:
             new = known[cell.block].get(cell) or result.cells[cell]
             state.cells[cell] = state.cells[cell].joined(new) if cell in state.cells else new
-        last = seen >= total - len(data.skipped)
         look = rule.mode == "adaptive" and seen >= next_look
         while next_look <= seen:
             next_look *= 2
         for cell in active:
-            if last or (look and rule.decided(state.baseline, state.cells[cell], total)):
+            if look and rule.decided(state.baseline, state.cells[cell], total):
                 state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))
                 on_cell(state.finished[cell], state.cells[cell])
         progress(sum(len(state.cells[cell]) for cell in cells), total * len(cells))
+    if state.evaluations:
+        on_baseline(join_outcomes(state.evaluations))
     for cell in cells:
         if cell not in state.finished and cell in state.cells:
             state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))

@@ -13,13 +13,17 @@ from toast_core.schedule.shapes import ModelShape
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """name, weights (where they came from), shape of the baseline, and the schedule and execution applied to it, if any."""
+    """name, weights (where they came from), shape of the baseline, and the schedule and execution applied to it, if any.
+
+    weights_file is where the baseline's weights can be looked at again, inside toast_core for the demos; None where there is none.
+    """
 
     name: str
     weights: str
     shape: ModelShape
     execution: str = "baseline"
     schedule: Schedule | None = None
+    weights_file: str | None = None
 
 
 def get_info(model: nn.Module) -> ModelInfo:

@@ -6,6 +6,7 @@ import socket
 import sys
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import timm
@@ -20,7 +21,7 @@ from toast_core.models.info import ModelInfo
 
 _FAMILY_MODULES = {"timm.models.vision_transformer", "timm.models.deit", "timm.models.swin_transformer"}
 _PAPER_CLASSES = 1000
-DEMO_WEIGHTS = Path(__file__).parents[1] / "assets" / "fashion_mnist"
+DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "assets" / "fashion_mnist"
 OFFLINE_HINT = "pass --weights FILE.safetensors (a local checkpoint), --weights random, or use demo_vit or demo_swin"
 
 
@@ -48,6 +49,10 @@ def load_baseline(
     state = read_weights(path)
     model = build_baseline(name, num_classes or _classes_in(state), img_size, seed, f"{path.name} sha256:{file_digest(path)[:12]}")
     _fill(model, state, path)
+    own = model.state_dict()
+    if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
+        inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
+        model.toast_info = replace(model.toast_info, weights_file=inside.as_posix())
     return model
 
 
