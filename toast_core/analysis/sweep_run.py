@@ -92,7 +92,8 @@ def run_sweep(
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
 
     `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done,
-    `on_baseline` before the last cells with the unpruned model's outcomes on the images that were looked at, `progress` with the cell-images done and all of them (an upper bound in adaptive mode).
+    `on_baseline` before the last cells with the unpruned model's outcomes on the images that were looked at, and
+    `progress` with the cell-images done and all of them (an upper bound in adaptive mode).
     """
     parts = parts or NoParts()
     state, total, next_look, seen = _Progress(), len(data), FIRST_LOOK_IMAGES, 0
