@@ -12,12 +12,12 @@ from analysis_cache.store import EvidenceStore
 from tests.analysis.greys import grey_data, grey_model
 from tests.families import images_for, relative_error, shared_model, shared_statistics
 from toast_core.analysis.cells import SITE_GROUPS, Cell, CellOutcomes, grid, paired_interval, summarize
-from toast_core.analysis.sensitivity import BatchResult, Sweep, cell_outcomes
+from toast_core.analysis.sensitivity import BatchResult, Sweep, cell_outcomes, nested_outputs
 from toast_core.analysis.suffix import Suffix
 from toast_core.analysis.sweep_run import Rule, run_sweep
 from toast_core.analyze import Subject, analyze_redundancy, analyze_sensitivity
 from toast_core.data.load import Batch
-from toast_core.errors import PlanError, ScheduleError
+from toast_core.errors import DeviceError, PlanError, ScheduleError
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
@@ -80,8 +80,42 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(sweep, "_measure", tight)
     split = sweep.measure(batch, cells)
-    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert sizes == [4, 2, 1, 1, 1, 1], "what did not fit once is not tried again"
     assert all(np.allclose(split.cells[cell].loss, whole.cells[cell].loss, atol=1e-5) for cell in cells)
+
+
+def test_per_batch_selection_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = Sweep(shared_model("plain"), selection="per_batch")
+    batch = Batch(images_for("plain", 4), torch.arange(4) % 7, np.arange(4))
+
+    def tight(*_: object) -> BatchResult:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(sweep, "_measure", tight)
+    with pytest.raises(DeviceError, match="at batch size 4, and per_batch selection looks at whole batches; use --batch-size 2"):
+        sweep.measure(batch, grid(3, ("fc2",), (0.5,)))
+
+
+def test_a_cut_batch_gives_the_same_cells() -> None:
+    batch = Batch(images_for("plain", 5), torch.arange(5) % 7, np.arange(5))
+    cells, told = grid(3, ("fc2", "qk"), (0.5,)), []
+    whole = Sweep(shared_model("plain")).measure(batch, cells)
+    cut = Sweep(shared_model("plain"), most_images=2).measure(batch, cells, on_part=lambda block, part: told.append((block, len(part))))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert list(cut.evaluation.index) == [0, 1, 2, 3, 4]
+    assert all(np.allclose(cut.cells[cell].loss, whole.cells[cell].loss, atol=1e-5) for cell in cells)
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_fixed_choices_are_nested_or_start_anew(rising: bool) -> None:
+    model, statistics = shared_model("plain"), shared_statistics("plain")
+    sweep = Sweep(model, statistics, selection="calibrated")
+    cells = [Cell(1, "fc2", ratio) for ratio in ((0.8, 0.5, 0.2) if rising else (0.2, 0.8, 0.5))]
+    blocks, x = [sweep.block_of(cell) for cell in cells], torch.randn(2, 17, 24, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        stream, hidden = blocks[0].expand(x, None)
+        for block, out in zip(blocks, nested_outputs(blocks, stream, hidden), strict=True):
+            assert relative_error(out, block.contract(stream, hidden, None)) < 1e-5
 
 
 class TestCells:
@@ -217,5 +251,6 @@ class TestAdaptive:
         assert Rule("adaptive", width=10.0).decided(same, same, 1000)
         assert not Rule("adaptive", width=0.1).decided(same, same, 1000)
         wrong = dataclasses.replace(same, correct=np.zeros(64, bool))
-        assert Rule("adaptive", width=0.1, tolerance=2.0).decided(same, wrong, 1000)
+        assert Rule("adaptive", width=0.1, tolerance=2.0).decided(same, wrong, 1000), "clearly beyond the tolerance"
+        assert Rule("adaptive", width=0.1, tolerance=20.0).decided(same, same, 1000), "clearly within the tolerance"
         assert not Rule("exact").decided(same, wrong, 1000)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import nn
 
+from toast_core.analysis.memory import RUNTIME_BYTES
 from toast_core.analysis.moments import BINS, Edge, Moments, SplitMoments, edge_at_or_below
 from toast_core.analysis.reconstruction import r2_curves
 from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, RANK_VARIANTS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow
@@ -22,7 +23,6 @@ _SCORED_AS = {"hidden": "fc2", "fc1_input": "fc1"}  # the pruning site whose cha
 _CLASS_WEIGHT = 2.0
 _CURVE_MULTIPLES = tuple(10 ** (step / 10 - 3) for step in range(31))
 _FINISH_COPIES = 7  # C x C matrices that making a row holds at once; 6.1 were measured at C = 5120
-_RUNTIME_BYTES = 800_000_000  # the interpreter with torch and timm; 760 MB were measured
 _LIVE_TENSORS = 4  # copies of a block's widest activation that a forward and the accumulators hold at once
 
 Collected = dict[tuple[int, str], SplitMoments]
@@ -76,7 +76,7 @@ def plan_groups(shape: ModelShape, batch_size: int, memory_gb: float) -> list[ra
         DeviceError: one block alone needs more; the message says how much.
     """
     widest = max(shape.blocks, key=lambda block: block.tokens * block.hidden)
-    fixed = _RUNTIME_BYTES + 4 * count_cost(shape).params + 4 * _LIVE_TENSORS * batch_size * widest.tokens * widest.hidden
+    fixed = RUNTIME_BYTES + 4 * count_cost(shape).params + 4 * _LIVE_TENSORS * batch_size * widest.tokens * widest.hidden
     fixed += 8 * _FINISH_COPIES * max(max(block.hidden, block.width) ** 2 for block in shape.blocks)
     needed = fixed + max(accumulator_bytes(block) for block in shape.blocks)
     if needed > memory_gb * 1e9:

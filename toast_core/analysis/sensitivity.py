@@ -4,8 +4,11 @@ Each batch is decoded once and each block's input is computed once. A cell recom
 after it; cells of one block share its attention half, and cells with the same hidden layer share that.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -19,10 +22,12 @@ from toast_core.data.load import Batch
 from toast_core.errors import DeviceError
 from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
+from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.results import Outcomes
 
+_LOG = logging.getLogger(__name__)
 OnPart = Callable[[int, dict[Cell, CellOutcomes]], None]
 
 
@@ -34,47 +39,60 @@ class BatchResult:
     evaluation: Outcomes
     cells: dict[Cell, CellOutcomes]
 
+    def joined(self, other: "BatchResult") -> "BatchResult":
+        """These images followed by the other's."""
+        cells = {cell: outcomes.joined(other.cells[cell]) for cell, outcomes in self.cells.items()}
+        return BatchResult(self.baseline.joined(other.baseline), join_outcomes([self.evaluation, other.evaluation]), cells)
+
 
 class Sweep:
-    """A baseline model and the settings that its cells share; measures any cells on any batch."""
+    """A baseline model and the settings that its cells share; measures any cells on any batch.
 
-    def __init__(self, model: nn.Module, statistics: Statistics | None = None, **settings: object) -> None:
-        self.model, self.statistics, self.settings = model.eval(), statistics, settings
+    `most_images` limits how many images run at once; larger batches are cut. It shrinks when the device runs out of memory.
+    """
+
+    def __init__(self, model: nn.Module, statistics: Statistics | None = None, most_images: int | None = None, **settings: object) -> None:
+        self.model, self.statistics, self.most_images, self.settings = model.eval(), statistics, most_images, settings
         self.suffix = Suffix(model)
-        self.pruned: dict[Cell, PrunedBlock] = {}
+        self.plans: dict[Cell, Plan] = {}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
-        """Return the cell's pruned block (masked), made once."""
-        if cell not in self.pruned:
-            blocks = len(self.suffix.blocks)
-            plan = make_plan(self.model, cell.schedule(blocks, **self.settings), self.statistics)
-            layout = self.suffix.adapter.layout(self.model, cell.block)
-            self.pruned[cell] = prune_block(
-                self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked"
-            )
-        return self.pruned[cell]
+        """Return the cell's pruned block (masked). Only its plan is kept: pruned attention copies weights."""
+        if cell not in self.plans:
+            self.plans[cell] = make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
+        plan, layout = self.plans[cell], self.suffix.adapter.layout(self.model, cell.block)
+        return prune_block(self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked")
 
     def measure(self, batch: Batch, cells: list[Cell], on_part: OnPart = lambda block, found: None) -> BatchResult:
         """Measure cells on one batch, halving it on out-of-memory. `on_part` is told each block's outcomes as they are ready.
 
         Raises:
-            DeviceError: even one image does not fit.
+            DeviceError: even one image does not fit, or the batch does not and selection looks at the whole batch.
         """
-        try:
-            with torch.inference_mode():
-                return self._measure(batch, cells, on_part)
-        except torch.OutOfMemoryError as error:
-            if len(batch.index) == 1:
-                raise DeviceError(
-                    "one image does not fit into the device's memory; use a smaller --img-size or --dtype bfloat16"
-                ) from error
-            middle = len(batch.index) // 2
-            halves = [Batch(batch.images[part], batch.labels[part], batch.index[part]) for part in (slice(middle), slice(middle, None))]
-            first, second = (self.measure(half, cells) for half in halves)
-            both = {cell: outcomes.joined(second.cells[cell]) for cell, outcomes in first.cells.items()}
-            for index in sorted({cell.block for cell in cells}):
-                on_part(index, {cell: outcomes for cell, outcomes in both.items() if cell.block == index})
-            return BatchResult(first.baseline.joined(second.baseline), join_outcomes([first.evaluation, second.evaluation]), both)
+        images = len(batch.index)
+        if images <= (self.most_images or images):
+            try:
+                with torch.inference_mode():
+                    return self._measure(batch, cells, on_part)
+            except torch.OutOfMemoryError as error:
+                self._shrink(images, error)
+        parts = [slice(start, start + self.most_images) for start in range(0, images, self.most_images)]
+        results = [self.measure(Batch(batch.images[part], batch.labels[part], batch.index[part]), cells) for part in parts]
+        joined = reduce(BatchResult.joined, results)
+        for index in sorted({cell.block for cell in cells}):
+            on_part(index, {cell: outcomes for cell, outcomes in joined.cells.items() if cell.block == index})
+        return joined
+
+    def _shrink(self, images: int, error: Exception) -> None:
+        if self.settings.get("selection") == "per_batch":
+            raise DeviceError(
+                f"the device ran out of memory at batch size {images}, and per_batch selection looks at whole batches; "
+                f"use --batch-size {max(1, images // 2)}"
+            ) from error
+        if images == 1:
+            raise DeviceError("one image does not fit into the device's memory; use a smaller --img-size or --dtype bfloat16") from error
+        self.most_images = images // 2
+        _LOG.warning("out of memory at %d images; going on with %d at once", images, self.most_images)
 
     def _measure(self, batch: Batch, cells: list[Cell], on_part: OnPart) -> BatchResult:
         parameter = next(self.model.parameters())
@@ -104,14 +122,39 @@ class Sweep:
         rest = sorted((cell for cell in cells if "fc" in cell.site), key=lambda cell: ("fc1" in cell.site, cell.ratio, cell.site))
         if not rest:
             return
-        attended = max((self.block_of(cell) for cell in rest), key=lambda block: block.wants_class_row).attend(x)
-        expanded = key = None
-        for cell in rest:
-            block = self.block_of(cell)
-            wanted = ("fc1" in cell.site, cell.ratio if "fc1" in cell.site else 0)
-            if wanted != key:
-                expanded, key = block.expand(*attended), wanted
-            yield cell, block.contract(*expanded, attended[1]).reshape(x.shape)
+        blocks = {cell: self.block_of(cell) for cell in rest}
+        stream, alpha = max(blocks.values(), key=lambda block: block.wants_class_row).attend(x)
+        shape = x.shape
+        fixed = not any(block.selects_by_input for block in blocks.values())
+        if fixed and self.suffix.class_token_only and index == len(self.suffix.blocks) - 1:
+            stream = stream[:, :1]
+            shape = stream.shape
+        for (has_fc1, _), group in groupby(rest, key=lambda cell: ("fc1" in cell.site, cell.ratio if "fc1" in cell.site else 0)):
+            same = list(group)
+            gated, hidden = blocks[same[0]].expand(stream, alpha)
+            if fixed and not has_fc1:
+                outputs = nested_outputs([blocks[cell] for cell in reversed(same)], gated, hidden)
+                same.reverse()
+            else:
+                outputs = (blocks[cell].contract(gated, hidden, alpha) for cell in same)
+            yield from ((cell, out.reshape(shape)) for cell, out in zip(same, outputs, strict=True))
+
+
+def nested_outputs(blocks: list[PrunedBlock], stream: torch.Tensor, hidden: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Block outputs (B, N, D) of one hidden layer (B, N, M) under fixed choices that keep ever more of the same ranking.
+
+    Each adds to fc2's sum what the one before left out, so that all of them cost about one fc2; another ranking starts anew.
+    """
+    total, kept = 0.0, torch.zeros(hidden.shape[2], dtype=torch.bool)
+    for block in blocks:
+        chosen, fc2 = block.choose_hidden, block.leave.fc2
+        now = torch.ones_like(kept) if chosen is None else torch.zeros_like(kept).index_fill_(0, chosen.idx.cpu(), True)
+        if bool((kept & ~now).any()):
+            total, kept = 0.0, torch.zeros_like(kept)
+        new = torch.nonzero(now & ~kept).squeeze(1).to(hidden.device)
+        total = total + F.linear(hidden.index_select(2, new), fc2.weight.index_select(1, new))
+        kept = now
+        yield stream + block.ls2(total if fc2.bias is None else total + fc2.bias)
 
 
 def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: torch.Tensor) -> CellOutcomes:

@@ -64,8 +64,8 @@ class PrunedAttention(nn.Module):
         rows = [
             _channel_idx(keep, parts.head_dim) + part * parts.heads * parts.head_dim for part, keep in enumerate((q_keep, k_keep, v_keep))
         ]
-        self.qkv = keep_outputs(parts.qkv, torch.cat(rows), compact)
-        self.proj = keep_inputs(parts.proj, _channel_idx(o_keep, parts.head_dim), compact)
+        self.qkv = parts.qkv if qk is None and vo is None else keep_outputs(parts.qkv, torch.cat(rows), compact)
+        self.proj = parts.proj if vo is None else keep_inputs(parts.proj, _channel_idx(o_keep, parts.head_dim), compact)
         normed = isinstance(parts.q_norm, nn.LayerNorm) and qk is not None
         self.q_norm = HeadNorm(parts.q_norm, q_keep, parts.head_dim, compact) if normed else parts.q_norm
         self.k_norm = HeadNorm(parts.k_norm, k_keep, parts.head_dim, compact) if normed else parts.k_norm

@@ -69,8 +69,8 @@ class PrunedBlock(nn.Module):
         self.leave = (GatheredExit if compact else MaskedExit)(fc2)
         self.act, self.drop1, self.drop2 = parts.act, parts.drop1, parts.drop2
         self.ls2, self.drop_path2 = parts.ls2, parts.drop_path2
-        dynamic = isinstance(plan.fc1, DynamicKeep) or isinstance(plan.fc2, DynamicKeep)
-        self.wants_class_row = layout.has_class_token and dynamic
+        self.selects_by_input = isinstance(plan.fc1, DynamicKeep) or isinstance(plan.fc2, DynamicKeep)
+        self.wants_class_row = layout.has_class_token and self.selects_by_input
         self.to(device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
