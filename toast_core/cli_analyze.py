@@ -1,18 +1,21 @@
 """`toast analyze` and `toast report`: measurements that go into the evidence store, and figures that come out of it."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toast_core import cli_parts as cli
+from toast_core.composition_results import CompositionRow, judge
 from toast_core.errors import ScheduleError
+from toast_core.schedule.schedule import SELECTIONS
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
 
-METRICS = ("redundancy", "sensitivity")
+METRICS = ("redundancy", "sensitivity", "composition")
 Store = Annotated[str | None, typer.Option(help="evidence store: a file or a database URL; default: the user's own")]
 
 
@@ -27,34 +30,51 @@ def analyze(
     ratios: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
     images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
     mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
-    width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 1.0,
-    tolerance: Annotated[float, typer.Option(help="adaptive: a loss clearly beyond this many points is decided")] = 2.0,
-    selection: Annotated[str, typer.Option(help="per_batch, per_image or calibrated")] = "per_image",
+    width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
+    tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
+    schedule: cli.ScheduleFile = None,
+    preset: cli.PresetName = None,
+    selection: Annotated[
+        str | None, typer.Option(help=f"{', '.join(SELECTIONS)}; default: per_image in sensitivity, the schedule's in composition")
+    ] = None,
     calibration: cli.Calibration = None,
     calibration_images: cli.CalibrationImages = 512,
     batch_size: cli.BatchSize = 64,
-    memory_gb: Annotated[float, typer.Option(help="budget for the redundancy pass, in 1e9 bytes")] = 8.0,
-    seed: Annotated[int, typer.Option(min=0, help="of subset, order, token samples and random weights")] = 0,
+    memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
+    seed: cli.Seed = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     device: cli.Device = "auto",
     store: Store = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Measure redundancy and sensitivity of a baseline model, keep every finished cell, and go on where a killed run stopped."""
+    """Measure a baseline model's redundancy and sensitivity, or a schedule's dependence on the batch (composition).
+
+    Every finished cell is kept, and a killed run goes on where it stopped. Composition evaluates --schedule or --preset in class
+    order and shuffled, in batches of 1, 8, 64 and 256.
+    """
     asked = _words(metrics, METRICS, "metric")
+    chosen = cli.schedule_of(schedule, preset, selection)
+    if ("composition" in asked) != (chosen is not None):
+        raise ScheduleError(
+            "--schedule and --preset are used by the composition metric alone; add composition to --metrics, or leave them out"
+            if chosen
+            else "the composition metric needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)"
+        )
+    if seed is None:
+        seed = chosen.seed if chosen else 0
     cells_of = (_words(sites, None, "site"), _ratios(ratios))
     from analysis_cache.store import EvidenceStore
     from toast_core.analysis.cells import grid
     from toast_core.analysis.evaluate import cast, pick_device
     from toast_core.analysis.sweep_run import Rule
-    from toast_core.analyze import Subject, analyze_redundancy, analyze_sensitivity
+    from toast_core.analyze import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity
     from toast_core.data.load import load_data
     from toast_core.models.info import get_info
     from toast_core.pruning.saved import load_model
 
     rule = Rule(mode, width, tolerance)
     loaded = cast(load_model(model, weights, num_classes, img_size, pick_device(device), seed), dtype)
-    image_set = load_data(data, loaded, images, "shuffled", seed, labelled="sensitivity" in asked)
+    image_set = load_data(data, loaded, images, "shuffled", seed, labelled=asked != ("redundancy",))
     found: dict[str, tuple[Analysis, list[dict]]] = {}
     with EvidenceStore.open(store) as evidence:
         if "redundancy" in asked:
@@ -64,19 +84,29 @@ def analyze(
                 )
         if "sensitivity" in asked:
             cells = grid(len(get_info(loaded).shape.blocks), *cells_of)
-            settings = {"selection": selection, "seed": seed}
+            settings = {"selection": selection or "per_image", "seed": seed}
             needs = any(cell.schedule(len(get_info(loaded).shape.blocks), **settings).needs_calibration for cell in cells)
             statistics = cli.calibrate(loaded, calibration, calibration_images, seed, batch_size, 2.0) if needs else None
             with cli.progress("sensitivity") as advance:
                 subject = Subject.of(loaded, image_set, batch_size, "sensitivity")
-                found["sensitivity"] = analyze_sensitivity(subject, evidence, cells, rule, statistics, settings, advance)
+                found["sensitivity"] = analyze_sensitivity(subject, evidence, cells, rule, statistics, settings, advance, memory_gb)
+        if chosen is not None:
+            deployed, statistics = replace(chosen, seed=seed), None
+            if deployed.needs_calibration:
+                statistics = cli.calibrate(loaded, calibration, calibration_images, seed, batch_size, deployed.class_weight)
+            with cli.progress("composition") as advance:
+                subject = Subject.of(loaded, image_set, batch_size, "composition")
+                found["composition"] = analyze_composition(subject, evidence, deployed, statistics, advance)
     if as_json:
         ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
-        cli.print_json({"id": next(iter(ids.values())), "ids": ids, **{metric: rows for metric, (_, rows) in found.items()}})
+        documents = {metric: _composition_document(rows) if metric == "composition" else rows for metric, (_, rows) in found.items()}
+        cli.print_json({"id": next(iter(ids.values())), "ids": ids, **documents})
         return
+    tables = {"redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table}
     for metric, (analysis, rows) in found.items():
-        columns, lines = _redundancy_table(rows) if metric == "redundancy" else _sensitivity_table(rows)
-        cli.print_table(f"{analysis.label}, analysis {analysis.short_id}", columns, lines)
+        if metric == "composition":
+            print(_composition_document(rows)["sentence"])
+        cli.print_table(f"{analysis.label}, analysis {analysis.short_id}", *tables[metric](rows))
 
 
 def _redundancy_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -106,6 +136,29 @@ def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
             f"{row['ci95'][0]:+.2f} to {row['ci95'][1]:+.2f}",
             f"{row['kl']:.4f}",
             str(row["images"]),
+        ]
+        for row in rows
+    ]
+
+
+def _composition_document(rows: list[dict]) -> dict:
+    verdict = judge([CompositionRow.from_dict(row) for row in rows])
+    return {"sentence": verdict.sentence, "safe": verdict.safe, "rows": rows}
+
+
+def _composition_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    overlaps = [site for site in ("fc1", "fc2") if any(row[f"jaccard_{site}"] is not None for row in rows)]
+    columns = ["order", "batch", "shuffle", "sample", "top-1 % (95 %)", "difference (95 %)", "agree %"]
+    return [*columns, *(f"{site} overlap" for site in overlaps)], [
+        [
+            "deployment" if row["deployment"] else row["order"],
+            str(row["batch_size"]),
+            str(row["seed"]) if row["order"] == "shuffled" else "",
+            str(row["token_seed"]),
+            f"{row['top1']:.2f} ({row['ci95'][0]:.2f} to {row['ci95'][1]:.2f})",
+            f"{row['top1_delta']:+.2f} ({row['delta_ci95'][0]:+.2f} to {row['delta_ci95'][1]:+.2f})",
+            f"{row['agreement']:.2f}",
+            *(f"{row[f'jaccard_{site}']:.3f}" for site in overlaps),
         ]
         for row in rows
     ]

@@ -5,6 +5,7 @@
     |- ModelError      an unknown or unsupported model, bad weights (also ValueError)
     |- DataError       a folder, image set or class count           (also ValueError)
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
+    |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
     `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
 
@@ -34,3 +35,7 @@ class DeviceError(ToastError, RuntimeError):
 
 class PlanError(ToastError, ValueError):
     """A plan cannot be made from, or applied to, this model."""
+
+
+class JobError(ToastError, ValueError):
+    """A job is not described well, is not there, or is in a state that does not allow what was asked."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis_cache.analysis import Analysis, AnalysisRecord, find_id
 from analysis_cache.errors import StoreError
-from analysis_cache.key import KINDS, CellIdentity, digest_of_subset, stale_reason
+from analysis_cache.key import KINDS, METRIC_VERSIONS, CellIdentity, digest_of_subset, stale_reason
 from tests.analysis_cache.evidence import TIME, identity
 from toast_core.errors import ToastError
 
@@ -25,7 +25,7 @@ IDENTITIES = st.builds(
 
 
 def test_the_key_of_a_cell_is_what_it_was_in_version_1() -> None:
-    assert identity(7).key == "e94adaf433b0d5000e9634cf99f128cb23a15e2e675c61c2883ca6624aed660e"
+    assert identity(7, metric_version=1).key == "e94adaf433b0d5000e9634cf99f128cb23a15e2e675c61c2883ca6624aed660e"
 
 
 @given(IDENTITIES)
@@ -37,7 +37,7 @@ def test_an_identity_reads_back_from_its_text(cell: CellIdentity) -> None:
 def test_the_order_of_details_does_not_matter_and_every_field_does() -> None:
     assert identity(details={"a": 1, "b": 2}).key == identity(details={"b": 2, "a": 1}).key
     other = {
-        "kind": "redundancy", "metric_version": 2, "model": "x", "weights_digest": "x", "data_digest": "x", "images": 41,
+        "kind": "redundancy", "metric_version": 99, "model": "x", "weights_digest": "x", "data_digest": "x", "images": 41,
         "subset_digest": "x", "transform": "x", "schedule_digest": None, "selection": None, "order": "sorted", "batch_size": 1,
         "seed": 1, "dtype": "bfloat16", "device_kind": "cuda", "details": {},
     }
@@ -68,7 +68,8 @@ def test_other_text_is_no_identity(text: str) -> None:
 
 def test_stale_says_which_fields_differ() -> None:
     assert stale_reason(identity(), identity()) is None
-    assert stale_reason(identity(), {"metric_version": 2}) == "metric version 1 -> 2"
+    now = METRIC_VERSIONS["sensitivity"]
+    assert stale_reason(identity(), {"metric_version": 99}) == f"metric version {now} -> 99"
     assert stale_reason(identity(), {"weights_digest": "ef" * 32}) == "weights changed: sha256 aaaaaaaa… -> efefefef…"
     assert stale_reason(identity(), identity(details={"block": 3}, dtype="bfloat16")) == (
         "dtype float32 -> bfloat16; block 0 -> 3, ratio 0.0 -> None, site fc1 -> None"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from toast_core.data.load import ORDERS, ImageData, balanced_subset, load_data
+from toast_core.data.load import ORDERS, ImageData, arranged, balanced_subset, load_data
 from toast_core.errors import DataError
 from toast_core.pruning.saved import load_model
 
@@ -89,6 +89,17 @@ class TestOrder:
     def test_both_orders_hold_the_same_images(self, model: nn.Module) -> None:
         first, second = (load_data("fashion-mnist", model, images=300, order=order, seed=6) for order in ORDERS)
         assert sorted(first.index.tolist()) == sorted(second.index.tolist())
+
+    def test_the_same_images_in_another_order(self, model: nn.Module) -> None:
+        data = load_data("fashion-mnist", model, images=300, seed=6)
+        before = data.index.tolist()
+        wanted = (("sorted", 6), ("shuffled", 1), ("shuffled", 1), ("shuffled", 2))
+        sorted_, shuffled, again, other = (arranged(data, order, seed) for order, seed in wanted)
+        assert sorted_.index.tolist() == load_data("fashion-mnist", model, images=300, order="sorted", seed=6).index.tolist()
+        assert sorted(before) == sorted(shuffled.index.tolist()) != shuffled.index.tolist()
+        assert shuffled.index.tolist() == again.index.tolist() == arranged(sorted_, "shuffled", 1).index.tolist() != other.index.tolist()
+        assert (sorted_.order, shuffled.order, other.seed) == ("sorted", "shuffled", 2)
+        assert data.index.tolist() == before, "the data given were changed"
 
     def test_ambient_randomness_has_no_part(self, model: nn.Module) -> None:
         np.random.seed(1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import BLOCKS, RATIOS, SCHEDULES
 from toast_core.errors import ScheduleError, ToastError
+from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, SITES, VERSION, BlockSchedule, Schedule, check_ratio
 
 VALID = Schedule.uniform(2, qk=0.5, fc2=0.25)
@@ -59,9 +60,10 @@ class TestRoundTrip:
     def test_every_setting_enters_the_digest(self, field: str) -> None:
         other = {
             "selection": "calibrated", "score": "l1", "coupling": "average", "multiple_of": 8, "seed": 1, "class_weight": 3.0,
-            "token_fraction": 0.5,
+            "token_fraction": 0.5, "compensation": Compensation("fold"),
         }
-        assert dataclasses.replace(VALID, **{field: other[field]}).digest() != VALID.digest()
+        base = dataclasses.replace(VALID, selection="calibrated") if field == "compensation" else VALID
+        assert dataclasses.replace(base, **{field: other[field]}).digest() != base.digest()
 
     @pytest.mark.parametrize("site", SITES)
     def test_every_site_of_every_block_enters_the_digest(self, site: str) -> None:
@@ -84,7 +86,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (changed(ratio=0.5), "unknown schedule field 'ratio'; choose from class_weight, coupling"),
+            (changed(ratio=0.5), "unknown schedule field 'ratio'; choose from class_weight, compensation, coupling"),
             (changed(version=2), r"schedule version is 2, this program reads 1; update the program"),
             (changed(version="1"), "schedule version is '1', this program reads 1"),
             (changed(version=None), "schedule version is None, this program reads 1"),
@@ -220,6 +222,21 @@ class TestRefusals:
             Schedule.from_dict(values)
         except ScheduleError as error:
             assert str(error)
+
+    @pytest.mark.parametrize(
+        ("compensation", "message"),
+        [
+            ("fold", r"compensation is str, not an object; write for example \{\"ffn\": \"fold\"\}"),
+            ({"ffn": "magic"}, "unknown ffn compensation 'magic'; choose from none, bias, fold"),
+            ({"attention": "magic"}, "unknown attention compensation 'magic'; choose from select, project"),
+            ({"calibration": 3}, "unknown calibration compensation 3; choose from one_shot, sequential, error_correcting"),
+            ({"fnn": "fold"}, "unknown compensation field 'fnn'; choose from attention, calibration, ffn"),
+            ({"ffn": "fold"}, "compensation needs kept channels that never change; use selection calibrated, not per_image"),
+        ],
+    )
+    def test_compensation_that_is_wrong(self, compensation: object, message: str) -> None:
+        with pytest.raises(ScheduleError, match=message):
+            Schedule.from_dict(changed(compensation=compensation))
 
     @given(SCHEDULES, st.data())
     def test_random_edits_of_a_valid_document_raise_nothing_else(self, schedule: Schedule, data: st.DataObject) -> None:

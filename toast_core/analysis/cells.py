@@ -1,12 +1,11 @@
 """The cells of a sensitivity grid, and what is paired with the baseline on the same images. Imports no torch."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from toast_core.errors import ScheduleError
-from toast_core.intervals import Z95
+from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
 
 SITE_GROUPS: dict[str, tuple[str, ...]] = {
@@ -69,19 +68,6 @@ class CellOutcomes:
     def joined(self, other: "CellOutcomes") -> "CellOutcomes":
         """These images followed by the other's."""
         return CellOutcomes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in OUTCOME_NAMES))
-
-
-def paired_interval(before: np.ndarray, after: np.ndarray, z: float = Z95) -> tuple[float, float]:
-    """Return the interval of the paired difference after - before of hits, in points, by Agresti and Min's adjusted Wald.
-
-    Half an image is added to each of the four cells of the paired table, so that no discordant image still gives a width.
-    """
-    n = len(before) + 2.0
-    gained = float(np.sum(~before & after)) + 0.5
-    lost = float(np.sum(before & ~after)) + 0.5
-    difference = (gained - lost) / n
-    half = z * math.sqrt(max(gained + lost - (gained - lost) ** 2 / n, 0.0)) / n
-    return 100 * (difference - half), 100 * (difference + half)
 
 
 def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict:

@@ -7,11 +7,9 @@ from statistics import NormalDist
 from typing import Protocol
 
 from toast_core.analysis.cells import Cell, CellOutcomes, paired_interval, summarize
-from toast_core.analysis.evaluate import join_outcomes
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.data.load import ImageData
 from toast_core.errors import ScheduleError
-from toast_core.results import Outcomes
 
 MODES = ("exact", "adaptive")
 FIRST_LOOK_IMAGES = 64
@@ -22,7 +20,9 @@ class Rule:
     """When a cell has seen enough, in adaptive mode.
 
     It stops once the 95 % interval of its paired top-1 difference is at most `width` points to each side, or lies wholly below
-    or wholly above -`tolerance` points: clearly worse than what is tolerated, or clearly not. Looks are at 64, 128, 256, ... images and at the last; each uses 1 - 0.05 / looks, so that all looks
+    or wholly above -`tolerance` points: clearly worse than what is tolerated, or clearly not.
+
+    Looks are at 64, 128, 256, ... images and at the last; each uses 1 - 0.05 / looks, so that all looks
     together miss the truth in at most 5 % of cells (Bonferroni).
     """
 
@@ -73,7 +73,6 @@ class _Progress:
     """What is known so far."""
 
     baseline: CellOutcomes | None = None
-    evaluations: list[Outcomes] = field(default_factory=list)
     cells: dict[Cell, CellOutcomes] = field(default_factory=dict)
     finished: dict[Cell, dict] = field(default_factory=dict)
 
@@ -86,7 +85,6 @@ def run_sweep(
     rule: Rule = Rule(),
     parts: Parts | None = None,
     on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None,
-    on_baseline: Callable[[Outcomes], None] = lambda outcomes: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict]:
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
@@ -105,7 +103,6 @@ def run_sweep(
         todo = [cell for cell in active if cell not in known[cell.block]]
         result = sweep.measure(batch, todo, on_part=lambda block, found, number=number: parts.save(number, block, found))
         seen += len(batch.index)
-        state.evaluations.append(result.evaluation)
         state.baseline = result.baseline if state.baseline is None else state.baseline.joined(result.baseline)
         for cell in active:
             new = known[cell.block].get(cell) or result.cells[cell]
@@ -118,8 +115,6 @@ def run_sweep(
                 state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))
                 on_cell(state.finished[cell], state.cells[cell])
         progress(sum(len(state.cells[cell]) for cell in cells), total * len(cells))
-    if state.evaluations:
-        on_baseline(join_outcomes(state.evaluations))
     for cell in cells:
         if cell not in state.finished and cell in state.cells:
             state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))

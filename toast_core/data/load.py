@@ -119,8 +119,17 @@ def load_data(
         )
     rng = np.random.default_rng(seed)
     index = np.arange(len(source)) if images is None or images >= len(source) else balanced_subset(source.labels, images, rng)
-    index = rng.permutation(index) if order == "shuffled" else index[np.argsort(source.labels[index], kind="stable")]
-    return ImageData(source, transform_for(model), index, order, seed)
+    return ImageData(source, transform_for(model), _ordered(index, source.labels, order, rng), order, seed)
+
+
+def arranged(data: ImageData, order: str, seed: int) -> ImageData:
+    """Return the same images in another order: `shuffled` by `seed`, or `sorted` by class; `data` stays as it is."""
+    index = _ordered(np.sort(data.index), data.source.labels, order, np.random.default_rng(seed))
+    return ImageData(data.source, data.transform, index, order, seed)
+
+
+def _ordered(index: np.ndarray, labels: np.ndarray, order: str, rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(index) if order == "shuffled" else index[np.argsort(labels[index], kind="stable")]
 
 
 def balanced_subset(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

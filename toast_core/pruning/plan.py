@@ -37,22 +37,33 @@ class DynamicKeep:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """One block; None leaves a site as it is."""
+    """One block; None leaves a site as it is.
+
+    weights: replacements of the block's `qkv`, `proj` and `fc2` by parameter name ("fc2.weight"), in the baseline's shapes, that
+    hold for the kept channels; None keeps the baseline's own.
+    """
 
     qk: HeadKeep | None = None
     vo: HeadKeep | None = None
     fc1: FixedKeep | DynamicKeep | None = None
     fc2: FixedKeep | DynamicKeep | None = None
+    weights: dict[str, torch.Tensor] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every channel stays."""
+        return not any((self.qk, self.vo, self.fc1, self.fc2))
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the block stays as it is."""
-        return not any((self.qk, self.vo, self.fc1, self.fc2))
+        """Whether the block stays as it is, weights included."""
+        return self.is_whole and self.weights is None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole model: the schedule it came from, and one BlockPlan a block."""
+    """The whole model: the schedule it came from, one BlockPlan a block, and notes on what could not be done as asked."""
 
     schedule: Schedule
     blocks: tuple[BlockPlan, ...]
+    notes: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.compensation import NONE
 from toast_core.schedule.schedule import Schedule
 
 HEADER_KEY = "toast"
@@ -158,7 +159,8 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
             for site in ("fc1", "fc2")
         },
     )
-    model = apply_plan(baseline, make_plan(baseline, schedule, blank), header["execution"])
+    plan = make_plan(baseline, replace(schedule, compensation=NONE), blank)
+    model = apply_plan(baseline, replace(plan, schedule=schedule), header["execution"])
     state = read_weights(path)
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]

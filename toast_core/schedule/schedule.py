@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import NONE, Compensation
 
 VERSION = 1
 MAX_INTEGER = 2**63
@@ -94,6 +95,7 @@ class Schedule:
     seed            of the token sample that dynamic selection scores
     class_weight    weight of the class token's term in the dynamic score (reference: 2)
     token_fraction  fraction of patch tokens that dynamic selection scores; None: 0.02 for ViT, 0.20 for Swin
+    compensation    what is done for the dropped channels, see `compensation.py`; calibrated selection only
     """
 
     blocks: tuple[BlockSchedule, ...]
@@ -104,6 +106,7 @@ class Schedule:
     seed: int = 0
     class_weight: float = 2.0
     token_fraction: float | None = None
+    compensation: Compensation = NONE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
@@ -123,6 +126,8 @@ class Schedule:
             if not 0 < fraction <= 1:
                 raise ScheduleError(f"token_fraction is {fraction:g}; write a fraction of the patches in (0, 1]")
             object.__setattr__(self, "token_fraction", fraction)
+        if not self.compensation.is_none and self.selection != "calibrated":
+            raise ScheduleError(f"compensation needs kept channels that never change; use selection calibrated, not {self.selection}")
 
     @classmethod
     def uniform(cls, blocks: int, qk: float = 0, vo: float = 0, fc1: float = 0, fc2: float = 0, **settings: object) -> "Schedule":
@@ -136,8 +141,9 @@ class Schedule:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether choosing the kept channels takes calibration images."""
-        return self.selection == "calibrated" and any(block.fc1 or block.fc2 for block in self.blocks)
+        """Whether choosing the kept channels, or compensating for the others, takes calibration images."""
+        chosen = any(block.fc1 or block.fc2 for block in self.blocks)
+        return self.selection == "calibrated" and (chosen or not (self.compensation.is_none or self.is_baseline))
 
     def ratios(self, site: str) -> tuple[float, ...]:
         """One site's ratio in every block."""
@@ -162,8 +168,11 @@ class Schedule:
             raise ScheduleError(f"the schedule has {len(self.blocks)} blocks but {model} has {blocks}; use a schedule made for this model")
 
     def to_dict(self) -> dict:
-        """Plain JSON values, with the version."""
-        return {"version": VERSION, **asdict(self), "blocks": [asdict(block) for block in self.blocks]}
+        """Plain JSON values, with the version; compensation only where there is any, so that older digests stay what they were."""
+        values = {"version": VERSION, **asdict(self), "blocks": [asdict(block) for block in self.blocks]}
+        if self.compensation == NONE:
+            del values["compensation"]
+        return values
 
     def to_json(self) -> str:
         """JSON text that `from_json` reads back to an equal schedule."""
@@ -191,6 +200,8 @@ class Schedule:
             raise ScheduleError(f"schedule version is {version!r}, this program reads {VERSION}; update the program or save it again")
         settings = {key: value for key, value in values.items() if key not in ("version", "blocks")}
         _check_fields(settings, {field.name for field in fields(cls)} - {"blocks"}, "schedule field")
+        if "compensation" in settings:
+            settings["compensation"] = _read_compensation(settings["compensation"])
         rows = values.get("blocks")
         if not isinstance(rows, list):
             raise ScheduleError(f"blocks is {type(rows).__name__}, not a list; give one object of ratios a block")
@@ -227,6 +238,13 @@ def _check_fields(values: Mapping, known: set[str], what: str) -> None:
     unknown = sorted(map(str, set(values) - known))
     if unknown:
         raise ScheduleError(f"unknown {what} {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+
+
+def _read_compensation(values: object) -> Compensation:
+    if not isinstance(values, Mapping):
+        raise ScheduleError(f'compensation is {type(values).__name__}, not an object; write for example {{"ffn": "fold"}}')
+    _check_fields(values, {field.name for field in fields(Compensation)}, "compensation field")
+    return Compensation(**values)
 
 
 def _read_block(row: object, index: int) -> BlockSchedule:

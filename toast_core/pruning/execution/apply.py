@@ -3,11 +3,12 @@
 import copy
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
-from toast_core.models.adapters.base import Adapter, TokenLayout
+from toast_core.models.adapters.base import Adapter, BlockParts, TokenLayout
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, Plan
@@ -42,17 +43,30 @@ def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.M
     layouts = [adapter.layout(model, index) for index in range(len(plan.blocks))]
     pruned = copy.deepcopy(model)
     for index, (block, block_plan) in enumerate(zip(adapter.blocks(pruned), plan.blocks, strict=True)):
-        if not block_plan.is_baseline:
+        if not block_plan.is_whole:
             new = prune_block(block, layouts[index], block_plan, plan, adapter, execution)
             adapter.replace_block(pruned, index, new)
+        elif block_plan.weights is not None:
+            _fill(adapter.parts(block), block_plan.weights)
     pruned.toast_info = replace(info, execution=execution, schedule=plan.schedule)
     return pruned
 
 
 def prune_block(block: nn.Module, layout: TokenLayout, block_plan: BlockPlan, plan: Plan, adapter: Adapter, execution: str) -> PrunedBlock:
-    """Return the pruned form of one block; its unpruned modules are the block's own, not copies."""
-    new = PrunedBlock(adapter.parts(block), layout, block_plan, plan.schedule, execution == "compact")
+    """Return the pruned form of one block; modules that the plan leaves alone are the block's own, not copies."""
+    parts = adapter.parts(block)
+    if block_plan.weights is not None:
+        parts = replace(parts, **{name: copy.deepcopy(getattr(parts, name)) for name in ("qkv", "proj", "fc2")})
+        _fill(parts, block_plan.weights)
+    new = PrunedBlock(parts, layout, block_plan, plan.schedule, execution == "compact")
     return new.train(block.training)
+
+
+def _fill(parts: BlockParts, weights: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in weights.items():
+            layer, _, parameter = name.partition(".")
+            getattr(getattr(parts, layer), parameter).copy_(value)
 
 
 def _check_coupled(plan: Plan) -> None:

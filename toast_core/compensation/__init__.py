@@ -1,0 +1,1 @@
+"""Training-free compensation: weights refitted in closed form so that what stays stands in for what is dropped."""

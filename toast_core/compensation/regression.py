@@ -1,0 +1,109 @@
+"""Ridge regressions from sums over tokens: float64, one pass, a held-out half to choose the ridge (method, section 6)."""
+
+from dataclasses import dataclass
+
+import torch
+
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the mean variance of the inputs
+_CHUNK_TOKENS = 4096
+
+
+@dataclass(eq=False)
+class Sums:
+    """Sums over T tokens of inputs x (P,) and targets y (Q,): everything a linear fit of y on x depends on."""
+
+    tokens: int
+    x: torch.Tensor
+    y: torch.Tensor
+    xx: torch.Tensor
+    xy: torch.Tensor
+    yy: torch.Tensor
+
+    @classmethod
+    def zeros(cls, inputs: int, targets: int, device: torch.device | str = "cpu") -> "Sums":
+        """Nothing seen yet."""
+        shapes = ((inputs,), (targets,), (inputs, inputs), (inputs, targets), (targets,))
+        return cls(0, *(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Add tokens x (T, P) with their targets y (T, Q)."""
+        self.tokens += len(x)
+        for inputs, targets in zip(x.split(_CHUNK_TOKENS), y.split(_CHUNK_TOKENS), strict=True):
+            inputs, targets = inputs.double(), targets.double()
+            self.x += inputs.sum(dim=0)
+            self.y += targets.sum(dim=0)
+            self.xx.addmm_(inputs.T, inputs)
+            self.xy.addmm_(inputs.T, targets)
+            self.yy += targets.square().sum(dim=0)
+
+    def merge(self, other: "Sums") -> "Sums":
+        """The sums of both token sets."""
+        names = ("tokens", "x", "y", "xx", "xy", "yy")
+        return Sums(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    def mapped(self, encoder: torch.Tensor) -> "Sums":
+        """The sums that inputs `encoder @ x` would have given; encoder is (P', P)."""
+        return Sums(self.tokens, encoder @ self.x, self.y, encoder @ self.xx @ encoder.T, encoder @ self.xy, self.yy)
+
+    def kept(self, idx: torch.Tensor) -> "Sums":
+        """The sums of these inputs alone."""
+        return Sums(self.tokens, self.x[idx], self.y, self.xx[idx][:, idx], self.xy[idx], self.yy)
+
+    def covariances(self, centered: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Cov(x), Cov(x, y) and Var(y), each divided by T; second moments about zero where not `centered`."""
+        tokens = max(self.tokens, 1)
+        xx, xy, yy = self.xx / tokens, self.xy / tokens, self.yy / tokens
+        if centered:
+            mean_x, mean_y = self.x / tokens, self.y / tokens
+            xx, xy, yy = xx - mean_x.outer(mean_x), xy - mean_x.outer(mean_y), yy - mean_y.square()
+        return xx, xy, yy
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """y = weight x + bias: (Q, P) and (Q,); bias is None where the layer has none. `ridge` is None where the prior was kept."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    ridge: float | None = None
+
+
+def squared_error(sums: Sums, fit: LinearFit) -> float:
+    """Mean over tokens of |y - weight x - bias|^2."""
+    tokens, weight = max(sums.tokens, 1), fit.weight
+    error = sums.yy.sum() - 2 * (weight * sums.xy.T).sum() + ((weight @ sums.xx) * weight).sum()
+    if fit.bias is not None:
+        error += tokens * fit.bias.square().sum() - 2 * fit.bias @ (sums.y - weight @ sums.x)
+    return max(error.item() / tokens, 0.0)
+
+
+def fit_toward(sums: Sums, prior: torch.Tensor, ridge: float, with_bias: bool) -> LinearFit:
+    """Minimise E|y - W x - b|^2 + ridge m |W - prior|^2 over W and b, m the mean variance of the inputs.
+
+    Over the tokens of `sums` its error is never above the prior's own with the best b: the prior is one of the candidates.
+    """
+    xx, xy, _ = sums.covariances(with_bias)
+    scale = xx.diagonal().mean()
+    if not scale > 0:
+        return with_best_bias(sums, prior, with_bias)
+    system = xx + (ridge * scale) * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    missing = xy - xx @ prior.T
+    step = torch.linalg.lstsq(system, missing).solution if failed else torch.cholesky_solve(missing, factor)
+    return with_best_bias(sums, prior + step.T, with_bias, ridge)
+
+
+def with_best_bias(sums: Sums, weight: torch.Tensor, with_bias: bool, ridge: float | None = None) -> LinearFit:
+    """The weight with the bias that makes the mean error zero."""
+    return LinearFit(weight, (sums.y - weight @ sums.x) / max(sums.tokens, 1) if with_bias else None, ridge)
+
+
+def fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) -> LinearFit:
+    """Fit on all tokens with the ridge that, fitted on one half, errs least on the other; the prior where no fit beats it there."""
+    halves = ((even, odd), (odd, even))
+    errors = {None: sum(squared_error(other, with_best_bias(half, prior, with_bias)) for half, other in halves)}
+    for ridge in RIDGES:
+        errors[ridge] = sum(squared_error(other, fit_toward(half, prior, ridge, with_bias)) for half, other in halves)
+    ridge = min(errors, key=errors.__getitem__)
+    whole = even.merge(odd)
+    return with_best_bias(whole, prior, with_bias) if ridge is None else fit_toward(whole, prior, ridge, with_bias)
