@@ -2,9 +2,10 @@
 
     python benchmarks/sweep.py [--images 16] [--batch-size 8] [--threads N] [--model deit_tiny_patch16_224]
 
-12 blocks x fc1, fc2, fc1+fc2 x 9 ratios. Images are random and in memory and weights are random: only the cost counts. Process
-CPU time, batch by batch in alternation, so that a drift of the machine falls on both. Both ways' outcomes are compared.
-The plain way prepares its pruned models beforehand, untimed. Writes benchmarks/results/sweep.json.
+12 blocks x fc1, fc2, fc1+fc2 x 9 ratios, in exact mode; adaptive.py measures the adaptive mode. Images are random and in memory and
+weights are random: only the cost counts. Process CPU time, batch by batch in alternation, so that a drift of the machine falls on
+both. Both ways' outcomes are compared. The plain way prepares its pruned models beforehand, untimed. Writes
+benchmarks/results/sweep.json.
 """
 
 import argparse
@@ -27,14 +28,14 @@ from toast_core.data.load import Batch
 RESULTS = Path(__file__).parent / "results"
 
 
-def plain(sweep: Sweep, batch: Batch, cells: list[Cell]) -> dict[Cell, np.ndarray]:
+def plain(sweep: Sweep, batch: Batch, pruned: dict[Cell, nn.Module]) -> dict[Cell, np.ndarray]:
     """One full forward of the masked model for each cell; returns the losses."""
     adapter, found = sweep.suffix.adapter, {}
     with torch.inference_mode():
         baseline = sweep.model(batch.images)
-        for cell in cells:
+        for cell, block in pruned.items():
             original: nn.Module = sweep.suffix.blocks[cell.block]
-            adapter.replace_block(sweep.model, cell.block, sweep.block_of(cell))
+            adapter.replace_block(sweep.model, cell.block, block)
             try:
                 found[cell] = cell_outcomes(sweep.model(batch.images), baseline, batch.labels).loss
             finally:
@@ -56,15 +57,14 @@ def main(name: str, images: int, batch_size: int, selection: str) -> dict:
     ]
     sweep = Sweep(model, collect_statistics(model, [batches[0].images]), selection=selection)
     cells = grid(len(sweep.suffix.blocks), ("fc1", "fc2", "fc1+fc2"))
-    for cell in cells:
-        sweep.block_of(cell)
+    pruned = {cell: sweep.block_of(cell) for cell in cells}
     sweep.measure(batches[0], cells[:3])
     rows, worst = [], 0.0
     for number, batch in enumerate(batches):
         times, losses = {}, {}
         ways = {
             "reuse": lambda b=batch: {c: o.loss for c, o in sweep.measure(b, cells).cells.items()},
-            "plain": lambda b=batch: plain(sweep, b, cells),
+            "plain": lambda b=batch: plain(sweep, b, pruned),
         }
         for way in list(ways) if number % 2 == 0 else list(ways)[::-1]:
             start = time.process_time()

@@ -21,7 +21,7 @@ from toast_core.errors import ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.shapes import ModelShape
 
-PROTOCOL = 1
+PROTOCOL = 2
 OPTIONS_VARIABLE = "TOAST_DASHBOARD_OPTIONS"
 STATE_VARIABLE = "TOAST_STATE"
 _SHIPPED_SHAPES = Path(__file__).parent / "static" / "demo_shapes.json"
@@ -47,6 +47,7 @@ class EngineOptions:
     data: str | None = None
     calibration: str | None = None
     device: str = "auto"
+    store: str | None = None
     images: int = 1000
     batch_size: int = 125
     calibration_images: int = 500
@@ -157,6 +158,42 @@ class EngineClient:
         except OSError as error:
             raise EngineError(f"the engine went away while measuring ({error}); measure again to start it anew") from error
         raise EngineError("the engine went away while measuring; measure again to start it anew")
+
+    def jobs(self) -> list[dict]:
+        """Every job of this state folder, newest first; see `toast_core.jobs.book.Job` for the fields.
+
+        Raises:
+            EngineError: no engine answers, or it refused; the same goes for the requests below.
+        """
+        return self._answer({"request": "jobs"}, "jobs")["jobs"]
+
+    def quote(self, run: dict) -> dict:
+        """What a run would cost ("quote"), its "title", and the "command" line that measures the same. Takes seconds at first."""
+        return self._answer({"request": "quote", "run": run}, "quote")
+
+    def submit(self, run: dict) -> dict:
+        """Queue a run; return its job, or the open job that does the same already."""
+        return self._answer({"request": "submit", "run": run}, "job")["job"]
+
+    def control(self, action: str, number: int) -> dict:
+        """`pause`, `resume` or `cancel` a job; return it."""
+        return self._answer({"request": action, "job": number}, "job")["job"]
+
+    def log(self, number: int) -> str:
+        """The end of a job's log."""
+        return self._answer({"request": "log", "job": number}, "log")["log"]
+
+    def _answer(self, request: dict, wanted: str) -> dict:
+        """The message of an answer that holds what is wanted; those before it are about the waiting."""
+        try:
+            for message in self._ask(request):
+                if "error" in message:
+                    raise EngineError(message["error"])
+                if wanted in message:
+                    return message
+        except OSError as error:
+            raise EngineError(f"the engine went away ({error}); open the page again to start it anew") from error
+        raise EngineError("the engine went away without an answer; open the page again to start it anew")
 
     def _try_describe(self) -> dict | None:
         try:

@@ -41,7 +41,7 @@ class DashboardError(ToastError, RuntimeError):
 def launch(
     port: int | None = None, headless: bool = False, demo: bool = False, *, model: str = "demo_vit", weights: str | None = None,
     num_classes: int | None = None, img_size: int | None = None, data: str | None = None, calibration: str | None = None,
-    device: str = "auto",
+    device: str = "auto", store: str | None = None,
 ) -> int:
     """Serve the dashboard until Ctrl-C and return the exit status: 0 when it was stopped, else the server's own.
 
@@ -50,14 +50,15 @@ def launch(
     Args:
         port: on 127.0.0.1; None takes 8501 or the next free one.
         headless: True opens no browser.
-        demo: show the embedded model and data, whatever the other options say.
-        model, weights, num_classes, img_size, data, calibration, device: as `python -m toast_core.worker` takes them.
+        demo: show the embedded model and data, whatever the other options but `store` say.
+        model, weights, num_classes, img_size, data, calibration, device, store: as `python -m toast_core.worker` takes them.
 
     Raises:
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
     """
-    options = EngineOptions() if demo else EngineOptions(model, weights, num_classes, img_size, data, calibration, device)
+    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store)
+    options = EngineOptions(store=store) if demo else given
     port = _free_port() if port is None else _checked_port(port)
     EngineClient(options).start()
     server = subprocess.Popen(_command(port, headless), env=_environment(options), stdin=subprocess.DEVNULL, stdout=2)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from dashboard.charts.composition import composition_figure
 from dashboard.charts.redundancy import redundancy_figure, spectrum_figure
 from dashboard.charts.sensitivity import sensitivity_curves, sensitivity_heatmap
 from dashboard.charts.style import chart_config
 from toast_core.analysis_results import REDUNDANCY_SITES, RedundancyRow
+from toast_core.composition_results import CompositionRow
 from toast_core.errors import DataError
 
 TEMPLATE = "plotly_white"
@@ -28,7 +30,8 @@ def write_report(rows_by_kind: Mapping[str, Sequence[Mapping]], out_dir: Path, t
     Files are written beside their name and renamed, so an interrupted report leaves none half written; earlier ones are replaced.
 
     Args:
-        rows_by_kind: rows as the store keeps them: `redundancy` (RedundancyRow.to_dict) and `sensitivity` (see charts.sensitivity).
+        rows_by_kind: rows as the store keeps them: `redundancy` (RedundancyRow.to_dict), `sensitivity` (see charts.sensitivity) and
+            `composition` (CompositionRow.to_dict).
         out_dir: a folder, made where it is missing.
         title: heading of the page.
 
@@ -40,7 +43,7 @@ def write_report(rows_by_kind: Mapping[str, Sequence[Mapping]], out_dir: Path, t
     """
     figures = report_figures(rows_by_kind)
     if not figures:
-        raise DataError(f"{title} has no redundancy or sensitivity rows to draw; run toast analyze first")
+        raise DataError(f"{title} has no redundancy, sensitivity or composition rows to draw; run toast analyze first")
     images, messages = _render(figures)
     contents = {"report.html": _page(figures, title).encode(), **images}
     try:
@@ -51,7 +54,7 @@ def write_report(rows_by_kind: Mapping[str, Sequence[Mapping]], out_dir: Path, t
 
 
 def report_figures(rows_by_kind: Mapping[str, Sequence[Mapping]]) -> dict[str, go.Figure]:
-    """The figures of a report by file name: the counterparts of the paper's Fig. 4 and Fig. 5, and the spectra of the last block."""
+    """The figures of a report by file name: the counterparts of the paper's Fig. 4 and Fig. 5, spectra of the last block, composition."""
     redundancy = [RedundancyRow.from_dict(row) for row in rows_by_kind.get("redundancy", ())]
     figures = {}
     for site in REDUNDANCY_SITES:
@@ -64,6 +67,12 @@ def report_figures(rows_by_kind: Mapping[str, Sequence[Mapping]]) -> dict[str, g
     for site in dict.fromkeys(row["site"] for row in sensitivity):
         figures[f"sensitivity-{site}-curves"] = sensitivity_curves(sensitivity, site, TEMPLATE)
         figures[f"sensitivity-{site}-heatmap"] = sensitivity_heatmap(sensitivity, site, TEMPLATE)
+    analyses: dict[tuple, list[CompositionRow]] = {}
+    for row in rows_by_kind.get("composition", ()):
+        analysis = tuple(row.get(name) for name in ("model", "schedule", "dtype", "images", "deployed_seed"))
+        analyses.setdefault(analysis, []).append(CompositionRow.from_dict(row))
+    for number, rows in enumerate(analyses.values()):
+        figures[f"composition-{number}"] = composition_figure(rows, TEMPLATE)
     # a saved figure may be looked at on any background
     return {name: figure.update_layout(paper_bgcolor="white", plot_bgcolor="white") for name, figure in figures.items()}
 

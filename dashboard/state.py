@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from dashboard.client import EngineClient, EngineOptions, shipped_shape
+from dashboard.limits import Limits, held_back, hold
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -99,6 +100,24 @@ def edit(schedule: Schedule) -> None:
     st.session_state["history"] = history().edit(schedule)
 
 
+def limits() -> Limits:
+    """The session's locks and ranges."""
+    return st.session_state.get("limits", {})
+
+
+def set_limits(wanted: Limits) -> None:
+    """Take other locks and ranges; the schedule in hand stays as it is until its next edit."""
+    st.session_state["limits"] = dict(wanted)
+
+
+def edit_within_limits(wanted: Schedule) -> None:
+    """Take another schedule in hand as far as locks and ranges allow; what they held back leaves a notice."""
+    got = hold(limits(), schedule(), wanted)
+    if count := held_back(wanted, got):
+        st.session_state["notice"] = f"Locks and ranges held back {count} of the changes; unlock those bars to change them."
+    edit(got)
+
+
 def undo() -> None:
     """Take the schedule before in hand again."""
     st.session_state["history"] = history().undo()
@@ -171,7 +190,7 @@ def read_link(parameters: dict[str, str], shape: ModelShape, default: Schedule) 
 
 
 def publish_link(shape: ModelShape) -> None:
-    """Write the schedule in hand into the address bar."""
+    """Write the schedule in hand into the address bar, beside what the page shows (see `view`)."""
     wanted = link_parameters(schedule(), shape)
-    if dict(st.query_params.items()) != wanted:
-        st.query_params.from_dict(wanted)
+    if any(st.query_params.get(name) != value for name, value in wanted.items()):
+        st.query_params.update(wanted)

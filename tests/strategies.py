@@ -10,7 +10,10 @@ from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, BlockSch
 RATIOS = st.floats(0, 1, exclude_max=True, allow_nan=False) | st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 0.999999])
 BLOCKS = st.builds(BlockSchedule, qk=RATIOS, vo=RATIOS, fc1=RATIOS, fc2=RATIOS)
 COMPENSATIONS = st.builds(
-    Compensation, ffn=st.sampled_from(list(FFN)), attention=st.sampled_from(list(ATTENTION)), calibration=st.sampled_from(list(CALIBRATIONS))
+    Compensation,
+    ffn=st.sampled_from(list(FFN)),
+    attention=st.sampled_from(list(ATTENTION)),
+    calibration=st.sampled_from(list(CALIBRATIONS)),
 )
 _PLAIN = st.builds(
     Schedule, blocks=st.lists(BLOCKS, min_size=1, max_size=6).map(tuple), selection=st.sampled_from(list(SELECTIONS)),

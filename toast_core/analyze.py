@@ -229,12 +229,8 @@ class StoreParts:
         self.counted(self.done)
 
 
-def analyze_composition(
-    subject: Subject, store: EvidenceStore, schedule: Schedule, statistics: Statistics | None = None, progress: Progress | None = None
-) -> tuple[Analysis, list[dict]]:
-    """Return the analysis and its rows (`CompositionRow.to_dict`), deployment first, measuring the conditions that are not stored.
-
-    Of the subject's images only the set and the seed matter, and its batch size does not: conditions have orders and sizes of their own.
+def composition_identities(subject: Subject, schedule: Schedule, statistics: Statistics | None = None) -> dict[Condition, CellIdentity]:
+    """The identity of every condition of a composition analysis, deployment first, without measuring anything.
 
     Raises:
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
@@ -257,7 +253,21 @@ def analyze_composition(
             details={"execution": "masked", "calibration": _statistics_digest(statistics), **compared_with},
         )
 
-    identities = {condition: identity(condition) for condition in conditions(subject.data.seed, schedule.seed)}
+    return {condition: identity(condition) for condition in conditions(subject.data.seed, schedule.seed)}
+
+
+def analyze_composition(
+    subject: Subject, store: EvidenceStore, schedule: Schedule, statistics: Statistics | None = None, progress: Progress | None = None
+) -> tuple[Analysis, list[dict]]:
+    """Return the analysis and its rows (`CompositionRow.to_dict`), deployment first, measuring the conditions that are not stored.
+
+    Of the subject's images only the set and the seed matter, and its batch size does not: conditions have orders and sizes of their own.
+
+    Raises:
+        ScheduleError: the schedule prunes nothing, or has another number of blocks.
+        PlanError: calibrated selection without statistics.
+    """
+    identities = composition_identities(subject, schedule, statistics)
     deployed = next(iter(identities))
     analysis = _announce(
         store,

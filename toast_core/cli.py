@@ -283,11 +283,11 @@ Headless = Annotated[bool, typer.Option("--headless", help="do not open a browse
 
 
 @app.command()
-def demo(port: Port = None, headless: Headless = False) -> None:
+def demo(port: Port = None, headless: Headless = False, store: cli_analyze.Store = None) -> None:
     """Open the dashboard on the embedded model and its test images."""
     from dashboard.launch import launch
 
-    raise typer.Exit(launch(port=port, headless=headless))
+    raise typer.Exit(launch(port=port, headless=headless, store=store))
 
 
 @app.command()
@@ -301,6 +301,7 @@ def dashboard(
     device: Device = "auto",
     port: Port = None,
     headless: Headless = False,
+    store: cli_analyze.Store = None,
 ) -> None:
     """Open the dashboard on any supported model and image folder."""
     from dashboard.launch import launch
@@ -316,6 +317,7 @@ def dashboard(
             data=data,
             calibration=calibration,
             device=device,
+            store=store,
         )
     )
 

@@ -94,10 +94,25 @@ def pruned_model(
     if chosen is None or loaded.toast_info.schedule is not None:
         return loaded
     chosen = chosen if seed is None else replace(chosen, seed=seed)
+    if not chosen.compensation.is_none and calibration is not None:
+        return apply_plan(loaded, compensated_plan(loaded, chosen, calibration, calibration_images, batch_size), execution)
     statistics = None
     if chosen.needs_calibration:
         statistics = calibrate(loaded, calibration, calibration_images, chosen.seed, batch_size, chosen.class_weight)
     return apply_plan(loaded, make_plan(loaded, chosen, statistics), execution)
+
+
+def compensated_plan(model: Any, schedule: Schedule, calibration: str, images: int, batch_size: int) -> Any:
+    """Return the plan with refitted weights; what could not be done as asked is said on stderr."""
+    from toast_core.compensation.walk import compensate
+    from toast_core.data.load import load_data
+
+    data = load_data(calibration, model, images, seed=schedule.seed, labelled=False)
+    with progress("compensating") as advance:
+        plan = compensate(model, schedule, [batch.images for batch in data.batches(batch_size)], advance)
+    for note in plan.notes:
+        print(f"toast: {note}", file=sys.stderr)
+    return plan
 
 
 def calibrate(model: Any, calibration: str | None, images: int, seed: int, batch_size: int, class_weight: float) -> Any:

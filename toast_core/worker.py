@@ -10,7 +10,15 @@ A request is one line of JSON with the token; the answer is one or more lines of
                               {"progress": TEXT} while waiting; then after each batch images_done, images_total and the estimates
                               top1, top5, loss, the baseline's on the same images, and delta_top1; the last has "done": true.
                               A newer measure of the same session ends the stream with {"superseded": true}
-    {"request": "stop"}       one line, then the process ends
+    {"request": "quote", "run": {...}}   {"progress": TEXT} while waiting, then {"quote": {...}, "title": TEXT, "command": TEXT}: what a
+                              job would cost and the command line that measures the same; see `toast_core.jobs` for runs and jobs
+    {"request": "submit", "run": {...}}  the same, then {"job": {...}}; an equal job that is open already is not queued twice
+    {"request": "jobs"}       {"jobs": [...]}, newest first, of everyone who uses this state folder
+    {"request": "pause", "job": NUMBER}, also resume and cancel: {"job": {...}}
+    {"request": "log", "job": NUMBER}    {"log": TEXT}, its end
+    {"request": "stop"}       one line, then the process ends; running jobs go on, and the next engine finds them
+
+Jobs and their logs are in the folder `jobs` beside DIR, shared by every engine there.
 
 What a user can cause comes back as {"error": one line}.
 """
@@ -31,14 +39,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from toast_core.errors import ToastError
+from toast_core.jobs.book import JobBook
+from toast_core.jobs.queue import JobQueue
 from toast_core.schedule.schedule import Schedule
 from toast_core.worker_desk import Desk
 
-PROTOCOL = 1
-STATE_FILE, LOCK_FILE = "worker.json", "worker.lock"
+PROTOCOL = 2
+STATE_FILE, LOCK_FILE, JOBS_FOLDER = "worker.json", "worker.lock", "jobs"
 IDLE_LIMIT_S = 30 * 60
 _MAX_LINE_BYTES = 1_000_000
 _MAX_SESSION_CHARS = 64
+_REQUESTS = ("describe", "measure", "quote", "submit", "jobs", "pause", "resume", "cancel", "log", "stop")
 
 
 class RequestError(ToastError, ValueError):
@@ -48,9 +59,9 @@ class RequestError(ToastError, ValueError):
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
-    def __init__(self, desk: Desk, token: str) -> None:
+    def __init__(self, desk: Desk, queue: JobQueue, token: str) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
-        self.desk, self.token = desk, token
+        self.desk, self.queue, self.token = desk, queue, token
         self.last_request, self.stopping = time.monotonic(), threading.Event()
 
     def answer(self, line: bytes) -> Iterator[dict]:
@@ -86,11 +97,25 @@ class _Server(socketserver.ThreadingTCPServer):
             yield {"protocol": PROTOCOL, **self.desk.describe()}
         elif kind == "measure":
             yield from self.desk.measure(_session(request), Schedule.from_dict(request.get("schedule")), _images(request))
+        elif kind in ("quote", "submit"):
+            yield from self._offer(request.get("run"), kind == "submit")
+        elif kind == "jobs":
+            yield {"jobs": [job.to_dict() for job in self.queue.book.jobs()]}
+        elif kind in ("pause", "resume", "cancel"):
+            yield {"job": getattr(self.queue, kind)(_number(request)).to_dict()}
+        elif kind == "log":
+            yield {"log": self.queue.book.log(_number(request))}
         elif kind == "stop":
             yield {"stopping": True}
             self.stopping.set()
         else:
-            raise RequestError(f"unknown request {kind!r}; choose from describe, measure, stop")
+            raise RequestError(f"unknown request {kind!r}; choose from {', '.join(_REQUESTS)}")
+
+    def _offer(self, values: object, submit: bool) -> Iterator[dict]:
+        offer = yield from self.desk.offer(values, self.queue.book)
+        yield {"quote": offer.quote, "title": offer.title, "command": offer.command}
+        if submit:
+            yield {"job": self.queue.submit(**vars(offer)).to_dict()}
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -126,6 +151,13 @@ def _images(request: dict) -> int | None:
     return images
 
 
+def _number(request: dict) -> int:
+    number = request.get("job")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise RequestError(f"job is {number!r:.80}; send its number")
+    return number
+
+
 def _write_state(folder: Path, port: int, token: str) -> Path:
     """Write the state file in one step, readable by this user only."""
     path, temporary = folder / STATE_FILE, folder / f".{STATE_FILE}.{os.getpid()}.tmp"
@@ -145,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="fashion-mnist (the default of the demos) or a folder with one subfolder a class")
     parser.add_argument("--calibration", help="images that calibrated selection learns from; fashion-mnist brings its own")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--store", help="evidence store that jobs write to; default: the user's own")
     parser.add_argument("--images", type=int, default=1000, help="images to measure on, class-balanced")
     parser.add_argument("--batch-size", type=int, default=125, help="images between two messages of a measurement")
     parser.add_argument("--calibration-images", type=int, default=500)
@@ -167,14 +200,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     desk, token = Desk(options), secrets.token_urlsafe(32)
+    queue = JobQueue(JobBook(options.state.parent / JOBS_FOLDER))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _Server(desk, token) as server:
+    with _Server(desk, queue, token) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         state = _write_state(options.state, server.server_address[1], token)
         threading.Thread(target=desk.load, daemon=True).start()
+        threading.Thread(target=queue.work_until, args=(server.stopping,), daemon=True).start()
         try:
             while not server.stopping.wait(min(1.0, options.idle_limit)):
-                if time.monotonic() - server.last_request > options.idle_limit:
+                if time.monotonic() - server.last_request > options.idle_limit and not queue.is_busy():
                     break
         except KeyboardInterrupt:
             pass

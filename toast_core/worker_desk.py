@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ from toast_core.schedule.schedule import Schedule
 if TYPE_CHECKING:
     from toast_core.analysis.live import LiveEvaluator
     from toast_core.data.load import Batch, ImageData
+    from toast_core.jobs.basis import Basis
+    from toast_core.jobs.book import JobBook
+    from toast_core.jobs.quote import Offer, Quoter
     from toast_core.pruning.statistics import Statistics
     from toast_core.results import Outcomes
 
@@ -56,6 +59,9 @@ class Desk:
         self._sessions_guard, self._session_limit = threading.Lock(), MAX_SESSIONS
         self._baseline_outcomes: list[Outcomes] = []
         self._statistics: tuple[float, Statistics] | None = None
+        self._calibration_name: str | None = None
+        self._quoter: Quoter | None = None
+        self._start_s = 0.0
 
     def load(self) -> None:
         """Import torch, load model and images, then measure the baseline before anyone asks. Records a failure; raises nothing."""
@@ -73,7 +79,7 @@ class Desk:
         self._warm()
 
     def _load(self) -> None:
-        options = self.options
+        options, before = self.options, time.monotonic()
         self.activity = "Loading PyTorch"
         from importlib.metadata import version
 
@@ -90,7 +96,7 @@ class Desk:
         info = get_info(self.model)
         if info.execution != "baseline":
             raise PlanError(f"{info.name} is already pruned ({info.execution}); open the dashboard on the baseline model")
-        self.shape = info.shape
+        self.shape, self._start_s = info.shape, time.monotonic() - before
         self.card = {
             "model": {"name": info.name, "weights": info.weights, "shape": info.shape.to_dict()}, "data": None, "calibration": None,
             "device": str(device), "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
@@ -121,9 +127,9 @@ class Desk:
         }
         self._baseline_evaluator = LiveEvaluator(self.model, self.batches)
         self._baseline_run = self._baseline_evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
-        calibration = options.calibration or (f"{_DEMO_DATA}:calibration" if name == _DEMO_DATA else None)
-        if calibration:
-            self.calibration = load_data(calibration, self.model, options.calibration_images, labelled=False)
+        self._calibration_name = options.calibration or (f"{_DEMO_DATA}:calibration" if name == _DEMO_DATA else None)
+        if self._calibration_name:
+            self.calibration = load_data(self._calibration_name, self.model, options.calibration_images, labelled=False)
             source = self.calibration.source
             self.card["calibration"] = {"name": source.name, "images": len(self.calibration), "digest": source.digest}
 
@@ -171,10 +177,45 @@ class Desk:
             return
         yield {"superseded": True}
 
+    def offer(self, values: object, book: "JobBook") -> "Generator[dict, None, Offer]":
+        """Yield progress while waiting; return what the job would be, with its price.
+
+        Raises:
+            ToastError: the engine did not load, has no images, or these values are no run on this model.
+        """
+        while not self._ready.wait(_HEARTBEAT_S):
+            yield {"progress": self.activity}
+        self._check_images()
+        from toast_core.jobs.basis import Ground
+        from toast_core.jobs.kinds import read_run
+        from toast_core.jobs.quote import Quoter
+
+        run = read_run(values)
+        while not self._turn.acquire(timeout=_HEARTBEAT_S):
+            yield {"progress": self.activity}
+        try:
+            self._quoter = self._quoter or Quoter(Ground(self.model, self._basis()), book, self._start_s)
+            return self._quoter.offer(run)
+        finally:
+            self._turn.release()
+
+    def _basis(self) -> "Basis":
+        from toast_core.jobs.basis import Basis
+
+        options = self.options
+        return Basis.of(
+            options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store,
+            num_classes=options.num_classes, img_size=options.img_size, calibration_images=options.calibration_images,
+            device=options.device,
+        )
+
     def _check(self, schedule: Schedule) -> None:
+        self._check_images()
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+
+    def _check_images(self) -> None:
         if self.state == "failed":
             raise DataError(f"the engine did not load: {self.error}")
-        schedule.check_length(len(self.shape.blocks), self.shape.name)
         if not self.batches:
             raise DataError(f"no images to measure {self.shape.name} on; start the dashboard with --data DATA and weights other than none")
 

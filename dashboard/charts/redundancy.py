@@ -1,4 +1,4 @@
-"""Figures of redundancy rows: the three panels of the paper's Fig. 4, and one site's spectrum and channels."""
+"""Figures of redundancy rows: the three panels of the paper's Fig. 4, and one site's spectrum, channels and reconstruction."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, VERMILION
+from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, SKY, VERMILION
 from dashboard.charts.theme import CLEAR, empty_figure, themed
 from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, RELATIVE_THRESHOLD, THRESHOLDS, RedundancyRow
 
@@ -146,7 +146,7 @@ def spectrum_figure(row: RedundancyRow, template: str | None = None) -> go.Figur
 
 def channel_figure(row: RedundancyRow, template: str | None = None) -> go.Figure:
     """How channels spread: mean |x| with the thresholds of dead channels, and the importance that calibrated TCS ranks by."""
-    figure = make_subplots(1, 2, horizontal_spacing=0.12, subplot_titles=("Mean activation", "Importance (TCS)"))
+    figure = make_subplots(1, 2, horizontal_spacing=0.18, subplot_titles=("Mean activation", "Importance (TCS)"))
     for col, values, colour, name in ((1, row.channel_mean_abs, BLUE, "Mean |x|"), (2, row.importance, ORANGE, "Importance")):
         positive = np.asarray([value for value in values if value > 0])
         if not len(positive):
@@ -154,10 +154,14 @@ def channel_figure(row: RedundancyRow, template: str | None = None) -> go.Figure
         edges = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, _BINS + 1)
         counts, _ = np.histogram(positive, edges)
         figure.add_bar(
-            x=np.sqrt(edges[:-1] * edges[1:]), y=counts, width=np.diff(edges), marker_color=colour, name=name, customdata=edges[:-1],
+            x=np.sqrt(edges[:-1] * edges[1:]), y=counts, width=np.diff(edges), marker_color=colour, name=name, showlegend=False,
             hovertemplate="%{y} channels around %{x:.3g}<extra></extra>", row=1, col=col,
         )
-        figure.update_xaxes(title=f"{name}, log scale", type="log", dtick="D2", row=1, col=col)
+        ends = [positive.min(), positive.max(), *((row.tau, *ABSOLUTE_THRESHOLDS.values()) if col == 1 else ())]
+        ticks = _log_ticks(min(ends), max(ends))
+        figure.update_xaxes(
+            title=f"{name}, log scale", type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=1, col=col
+        )
     levels = {RELATIVE_THRESHOLD: row.tau, **ABSOLUTE_THRESHOLDS}
     top = figure.data[0].y.max() if figure.data else 1
     for (name, tau), colour, dash in zip(levels.items(), (VERMILION, PURPLE, NEUTRAL), ("solid", "dash", "dot"), strict=True):
@@ -170,3 +174,34 @@ def channel_figure(row: RedundancyRow, template: str | None = None) -> go.Figure
     figure.update_yaxes(title="Channels", rangemode="tozero")
     themed(figure, 340, template).update_layout(bargap=0, margin={"t": 30}, legend={"y": -0.26, "yanchor": "top"})
     return figure.update_annotations(font_size=14)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between the ends; with twice and five times them where there are few."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = (1,) if high / low > 30 else (1, 2, 5)
+    return [tick for power in powers for step in steps if low / 2 <= (tick := step * 10.0**power) <= 2 * high]
+
+
+def reconstruction_figure(row: RedundancyRow, dropped_fraction: float | None = None, template: str | None = None) -> go.Figure:
+    """R2 over the fraction dropped, in sample, held out, and held out with the halves' roles swapped; `dropped_fraction` is marked."""
+    keys = sorted(row.r2, key=float)
+    figure = go.Figure()
+    swapped = row.convergence["r2"]
+    for name, source, part, colour, dash in (
+        ("In sample", row.r2, "in_sample", ORANGE, "dash"), ("Held out", row.r2, "held_out", GREEN, "solid"),
+        ("Held out, halves swapped", swapped, "held_out", SKY, "dot"),
+    ):
+        values = [source[key][part] for key in keys]
+        figure.add_scatter(
+            x=[float(key) for key in keys], y=[max(_R2_FLOOR, value) for value in values], name=name, mode="lines+markers",
+            line={"color": colour, "dash": dash, **_LINE}, customdata=values, cliponaxis=False,
+            marker={"size": 6, "symbol": ["circle" if value >= _R2_FLOOR else "triangle-down" for value in values]},
+            hovertemplate=f"{name}, %{{x:.0%}} dropped: R² %{{customdata:.3f}}<extra></extra>",
+        )
+    if dropped_fraction is not None:
+        figure.add_vline(x=dropped_fraction, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
+    lowest = min(value for trace in figure.data for value in trace.y)
+    figure.update_xaxes(title="Fraction of channels dropped", tickformat=".0%")
+    figure.update_yaxes(title="R² of the dropped channels", range=[min(0.0, lowest - 0.03), 1.03])
+    return themed(figure, 360, template)

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import streamlit as st
 
-PAGES = {"overview": "Overview", "tune": "Tune"}
+PAGES = {"overview": "Overview", "redundancy": "Redundancy", "sensitivity": "Sensitivity", "tune": "Tune", "runs": "Runs"}
 FIRST = "overview"
 
 

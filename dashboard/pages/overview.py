@@ -1,18 +1,22 @@
-"""Overview: what the model costs, on which images it is measured, and what a schedule would save."""
+"""Overview: what the model costs, where it is redundant, what a schedule would save, and which analyses say so."""
 
 import pandas as pd
 import streamlit as st
 
+from analysis_cache.errors import StoreError
 from dashboard import state, wording
 from dashboard.charts.cost import blocks_figure, parts_figure
-from dashboard.charts.style import chart_config
+from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
 from dashboard.engine_status import show_engine_status
-from dashboard.pages import page
+from dashboard.evidence import METRICS, Evidence, Found, age, analyze_command, find_evidence
+from dashboard.figure import show_figure, show_table
+from dashboard.pages import PAGES, page
 from dashboard.starting_points import StartingPoint, starting_points
 from toast_core.schedule.cost import Cost, count_cost
 from toast_core.schedule.shapes import ModelShape
 
 _SHORT_DIGEST = 12
+_LIMIT_POINTS = 1.0
 _PURPOSE = (
     "Make a Vision Transformer cheaper without retraining it: drop channels block by block, and see at once what that saves and "
     "what it does to accuracy."
@@ -30,19 +34,30 @@ def render() -> None:
     shape = state.model_shape()
     if shape is None:
         return
-    cost = count_cost(shape)
-    model, data = st.columns([3, 2])
+    cost, found = count_cost(shape), _find(shape)
+    model, redundant = st.columns(2)
     with model.container(border=True, height="stretch"):
         _show_model(shape, cost)
-    with data.container(border=True, height="stretch"):
-        _show_data(shape)
+    with redundant.container(border=True, height="stretch"):
+        _show_redundancy(shape, found)
     savings, blocks = st.columns([3, 2])
     with savings.container(border=True, height="stretch"):
         _show_savings(shape, cost)
     with blocks.container(border=True, height="stretch"):
         st.subheader("Where the compute is", anchor=False)
         st.markdown(f"GMACs of every block {wording.BADGES['computed']}")
-        st.plotly_chart(blocks_figure(cost), key="overview-blocks", config=chart_config(f"{shape.name}-gmacs-per-block"))
+        show_figure(blocks_figure(cost), "overview-blocks", f"{shape.name}-gmacs-per-block", "GMACs of every block")
+    analyses, data = st.columns([3, 2])
+    with analyses.container(border=True, height="stretch"):
+        _show_analyses(shape, found)
+    with data.container(border=True, height="stretch"):
+        _show_data(shape)
+
+
+def _find(shape: ModelShape) -> Found:
+    engine = state.engine_state()
+    data = engine.get("data") if engine["state"] == "ready" else None
+    return find_evidence(state.engine_client().options, shape.name, data["digest"] if data else None)
 
 
 def _show_model(shape: ModelShape, cost: Cost) -> None:
@@ -53,10 +68,11 @@ def _show_model(shape: ModelShape, cost: Cost) -> None:
         "Blocks": str(len(shape.blocks)), "Width": _listed(widths), "Heads": _listed(heads), "Parameters": wording.parameters(cost.params),
         "Input": f"{shape.image_size} px", "Classes": str(shape.num_classes),
     }
-    for column, (label, value) in zip(st.columns(len(facts)), facts.items(), strict=True):
-        column.markdown(f":gray[{label}]  \n**{value}**")
+    with st.container(horizontal=True, horizontal_alignment="distribute", gap="xsmall"):
+        for label, value in facts.items():
+            st.markdown(f":gray[{label}]  \n**{value}**", width="content")
     st.markdown(f"**{wording.gmacs(cost.macs)} GMACs** per image, by part {wording.BADGES['computed']}")
-    st.plotly_chart(parts_figure(cost), key="overview-parts", config=chart_config(f"{shape.name}-gmacs-by-part"))
+    show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
     engine = state.engine_state()
     if engine["state"] == "ready":
         st.caption(f"Weights: {engine['model']['weights']}")
@@ -64,6 +80,71 @@ def _show_model(shape: ModelShape, cost: Cost) -> None:
 
 def _listed(values: list[int]) -> str:
     return ", ".join(map(str, values))
+
+
+def _show_redundancy(shape: ModelShape, found: Found) -> None:
+    st.subheader("Where it is redundant", anchor=False)
+    rows, evidence = _best_sweep(found)
+    if evidence is None:
+        st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
+        st.code(analyze_command(state.engine_client().options, "sensitivity"), language="bash", wrap_lines=True)
+        if "runs" in PAGES:
+            st.page_link(page("runs"), label="Or start it on the Runs page")
+        return
+    sites = list(dict.fromkeys(row["site"] for row in rows if "+" not in row["site"]))
+    stood = tolerances([row for row in rows if row["site"] in sites], _LIMIT_POINTS)
+    st.markdown(
+        f"The most that each place can drop alone for less than {_LIMIT_POINTS:g} point of top-1 {wording.BADGES['measured']}  \n"
+        f"{_tolerance_in_words(stood, evidence)}"
+    )
+    show_figure(
+        tolerance_figure(stood, sites), "overview-tolerance", f"{shape.name}-tolerance",
+        "Heat map: the largest ratio dropped at each site of each block that costs less than 1 point of top-1",
+    )
+    st.page_link(page("sensitivity"), label="Every cell with its interval")
+
+
+def _best_sweep(found: Found) -> tuple[list[dict], Evidence | None]:
+    """The rows of the first sweep that has any; a source that went away is passed over, since the list of analyses says so."""
+    for evidence in found.of("sensitivity"):
+        try:
+            if rows := evidence.rows():
+                return rows, evidence
+        except StoreError:
+            continue
+    return [], None
+
+
+def _tolerance_in_words(stood: list[Tolerance], evidence: Evidence) -> str:
+    images = max((one.row["images"] for one in stood if one.row), default=evidence.images)
+    basis = f"{images:,} images, channels chosen {evidence.selection.replace('_', ' ')}; the whole 95 % interval stays above the limit."
+    if not any(one.row for one in stood):
+        return f"No measured ratio does: {images:,} images may be too few to tell 1 point from noise. {basis}"
+    half = sum(one.ratio >= 0.5 for one in stood)
+    return f"{half} of {len(stood)} places stand 50 % or more. {basis}"
+
+
+def _show_analyses(shape: ModelShape, found: Found) -> None:
+    st.subheader("Analyses", anchor=False)
+    for problem in found.problems:
+        st.warning(problem)
+    if not found.evidence:
+        st.markdown(f"None of {shape.name} is stored yet. Each of these makes one:")
+        lines = (analyze_command(state.engine_client().options, metric) for metric in METRICS)
+        st.code("\n".join(lines), language="bash", wrap_lines=True)
+        return
+    show_table(pd.DataFrame([_analysis_row(one) for one in found.evidence]), "overview-analyses", f"{shape.name}-analyses")
+    for column, name in zip(st.columns(len(METRICS)), METRICS, strict=True):
+        if found.of(name):
+            column.page_link(page(name), label=f"{METRICS[name]} in full")
+
+
+def _analysis_row(one: Evidence) -> dict[str, str]:
+    return {
+        "Analysis": one.metric.capitalize(), "Measured": age(one.analysis.created_utc), "Images": f"{one.images:,}", "How": one.mode,
+        "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
+        "From": one.source, "Id": one.short_id,
+    }
 
 
 def _show_data(shape: ModelShape) -> None:
@@ -84,8 +165,9 @@ def _show_data(shape: ModelShape) -> None:
         "Calibration": f"{calibration['images']:,} images of {calibration['name']}" if calibration else "none given",
         "Device": engine["device"],
     }
-    for label, value in rows.items():
-        st.markdown(f":gray[{label}]  \n{value}")
+    for column, part in zip(st.columns(2), (list(rows.items())[::2], list(rows.items())[1::2]), strict=True):
+        for label, value in part:
+            column.markdown(f":gray[{label}]  \n{value}")
 
 
 def _classes(names: list[str]) -> str:
@@ -99,14 +181,14 @@ def _show_savings(shape: ModelShape, cost: Cost) -> None:
     published = any(point.reported for point in offered)
     note = f", top-1 {wording.BADGES['reported']} by the paper (ImageNet-1k, H100)" if published else ""
     st.markdown(f"GMACs and parameters {wording.BADGES['computed']}{note}. Accuracy is measured on the Tune page.")
-    st.dataframe(pd.DataFrame([_saving(point, shape, cost, published) for point in offered]), hide_index=True)
+    show_table(pd.DataFrame([_saving(point, shape, cost, published) for point in offered]), "overview-savings", f"{shape.name}-savings")
 
 
 def _saving(point: StartingPoint, shape: ModelShape, baseline: Cost, published: bool) -> dict[str, str]:
     cost = count_cost(shape, point.schedule)
     row = {
         "Schedule": point.name, "Selection": point.schedule.selection.replace("_", " "), "GMACs": wording.gmacs(cost.macs),
-        "GMACs vs baseline": wording.change(cost.macs, baseline.macs), "Parameters": wording.parameters(cost.params),
+        "Change": wording.change(cost.macs, baseline.macs), "Parameters": wording.parameters(cost.params),
     }
     if published:
         row["Top-1, reported"] = f"{point.reported.top1:.2f} %" if point.reported else ""

@@ -1,4 +1,4 @@
-"""Tune: edit the schedule block by block; costs follow at once, measured accuracy within moments."""
+"""Tune: edit the schedule block by block; costs and prediction follow while dragging, measured accuracy on release."""
 
 import shlex
 from dataclasses import replace
@@ -10,68 +10,87 @@ from dashboard.charts.cost import blocks_figure
 from dashboard.charts.ratios import ratios_figure
 from dashboard.charts.style import chart_config
 from dashboard.client import EngineOptions
-from dashboard.editor import show_editor
+from dashboard.editor import show_editor, show_everywhere
 from dashboard.engine_status import show_engine_status
 from dashboard.measurement import follow, open_slots
 from dashboard.starting_points import starting_points
+from dashboard.stored_curves import stored_curves
 from toast_core.errors import ToastError
-from toast_core.schedule.cost import Cost, count_cost
+from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
 
 _SELECTION_NAMES = {"calibrated": "Calibrated", "per_image": "Per image", "per_batch": "Per batch"}
+# The equaliser, its totals and what is measured fit a laptop's screen only without the page's wide upper margin.
+_TIGHT = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }</style>"
+_MULTIPLES = (1, 4, 8, 16)
+_COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
 _SCHEDULE_FILE = "schedule.json"
 
 
 def render() -> None:
     """Show the page, then follow the measurement until it is done or the next edit comes."""
-    st.title("Tune", anchor=False)
+    st.html(_TIGHT)
+    st.header("Tune", anchor=False)
     shape = state.model_shape()
     if shape is None:
         show_engine_status()
         return
-    schedule, baseline = state.schedule(), count_cost(shape)
-    cost = count_cost(shape, schedule)
-    columns = [column.container(border=True, height="stretch") for column in st.columns(4)]
-    _show_cost(columns[0], columns[1], cost, baseline)
-    slots = open_slots(columns[2], columns[3], st.container())
-    _show_toolbar(shape)
-    editing, pictures = st.columns([3, 2])
-    with editing.container(border=True, height="stretch"):
-        show_editor()
-    with pictures.container(border=True, height="stretch"):
-        st.markdown("**Dropped at every site, in percent**")
-        st.plotly_chart(ratios_figure(schedule), key="tune-ratios", config=chart_config(f"{shape.name}-ratios"))
-        st.markdown(f"**GMACs kept in every block** {wording.BADGES['computed']}")
-        st.plotly_chart(blocks_figure(cost, baseline), key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
+    schedule = state.schedule()
+    options = engine_options()
+    editing, beside = st.columns([5, 2])
+    with beside:
+        card = st.container(border=True)
+        slots = open_slots(card, card, card)
+        with st.container(border=True):
+            ghost = _show_choices(shape)
+    with editing.container(border=True):
+        show_editor(shape, stored_curves(options, shape.name, schedule.selection), ghost)
+    _show_pictures(schedule, shape)
     with st.container(border=True):
         _show_exchange(schedule, shape)
     follow(slots)
 
 
-def _show_cost(left: object, right: object, cost: Cost, baseline: Cost) -> None:
-    badge = wording.BADGES["computed"]
-    with left:
-        st.metric(f"GMACs per image {badge}", wording.gmacs(cost.macs))
-        st.caption(f"{wording.change(cost.macs, baseline.macs)} against {wording.gmacs(baseline.macs)}")
-    with right:
-        st.metric(f"Parameters {badge}", wording.parameters(cost.params))
-        st.caption(f"{wording.change(cost.params, baseline.params)} against {wording.parameters(baseline.params)}")
-
-
-def _show_toolbar(shape: ModelShape) -> None:
+def _show_choices(shape: ModelShape) -> Schedule | None:
+    """Where to start from, how channels are chosen and counted, what to compare with. Returns the schedule to compare with."""
     history = state.history()
-    start, mode, undo, redo = st.columns([3, 4, 1, 1], vertical_alignment="bottom")
-    names = [point.name for point in starting_points(shape, history.present.selection)]
-    start.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
-    if st.session_state.get("selection") != history.present.selection:
-        st.session_state["selection"] = history.present.selection
-    mode.segmented_control(
+    undo, redo = st.columns(2)
+    undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
+    redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
+    offered = {point.name: point.schedule for point in starting_points(shape, history.present.selection)}
+    names = list(offered)
+    st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
+    compared = st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
+    show_everywhere()
+    _keep_in_step("selection", history.present.selection)
+    st.segmented_control(
         "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.get, required=True, key="selection",
         on_change=_select, help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
     )
-    undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
-    redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
+    _keep_in_step("multiple", history.present.multiple_of)
+    st.segmented_control(
+        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=_round,
+        help="Kept counts are rounded up to it: hardware likes multiples of 8 and 16.",
+    )
+    return offered.get(compared)
+
+
+def _keep_in_step(key: str, value: object) -> None:
+    """Show what the schedule says, whoever changed it; setting it always would undo a click that is on its way."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
+def _show_pictures(schedule: Schedule, shape: ModelShape) -> None:
+    left, right = st.columns(2)
+    with left.container(border=True, height="stretch"):
+        st.markdown("**Dropped at every site, in percent**")
+        st.plotly_chart(ratios_figure(schedule), key="tune-ratios", config=chart_config(f"{shape.name}-ratios"))
+    with right.container(border=True, height="stretch"):
+        st.markdown(f"**GMACs kept in every block** {wording.BADGES['computed']}")
+        figure = blocks_figure(count_cost(shape, schedule), count_cost(shape))
+        st.plotly_chart(figure, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
 
 
 def _start_from(shape: ModelShape) -> None:
@@ -80,11 +99,15 @@ def _start_from(shape: ModelShape) -> None:
     st.session_state["start"] = None
     for point in starting_points(shape, state.schedule().selection):
         if point.name == chosen:
-            state.edit(point.schedule)
+            state.edit_within_limits(point.schedule)
 
 
 def _select() -> None:
     state.edit(replace(state.schedule(), selection=st.session_state["selection"]))
+
+
+def _round() -> None:
+    state.edit(replace(state.schedule(), multiple_of=st.session_state["multiple"]))
 
 
 def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:

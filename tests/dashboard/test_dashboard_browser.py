@@ -65,13 +65,13 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=_WAIT_MS)
         page.get_by_test_id("stButton").get_by_role("button", name="Tune").click()
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
-        cost = page.get_by_test_id("stMetricValue").first
+        cost = page.locator(".total.macs .figure")
         expect(cost).to_have_text("0.0722")
-        slider = page.get_by_test_id("stSlider").nth(10).get_by_role("slider")
-        slider.focus()
-        for _ in range(6):
-            slider.press("ArrowRight")
-        expect(cost).to_have_text("0.0711", timeout=_WAIT_MS)
+        slider = page.get_by_role("slider", name="block 10, fc2")
+        for _ in range(3):
+            slider.press("PageUp")
+        expect(cost).to_have_text("0.0711", timeout=500)
+        expect(page.get_by_role("button", name="Undo")).to_be_enabled(timeout=_WAIT_MS)
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download schedule").click()
@@ -80,10 +80,57 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         assert schedule == Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", 0.3)
         again = browser.new_page()
         again.goto(page.url)
-        expect(again.get_by_test_id("stMetricValue").first).to_have_text("0.0711", timeout=_WAIT_MS)
+        expect(again.locator(".total.macs .figure")).to_have_text("0.0711", timeout=_WAIT_MS)
         assert page.get_by_test_id("stException").count() == 0
         browser.close()
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+
+
+def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(f"{address}/tune")
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        assert "toast analyze" in page.locator(".total.top1").inner_text()
+        expect(page.locator(".keys")).to_be_in_viewport()
+        names = ("block 2, fc2", "block 3, fc2", "block 4, qk", "block 4, vo")
+        bars = {name: page.get_by_role("slider", name=name, exact=True) for name in names}
+        undo = page.get_by_role("button", name="Undo")
+        _drag(page, bars["block 2, fc2"], 0.5)
+        expect(undo).to_be_enabled(timeout=_WAIT_MS)
+        first = page.locator(".total.macs .figure").inner_text()
+        # the second drag comes while the first is being measured, and takes over
+        _drag(page, bars["block 3, fc2"], 0.3)
+        page.get_by_role("button", name="Link qk and vo").click()
+        bars["block 4, qk"].press("PageUp")
+        expect(bars["block 4, vo"]).to_have_attribute("aria-valuenow", "10")
+        bars["block 2, fc2"].press("l")
+        page.get_by_role("button", name="Set fc2").click()
+        expect(page.get_by_text("held back 1 of the changes")).to_be_visible(timeout=_WAIT_MS)
+        expect(bars["block 3, fc2"]).to_have_attribute("aria-valuenow", "30", timeout=_WAIT_MS)
+        assert 45 < float(bars["block 2, fc2"].get_attribute("aria-valuenow")) < 55
+        for _ in range(3):
+            bars["block 2, fc2"].press("Control+z")
+        expect(page.locator(".total.macs .figure")).to_have_text(first, timeout=_WAIT_MS)
+        expect(bars["block 4, vo"]).to_have_attribute("aria-valuenow", "0")
+        undo.click()
+        expect(page.locator(".total.macs .figure")).to_have_text("0.0722", timeout=_WAIT_MS)
+        expect(undo).to_be_disabled(timeout=_WAIT_MS)
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        assert page.get_by_test_id("stException").count() == 0
+        browser.close()
+
+
+def _drag(page, bar, ratio: float) -> None:
+    """Take a bar with the mouse to a ratio."""
+    box = bar.bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10, box["y"] + (1 - ratio) * box["height"], steps=4)
+    page.mouse.up()
 
 
 @pytest.mark.parametrize(("header", "value"), [("Host", "rebound.example"), ("Origin", "https://elsewhere.example")])

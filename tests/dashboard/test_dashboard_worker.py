@@ -78,7 +78,12 @@ def test_a_line_that_is_no_request_is_an_error(real_engine, text):
 
 
 @pytest.mark.parametrize(("request_", "says"), [
-    ({"request": "format"}, "choose from describe, measure, stop"),
+    ({"request": "format"}, "choose from describe, measure, quote, submit, jobs, pause, resume, cancel, log, stop"),
+    ({"request": "log"}, "job is None; send its number"),
+    ({"request": "pause", "job": True}, "job is True; send its number"),
+    ({"request": "cancel", "job": 7_000}, "there is no job 7000; the Runs page lists them"),
+    ({"request": "quote"}, "a run is a JSON object, not NoneType"),
+    ({"request": "submit", "run": {"kind": "tuning"}}, "unknown kind of run 'tuning'; choose from"),
     ({"request": "measure"}, "session is None"),
     ({"request": "measure", "session": "a" * 65}, "session is"),
     ({"request": "measure", "session": "a", "schedule": BASELINE.to_dict(), "images": 0}, "images is 0"),

@@ -16,7 +16,9 @@ def redundancy_row(block: int, site: str = "hidden", held_out: float = 0.5) -> R
         sparsity_curve=((0.01, 0.0199, 0.1), (0.1, 0.199, 0.3), (1.0, 1.99, 0.7)),
         effective_rank=rank, r2=r2, spectrum=(6.0, 3.0, 1.0, 0.0), importance=(0.1, 0.2, 0.3, 0.4),
         channel_mean_abs=(0.005, 0.15, 0.5, 1.0),
-        convergence={"images": 5, "tokens": 85, "effective_rank": rank, "r2": r2},
+        convergence={
+            "images": 5, "tokens": 85, "sparsity": {"0.01rms": 0.12}, "dead": {"0.01rms": 0.25}, "effective_rank": rank, "r2": r2,
+        },
     )
 
 

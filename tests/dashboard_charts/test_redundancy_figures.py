@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import pytest
 
-from dashboard.charts.redundancy import channel_figure, redundancy_figure, spectrum_figure
+from dashboard.charts.redundancy import channel_figure, reconstruction_figure, redundancy_figure, spectrum_figure
 from tests.dashboard_charts.rows import redundancy_row
 
 ROWS = [redundancy_row(1), redundancy_row(0), redundancy_row(0, "fc1_input", 0.3)]
@@ -92,3 +92,13 @@ def test_channels_are_all_counted() -> None:
     assert sum(shown["Mean |x|"].y) == sum(shown["Importance"].y) == 4
     assert list(shown["≤ 0.01 RMS: 1 of 4 dead"].x) == [0.0199] * 2
     assert {"≤ 0.01: 1 of 4 dead", "≤ 0.001: 0 of 4 dead"} <= shown.keys()
+
+
+def test_the_reconstruction_curves_show_both_halves_and_the_fraction_in_hand() -> None:
+    figure = reconstruction_figure(redundancy_row(0, held_out=-4.3), 0.25)
+    shown = traces(figure)
+    assert list(shown["In sample"].y) == [0.9, 0.75]
+    assert list(shown["Held out"].y) == [0.8, -0.25] and list(shown["Held out"].customdata) == [0.8, -4.3]
+    assert list(shown["Held out"].marker.symbol) == ["circle", "triangle-down"]
+    assert figure.layout.shapes[0].x0 == 0.25
+    assert "Held out, halves swapped" in shown

@@ -92,7 +92,7 @@ def test_kaleido_draws_both_formats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [{}, {"redundancy": [], "sensitivity": []}])
 def test_nothing_to_draw_is_an_error(tmp_path: Path, rows: dict) -> None:
-    with pytest.raises(DataError, match="demo has no redundancy or sensitivity rows to draw; run toast analyze first"):
+    with pytest.raises(DataError, match="demo has no redundancy, sensitivity or composition rows to draw; run toast analyze first"):
         write_report(rows, tmp_path / "report", "demo")
     assert not (tmp_path / "report").exists()
 

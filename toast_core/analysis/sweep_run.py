@@ -89,8 +89,7 @@ def run_sweep(
 ) -> list[dict]:
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
 
-    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done,
-    `on_baseline` before the last cells with the unpruned model's outcomes on the images that were looked at, and
+    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done, and
     `progress` with the cell-images done and all of them (an upper bound in adaptive mode).
     """
     parts = parts or NoParts()

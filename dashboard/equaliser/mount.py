@@ -1,0 +1,105 @@
+"""Puts the equaliser on a page, and takes what it sends into the session: edits, locks and ranges, links, undo and redo."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import state
+from dashboard.equaliser.tables import cost_tables
+from dashboard.limits import Limit, Limits
+from dashboard.prediction import Curves
+from dashboard.stored_curves import StoredCurves
+from toast_core.errors import ScheduleError
+from toast_core.schedule.cost import kept_counts
+from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.schedule.shapes import ModelShape
+
+KEY = "equaliser"
+_HERE = Path(__file__).parent
+_component = st.components.v2.component(
+    "toast_equaliser", html='<div class="equaliser"></div>', css=(_HERE / "equaliser.css").read_text(encoding="utf-8"),
+    js=(_HERE / "equaliser.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a session keeps for the equaliser: `seen` numbers the last message taken, `linked` names the pairs that move together."""
+
+    seen: int = 0
+    linked: tuple[str, ...] = ()
+
+
+def show_equaliser(shape: ModelShape, stored: StoredCurves, ghost: Schedule | None) -> None:
+    """Mount it on the schedule in hand; `ghost` is the schedule that the marks show."""
+    desk = st.session_state.setdefault("desk", Desk())
+    _component(key=KEY, data=equaliser_data(shape, state.schedule(), state.limits(), desk, stored, ghost), on_sent_change=_receive)
+
+
+def equaliser_data(
+    shape: ModelShape, schedule: Schedule, limits: Limits, desk: Desk, stored: StoredCurves, ghost: Schedule | None
+) -> dict:
+    """Everything the browser draws and counts with, as JSON values."""
+    return {
+        **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
+        "multiple_of": schedule.multiple_of, "seen": desk.seen, "linked": desk.linked,
+        "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
+        "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,
+        **_curves_data(stored, shape, schedule),
+    }
+
+
+def _bars(shape: ModelShape, schedule: Schedule) -> dict:
+    kept = [kept_counts(block, schedule, index) for index, block in enumerate(shape.blocks)]
+    return {"ratios": {site: schedule.ratios(site) for site in SITES}, "kept": {site: [counts[site] for counts in kept] for site in SITES}}
+
+
+def _curves_data(stored: StoredCurves, shape: ModelShape, schedule: Schedule) -> dict:
+    curves = stored.curves
+    if curves is None:
+        return {"curves": None, "missing": stored.missing}
+    low, high = curves.baseline.ci95
+    return {
+        "curves": {site: [_line(curves, site, block) for block in range(len(shape.blocks))] for site in SITES},
+        "curves_note": _curves_note(curves, schedule), "predicted_from": {"value": curves.baseline.value, "low": low, "high": high},
+    }
+
+
+def _line(curves: Curves, site: str, block: int) -> list[tuple[float, ...]]:
+    return [(point.ratio, point.delta, point.low, point.high) for point in curves.points.get((site, block), ())]
+
+
+def _curves_note(curves: Curves, schedule: Schedule) -> str:
+    """Where the curves come from; curves of another selection predict the fc sites less well, so that is said."""
+    of = f"from {curves.images:,} images"
+    if curves.selection in (None, schedule.selection):
+        return of
+    return f"{of}, channels chosen {curves.selection.replace('_', ' ')}"
+
+
+def _receive() -> None:
+    """Take the messages that have not been taken yet, in their order; one that is no schedule changes nothing."""
+    desk: Desk = st.session_state["desk"]
+    for message in st.session_state[KEY].get("sent") or ():
+        if message["number"] <= desk.seen:
+            continue
+        desk = replace(desk, seen=message["number"])
+        if "linked" in message:
+            desk = replace(desk, linked=tuple(message["linked"]))
+        try:
+            _take(message)
+        except ScheduleError as error:
+            st.session_state["notice"] = f"Not changed: {error}"
+    st.session_state["desk"] = desk
+
+
+def _take(message: Mapping) -> None:
+    if "limits" in message:
+        state.set_limits({(site, block): Limit(low, high, locked) for site, block, low, high, locked in message["limits"]})
+    if "ratios" in message:
+        rows = zip(*(message["ratios"][site] for site in SITES), strict=True)
+        state.edit_within_limits(replace(state.schedule(), blocks=tuple(BlockSchedule(*row) for row in rows)))
+    if step := {"undo": state.undo, "redo": state.redo}.get(message.get("step")):
+        step()

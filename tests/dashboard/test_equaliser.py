@@ -1,0 +1,438 @@
+"""The equaliser: stops, tables, limits and prediction in Python, and the same figures and gestures in a real browser without a server."""
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+import dashboard.equaliser
+from dashboard import wording
+from dashboard.client import EngineOptions, shipped_shape
+from dashboard.equaliser import mount
+from dashboard.equaliser.mount import Desk, equaliser_data
+from dashboard.limits import Limit, held_back, hold
+from dashboard.prediction import Curves, Point, effective_ratio, predict, read_curves
+from dashboard.state import History
+from dashboard.stored_curves import StoredCurves, stored_curves
+from tests.dashboard import curves as made_up
+from toast_core.results import Estimate
+from toast_core.schedule.cost import count_cost, kept_counts
+from toast_core.schedule.rounding import keep_count
+from toast_core.schedule.schedule import SELECTIONS, SITES, BlockSchedule, Schedule
+from toast_core.schedule.stops import legal_stops, stop_ratio
+
+HERE = Path(dashboard.equaliser.__file__).parent
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
+VIT, SWIN = shipped_shape("demo_vit"), shipped_shape("demo_swin")
+CURVES = read_curves(made_up.rows(), "calibrated")
+STORED = StoredCurves(CURVES)
+NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
+WIDTHS = some.integers(1, 3072) | some.sampled_from([32, 64, 80, 96, 384, 1536, 5120])
+
+
+@given(WIDTHS, some.sampled_from([1, 4, 8, 16, 7]), some.integers(0, 10**6))
+def test_a_legal_stop_keeps_the_count_that_it_promises(width, multiple_of, pick):
+    stops = legal_stops(width, multiple_of)
+    ratio, kept = stops[pick % len(stops)]
+    schedule = Schedule.from_json(Schedule((BlockSchedule(fc2=ratio),), multiple_of=multiple_of).to_json())
+    assert keep_count(width, schedule.blocks[0].fc2, multiple_of) == kept == keep_count(width, ratio)
+    assert list(stops) == sorted(stops) and len(dict(stops)) == len(stops) and stops[0] == (0.0, width)
+
+
+@given(WIDTHS, some.sampled_from([1, 4, 8, 16, 7]), some.floats(0, 1, exclude_max=True))
+def test_every_count_that_a_ratio_can_give_is_a_stop(width, multiple_of, ratio):
+    assert keep_count(width, ratio, multiple_of) in {kept for _, kept in legal_stops(width, multiple_of)}
+
+
+def test_a_stop_has_the_shortest_ratio():
+    assert [stop_ratio(384, kept) for kept in (384, 268, 192, 191)] == [0.0, 0.3, 0.5, 0.502]
+    assert stop_ratio(20, 12) == 0.4 and stop_ratio(32, 3) == 0.9
+    assert legal_stops(32, 16) == ((0.0, 32), (0.5, 16)) and legal_stops(10, 16) == ((0.0, 10),)
+
+
+def test_limits_hold_locked_sites_and_clamp_to_ranges():
+    before = Schedule.uniform(3, fc2=0.2)
+    limits = {("fc2", 0): Limit(locked=True), ("fc2", 1): Limit(0.1, 0.4), ("qk", 2): Limit(0.25, 1.0)}
+    wanted = Schedule.uniform(3, fc2=0.6)
+    got = hold(limits, before, wanted)
+    assert got.ratios("fc2") == (0.2, 0.4, 0.6) and got.ratios("qk") == (0, 0, 0.25)
+    assert held_back(wanted, got) == 3 and held_back(wanted, wanted) == 0
+    assert hold({}, before, wanted) == wanted
+
+
+def test_prediction_reads_measured_ratios_and_lines_between_them():
+    curves = Curves({("fc2", 0): (Point(0.2, -1.0, -1.5, -0.5), Point(0.4, -3.0, -4.0, -2.0))}, Estimate(90.0, (89.0, 91.0)), 2000)
+    assert curves.at("fc2", 0, 0.2) == Point(0.2, -1.0, -1.5, -0.5)
+    between = curves.at("fc2", 0, 0.3)
+    assert (between.delta, between.low, between.high) == pytest.approx((-2.0, -2.75, -1.25))
+    assert curves.at("fc2", 0, 0.1).delta == pytest.approx(-0.5)
+    assert curves.at("fc2", 0, 0.5) is None and curves.at("qk", 0, 0.1) is None and curves.at("qk", 0, 0).delta == 0
+
+
+def test_prediction_adds_up_and_its_band_is_the_root_of_the_sum_of_squares():
+    schedule = Schedule.uniform(12, fc2=0.5)
+    points = [CURVES.at("fc2", block, 0.5) for block in range(12)]
+    found = predict(CURVES, VIT, schedule)
+    assert found.value == pytest.approx(91.5 + sum(point.delta for point in points))
+    low = math.hypot(91.5 - CURVES.baseline.ci95[0], *(point.delta - point.low for point in points))
+    assert found.ci95[0] == pytest.approx(found.value - low)
+    assert predict(CURVES, VIT, Schedule.uniform(12)) == CURVES.baseline
+    assert predict(CURVES, VIT, Schedule.uniform(12, vo=0.95)) is None
+    worst = predict(CURVES, VIT, Schedule.uniform(12, 0.9, 0.9, 0.9, 0.9))
+    assert worst.value == worst.ci95[0] == 0
+
+
+def test_prediction_counts_what_rounding_up_really_drops():
+    assert effective_ratio(32, 0.3, 1) == 0.3 and effective_ratio(32, 0.3, 8) == 0.25 and effective_ratio(32, 0.1, 16) == 0
+    assert predict(CURVES, VIT, Schedule.uniform(12, vo=0.3, multiple_of=8)) == predict(CURVES, VIT, Schedule.uniform(12, vo=0.25))
+
+
+def test_rows_of_joint_sites_are_no_curves():
+    assert read_curves([{**made_up.row(0, "fc2", 0.5), "site": "fc1+fc2"}]) is None
+    assert CURVES.images == 2000 and CURVES.baseline.value == pytest.approx(91.5)
+    assert len(CURVES.points) == 48 and all(len(line) == 9 for line in CURVES.points.values())
+
+
+def test_stored_curves_are_those_of_these_weights(tmp_path):
+    store = tmp_path / "store.db"
+    made_up.store_curves(store)
+    stored_curves.clear()
+    assert stored_curves(EngineOptions(store=str(store)), "demo_vit", "per_image") == StoredCurves(CURVES)
+    other = stored_curves(EngineOptions(weights="random", store=str(store)), "demo_vit", "per_image")
+    assert other.curves is None and "toast analyze --model demo_vit --weights random" in other.missing
+    assert stored_curves(EngineOptions("demo_swin", store=str(store)), "demo_swin", "per_image").curves is None
+    (tmp_path / "broken.db").write_bytes(b"no store" * 200)
+    assert "broken.db" in stored_curves(EngineOptions(store=str(tmp_path / "broken.db")), "demo_vit", "per_image").missing
+
+
+def test_messages_are_taken_once_and_in_order(monkeypatch):
+    session = {"history": History(Schedule.uniform(12)), "desk": Desk(seen=1)}
+    ratios = {site: [0.0] * 12 for site in SITES}
+    first, second = {**ratios, "fc2": [0.5] * 12}, {**ratios, "fc2": [0.7] * 12}
+    session[mount.KEY] = {"sent": [
+        {"number": 1, "ratios": second}, {"number": 2, "ratios": first}, {"number": 3, "limits": [["fc2", 4, 0, 1, True]]},
+        {"number": 4, "ratios": second}, {"number": 5, "linked": ["qk+vo"]}, {"number": 6, "ratios": {**ratios, "qk": [2.0] * 12}},
+        {"number": 7, "step": "undo"},
+    ]}
+    monkeypatch.setattr("streamlit.session_state", session)
+    mount._receive()
+    assert session["history"].present.ratios("fc2") == (0.5,) * 12
+    assert session["history"].future[0].ratios("fc2") == (0.7,) * 4 + (0.5,) + (0.7,) * 7
+    assert session["desk"] == Desk(7, ("qk+vo",)) and session["limits"] == {("fc2", 4): Limit(locked=True)}
+    assert session["notice"].startswith("Not changed: qk ratio is 2")
+
+
+# ---------- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator:
+    """One Chromium for this file."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+_MOUNT = """async ({ source, css }) => {
+  document.body.innerHTML = `<style>${css}</style><div id="host"><div class="equaliser"></div></div>`;
+  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  window.sent = [];
+  window.show = (data) => module.default({
+    data, parentElement: document.getElementById("host"), setTriggerValue: (name, value) => sent.push(structuredClone(value)),
+  });
+}"""
+_TOTALS = """(cases) => cases.map((data) => {
+  show(data);
+  const exact = (name) => document.querySelector(`.total.${name}`).dataset.exact;
+  return [Number(exact("macs")), Number(exact("params")), exact("top1") ? JSON.parse(exact("top1")) : null];
+})"""
+
+
+def open_desk(browser, data: dict | None = None, width: int = 1000, **context):
+    """A page with the equaliser alone, mounted as Streamlit mounts it; `window.sent` collects what it sends."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    assets = {"source": (HERE / "equaliser.js").read_text(encoding="utf-8"), "css": (HERE / "equaliser.css").read_text(encoding="utf-8")}
+    page.evaluate(_MOUNT, assets)
+    page.evaluate("(data) => show(data)", data or data_of(Schedule.uniform(12, selection="calibrated")))
+    return page
+
+
+def data_of(schedule: Schedule, shape=VIT, limits=None, desk: Desk = Desk(), stored: StoredCurves = STORED, ghost=None) -> dict:  # noqa: B008
+    """What Python sends."""
+    return equaliser_data(shape, schedule, limits or {}, desk, stored, ghost)
+
+
+def bar(page, site: str, block: int):
+    """One slider."""
+    return page.locator(f".track[data-site='{site}'][data-block='{block}']")
+
+
+def attributes(slider, *names: str) -> list[str]:
+    """What a screen reader is told."""
+    return [slider.get_attribute(f"aria-{name}") for name in names]
+
+
+def ratios_sent(page) -> dict:
+    """The ratios of the newest edit."""
+    page.wait_for_function("sent.length && sent.at(-1).some((message) => message.ratios)")
+    return page.evaluate("sent.at(-1).findLast((message) => message.ratios).ratios")
+
+
+def text_of(page, name: str) -> str:
+    """The figure of a total."""
+    return page.locator(f".total.{name} .figure").inner_text()
+
+
+def random_schedules(shape, count: int, seed: int, highest: float = 0.99) -> list[Schedule]:
+    """Schedules with any ratios, not only stops."""
+    draw = random.Random(seed)
+
+    def ratio() -> float:
+        return draw.choice([0.0, round(highest * draw.random(), 2), highest * draw.random(), 0.9])
+
+    return [
+        Schedule(
+            tuple(BlockSchedule(ratio(), ratio(), ratio(), ratio()) for _ in shape.blocks), draw.choice(list(SELECTIONS)),
+            multiple_of=draw.choice([1, 1, 4, 8, 16]),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
+def test_the_browsers_totals_are_those_of_count_cost(browser, shape):
+    page = open_desk(browser, data_of(Schedule.uniform(len(shape.blocks)), shape, stored=NONE_STORED))
+    schedules = random_schedules(shape, 150, 7)
+    found = page.evaluate(_TOTALS, [data_of(schedule, shape, stored=NONE_STORED) for schedule in schedules])
+    wanted = [count_cost(shape, schedule) for schedule in schedules]
+    assert [tuple(row[:2]) for row in found] == [(cost.macs, cost.params) for cost in wanted]
+    assert text_of(page, "macs") == wording.gmacs(wanted[-1].macs) and text_of(page, "params") == wording.parameters(wanted[-1].params)
+
+
+def test_the_browsers_prediction_is_that_of_predict(browser):
+    page = open_desk(browser)
+    schedules = [Schedule.uniform(12, 0.1, 0.33, 0.05, 0.5, selection="calibrated"), *random_schedules(VIT, 20, 3)]
+    schedules += random_schedules(VIT, 40, 4, highest=0.3)
+    found = page.evaluate(_TOTALS, [data_of(schedule) for schedule in schedules])
+    seen = 0
+    for schedule, (_, _, got) in zip(schedules, found, strict=True):
+        wanted = predict(CURVES, VIT, schedule)
+        assert (got is None) == (wanted is None)
+        if wanted:
+            seen += 1
+            assert got == pytest.approx([wanted.value, *wanted.ci95], abs=1e-9)
+    assert 20 < seen < len(schedules)
+
+
+def test_words_of_a_bar_without_and_with_measurements(browser):
+    half = data_of(Schedule.uniform(12, selection="calibrated").with_ratio(3, "fc2", 0.5))
+    page = open_desk(browser, half)
+    measured = made_up.row(3, "fc2", 0.5)
+    words = wording.points(Estimate(measured["top1_delta"], tuple(measured["ci95"])))
+    slider = bar(page, "fc2", 3)
+    assert slider.get_attribute("aria-valuetext") == f"block 3, fc2, 50 % dropped, keeps 192 of 384, measured {words}"
+    assert attributes(slider, "valuenow", "valuemin", "valuemax", "orientation") == ["50", "0", "99.7", "vertical"]
+    assert page.get_by_role("slider").count() == 48
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.5), stored=NONE_STORED))
+    assert slider.get_attribute("aria-valuetext").endswith("keeps 192 of 384, not measured")
+    assert "no sensitivity curves stored; run: toast analyze" in page.locator(".total.top1").inner_text()
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.95)))
+    assert slider.get_attribute("aria-valuetext").endswith("keeps 19 of 384, not measured")
+    assert "beyond what was measured" in page.locator(".total.top1").inner_text()
+
+
+def test_keys_alone_set_a_ratio(browser):
+    page = open_desk(browser)
+    page.keyboard.press("Tab")  # the first link
+    for _ in range(5):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.ariaLabel") == "block 1, fc2"
+    for key in ("PageUp", "PageUp", "PageUp", "ArrowUp", "ArrowDown", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    sent = ratios_sent(page)
+    assert sent["fc2"] == [0.0, stop_ratio(384, 267), *[0.0] * 10] and sent["qk"] == [0.0] * 12
+    assert page.evaluate("sent.length") == 1
+    page.keyboard.press("End")
+    assert bar(page, "fc2", 1).get_attribute("aria-valuenow") == "99.7"
+    page.keyboard.press("Home")
+    assert bar(page, "fc2", 1).get_attribute("aria-valuenow") == "0"
+
+
+def test_dragging_updates_totals_before_anything_is_sent(browser):
+    page = open_desk(browser)
+    before = text_of(page, "macs")
+    box = bar(page, "fc2", 10).bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] * 0.5, steps=5)
+    assert text_of(page, "macs") != before and page.evaluate("sent.length") == 0
+    page.mouse.up()
+    sent = ratios_sent(page)
+    assert sent["fc2"][10] == pytest.approx(0.5, abs=0.02) and page.evaluate("sent.length") == 1
+    wanted = Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", sent["fc2"][10])
+    assert text_of(page, "macs") == wording.gmacs(count_cost(VIT, wanted).macs)
+
+
+def test_a_bar_stops_at_legal_counts_only(browser):
+    page = open_desk(browser, data_of(Schedule.uniform(12, selection="calibrated", multiple_of=16)))
+    slider = bar(page, "qk", 2)
+    slider.press("ArrowUp")
+    assert slider.get_attribute("aria-valuetext").startswith("block 2, qk, 50 % dropped, keeps 16 of 32")
+    slider.press("ArrowUp")
+    assert slider.get_attribute("aria-valuenow") == "50"
+
+
+def test_a_ratio_that_is_no_stop_stays_as_it_was_written(browser):
+    schedule = Schedule.uniform(12, selection="calibrated").with_ratio(0, "qk", 0.45)
+    assert 0.45 not in dict(legal_stops(32))
+    page = open_desk(browser, data_of(schedule))
+    bar(page, "fc2", 5).press("PageUp")
+    assert ratios_sent(page)["qk"][0] == 0.45
+
+
+def test_a_locked_bar_refuses_and_says_so(browser):
+    page = open_desk(browser)
+    slider = bar(page, "fc2", 4)
+    slider.press("PageUp")
+    slider.press("l")
+    assert page.evaluate("sent.at(-1).at(-1).limits") == [["fc2", 4, 0, 1, True]]
+    slider.press("PageUp")
+    slider.click()
+    assert slider.get_attribute("aria-valuenow") == "10" and slider.get_attribute("aria-readonly") == "true"
+    assert slider.get_attribute("aria-valuetext").endswith(", locked")
+    assert "is locked" in page.locator(".unseen").inner_text()
+    slider.press("L")
+    slider.press("PageUp")
+    assert slider.get_attribute("aria-valuenow") == "20"
+
+
+def test_a_double_click_locks_and_moves_nothing(browser):
+    page = open_desk(browser)
+    bar(page, "vo", 6).dblclick()
+    page.wait_for_function("sent.length === 1")
+    page.wait_for_timeout(400)
+    assert page.evaluate("sent") == [[{"number": 1, "limits": [["vo", 6, 0, 1, True]]}]]
+    assert bar(page, "vo", 6).get_attribute("aria-valuenow") == "0"
+
+
+def test_a_range_bounds_keys_and_pointer(browser):
+    page = open_desk(browser, data_of(Schedule.uniform(12, fc2=0.3, selection="calibrated")))
+    slider = bar(page, "fc2", 7)
+    slider.press("[")
+    slider.press("PageUp")
+    slider.press("]")
+    slider.press("End")
+    assert slider.get_attribute("aria-valuenow") == "40"
+    slider.press("Home")
+    assert attributes(slider, "valuenow", "valuemin", "valuemax") == ["30", "30", "40"]
+    slider.click(position={"x": 10, "y": 3})
+    assert slider.get_attribute("aria-valuenow") == "40"
+    page.get_by_role("button", name="No limits").click()
+    slider.press("End")
+    assert slider.get_attribute("aria-valuenow") == "99.7"
+
+
+def test_a_link_moves_both_and_leaves_a_locked_partner(browser):
+    limits = {("vo", 1): Limit(locked=True)}
+    page = open_desk(browser, data_of(Schedule.uniform(12, selection="calibrated"), limits=limits))
+    link = page.get_by_role("button", name="Link qk and vo")
+    link.click()
+    assert link.get_attribute("aria-pressed") == "true" and page.evaluate("sent.at(-1).at(-1).linked") == ["qk+vo"]
+    bar(page, "vo", 0).press("PageUp")
+    bar(page, "qk", 1).press("PageUp")
+    sent = ratios_sent(page)
+    page.wait_for_function("sent.at(-1).findLast((message) => message.ratios).ratios.qk[1] > 0")
+    sent = ratios_sent(page)
+    assert sent["qk"][:2] == [0.1, 0.1] and sent["vo"][:2] == [0.1, 0.0]
+
+
+def test_undo_keys_send_a_step_after_the_edit_that_is_on_its_way(browser):
+    page = open_desk(browser)
+    slider = bar(page, "fc2", 4)
+    slider.press("PageUp")
+    slider.press("Control+z")
+    slider.press("Control+Shift+Z")
+    messages = page.evaluate("sent.at(-1)")
+    assert [message.get("step", "ratios") for message in messages] == ["ratios", "undo", "redo"]
+    assert [message["number"] for message in messages] == [1, 2, 3]
+
+
+def test_data_of_an_earlier_run_does_not_push_a_bar_back(browser):
+    page = open_desk(browser)
+    bar(page, "fc2", 4).press("PageUp")
+    sent = ratios_sent(page)
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, selection="calibrated")))
+    assert bar(page, "fc2", 4).get_attribute("aria-valuenow") == "10"
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, selection="calibrated"), desk=Desk(seen=1)))
+    assert bar(page, "fc2", 4).get_attribute("aria-valuenow") == "0"
+    bar(page, "fc2", 5).press("PageUp")
+    page.wait_for_function("sent.length === 2")
+    assert [message["number"] for message in page.evaluate("sent.at(-1)")] == [2] and sent["fc2"][4] == 0.1
+
+
+def test_marks_show_the_compared_schedule_and_the_totals_compare_with_it(browser):
+    ghost = Schedule.uniform(12, fc2=0.3, selection="calibrated")
+    page = open_desk(browser, data_of(Schedule.uniform(12, selection="calibrated"), ghost=ghost))
+    mark = bar(page, "fc2", 0).locator(".ghost")
+    assert mark.evaluate("(element) => element.style.bottom") == "30%"
+    change = wording.change(count_cost(VIT).macs, count_cost(VIT, ghost).macs)
+    assert f"{change} against the marks" in page.locator(".total.macs").inner_text()
+
+
+def test_the_stop_under_the_pointer_is_told_in_figures_and_colour(browser):
+    page = open_desk(browser)
+    slider = bar(page, "fc1", 0)
+    box = slider.bounding_box()
+    slider.hover(position={"x": 10, "y": box["height"] * 0.3})
+    words = page.locator(".words").inner_text()
+    measured = made_up.row(0, "fc1", 0.7)
+    assert "70 % dropped, keeps 28 of 96" in words
+    assert f"measured {wording.points(Estimate(measured['top1_delta'], tuple(measured['ci95'])))}" in words
+    costly = page.locator(".swatch").evaluate("(element) => element.style.background")
+    slider.hover(position={"x": 10, "y": box["height"] - 1})
+    assert page.locator(".swatch").evaluate("(element) => element.style.background") != costly
+    assert slider.get_attribute("aria-valuenow") == "0"
+
+
+def test_touch_drags_a_bar_and_only_bars_keep_the_page_from_scrolling(browser):
+    page = open_desk(browser, width=820, has_touch=True)
+    assert bar(page, "fc2", 3).evaluate("(element) => getComputedStyle(element).touchAction") == "none"
+    assert page.locator(".inspector").evaluate("(element) => getComputedStyle(element).touchAction") == "auto"
+    box = bar(page, "fc2", 3).bounding_box()
+    client = page.context.new_cdp_session(page)
+    x, bottom = box["x"] + box["width"] / 2, box["y"] + box["height"]
+    client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": bottom - 4}]})
+    for share in (0.2, 0.4, 0.6):
+        client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": bottom - share * box["height"]}]})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert ratios_sent(page)["fc2"][3] == pytest.approx(0.6, abs=0.02)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_wheel_moves_only_the_bar_that_has_the_focus(browser):
+    page = open_desk(browser)
+    bar(page, "fc2", 3).hover()
+    page.mouse.wheel(0, -100)
+    page.wait_for_timeout(50)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") == "0"
+    bar(page, "fc2", 3).focus()
+    page.mouse.wheel(0, -100)
+    page.wait_for_function("document.querySelector(\".track[data-site='fc2'][data-block='3']\").ariaValueNow === '1'")
+
+
+def test_nothing_outside_is_named():
+    for name in ("equaliser.js", "equaliser.css"):
+        text = (HERE / name).read_text(encoding="utf-8")
+        assert "http" not in text and "import(" not in text and "@import" not in text
+    json.dumps(data_of(Schedule.uniform(12)), allow_nan=False)
+    assert kept_counts(VIT.blocks[0], Schedule.uniform(12, fc2=0.5), 0)["fc2"] == data_of(Schedule.uniform(12, fc2=0.5))["kept"]["fc2"][0]

@@ -1,0 +1,64 @@
+"""A run as a person meets it: priced, started, seen again after a reload and by a second browser, paused, finished, opened."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
+from tests.dashboard.test_dashboard_browser import _FLAGS
+
+pytestmark = pytest.mark.slow
+_WAIT_MS = 240_000
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a demo dashboard with an engine and a store of its own; both are ended afterwards."""
+    root, store = tmp_path_factory.mktemp("root"), str(tmp_path_factory.mktemp("store") / "evidence.sqlite")
+    environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toast_core", "demo", "--headless", "--store", store], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    lines = iter(process.stderr.readline, "")
+    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    EngineClient(EngineOptions(store=store), root).stop()
+
+
+def test_a_run_from_its_price_to_its_figures(address, chromium):
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        page = browser.new_page(viewport={"width": 1400, "height": 1400})
+        page.goto(f"{address}/runs")
+        expect(page.get_by_text("No run yet")).to_be_visible(timeout=_WAIT_MS)
+        images = page.get_by_test_id("stNumberInputField").first
+        expect(images).to_be_visible(timeout=_WAIT_MS)
+        images.fill("64")
+        images.press("Tab")
+        price = page.get_by_text("36 cells \N{MULTIPLICATION SIGN} 64 images")
+        expect(price).to_be_visible(timeout=_WAIT_MS)
+        page.get_by_role("button", name="Start", exact=True).press("Enter")
+        row = page.get_by_text("Run 1: sensitivity of fc2 at 3 ratios")
+        expect(row).to_be_visible(timeout=_WAIT_MS)
+        page.reload()
+        expect(row).to_be_visible(timeout=_WAIT_MS)
+        page.get_by_role("button", name="Pause").press("Enter")
+        other = browser.new_page()
+        other.goto(f"{address}/runs")
+        expect(other.get_by_role("button", name="Resume")).to_be_visible(timeout=_WAIT_MS)
+        other.get_by_role("button", name="Resume").click()
+        expect(page.get_by_text("36 cells measured")).to_be_visible(timeout=_WAIT_MS)
+        page.get_by_role("button", name="Open the analysis").click()
+        expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("64 images, exact, calibrated, your store").first).to_be_visible(timeout=_WAIT_MS)
+        assert page.get_by_test_id("stException").count() == 0
+        browser.close()

@@ -1,0 +1,131 @@
+"""Baseline, masked and compact on the same images, side by side, and baseline against compact on the clock."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from toast_core.agreement_results import Timing
+from toast_core.analysis.evaluate import join_outcomes, outcomes_of
+from toast_core.data.load import Batch, ImageData
+from toast_core.errors import DataError, DeviceError, PlanError
+from toast_core.results import Outcomes
+
+EXECUTIONS = ("baseline", "masked", "compact")
+PAIRS = 15
+_LEAST_PAIRS = 5
+_WARM_UP = 3
+_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the three executions answered, and how far the logits of masked and compact are apart.
+
+    outcomes            by execution, in the same order
+    largest_difference  of a logit, masked against compact, over all images and classes
+    largest_logit       of masked, by absolute value
+    """
+
+    outcomes: dict[str, Outcomes]
+    largest_difference: float
+    largest_logit: float
+
+    @property
+    def same(self) -> int:
+        """How many images masked and compact give the same class."""
+        return int((self.outcomes["masked"].predicted == self.outcomes["compact"].predicted).sum())
+
+
+def compare(
+    models: dict[str, nn.Module], data: ImageData, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Compared:
+    """Run every image through the models named EXECUTIONS, all three on the same batch before the next one is read.
+
+    `progress` is told the images done and all of them.
+
+    Raises:
+        DataError: no image could be read.
+        DeviceError: the device ran out of memory.
+        PlanError: a logit is not a finite number, so that nothing can be compared.
+    """
+    parts: dict[str, list[Outcomes]] = {name: [] for name in EXECUTIONS}
+    difference = largest = torch.zeros(())
+    done = 0
+    for batch in data.batches(batch_size):
+        logits = {name: _logits(models[name], batch) for name in EXECUTIONS}
+        for name in EXECUTIONS:
+            parts[name].append(outcomes_of(logits[name], batch.labels, batch.index))
+        # torch's maximum, since Python's would pass over what is not a number
+        difference = torch.maximum(difference, (logits["masked"] - logits["compact"]).abs().max())
+        largest = torch.maximum(largest, logits["masked"].abs().max())
+        done += len(batch.index)
+        progress(done, len(data))
+    if not done:
+        raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
+    if not torch.isfinite(difference + largest):
+        raise PlanError("masked and compact give logits that are not finite numbers; check the weights, or choose smaller ratios")
+    return Compared({name: join_outcomes(found) for name, found in parts.items()}, float(difference), float(largest))
+
+
+def _logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+    parameter = next(model.parameters())
+    try:
+        with torch.inference_mode():
+            return model(batch.images.to(parameter.device, parameter.dtype)).float().cpu()
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{parameter.device} ran out of memory with {len(batch.index)} images at once; choose a smaller model or --device cpu"
+        ) from error
+
+
+def time_pairs(
+    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda pairs: None,
+) -> Timing:
+    """Time both models on the same images, PAIRS times, alternating which goes first: what slows the machine slows both.
+
+    Slow models are timed less often, from `_LEAST_PAIRS` on, once `_LIMIT_S` seconds have passed. `progress` is told the pairs done.
+    """
+    parameter = next(baseline.parameters())
+    images = images.to(parameter.device, parameter.dtype)
+    for _ in range(_WARM_UP):
+        for model in (baseline, compact):
+            _seconds(model, images, clock)
+    pairs: list[tuple[float, float]] = []
+    start = clock()
+    while len(pairs) < PAIRS and (len(pairs) < _LEAST_PAIRS or clock() - start < _LIMIT_S):
+        first, second = (baseline, compact) if len(pairs) % 2 == 0 else (compact, baseline)
+        took = {id(first): _seconds(first, images, clock), id(second): _seconds(second, images, clock)}
+        pairs.append((took[id(baseline)], took[id(compact)]))
+        progress(len(pairs))
+    return Timing.of(len(images), pairs)
+
+
+def _seconds(model: nn.Module, images: torch.Tensor, clock: Callable[[], float]) -> float:
+    _finish(images.device)
+    before = clock()
+    with torch.inference_mode():
+        model(images)
+    _finish(images.device)
+    return clock() - before
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what an accelerator still does: its calls return before they are done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def processor_name(device: torch.device) -> str:
+    """What the device calls itself, for people to tell machines apart by."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(errors="replace").splitlines() if facts.exists() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()

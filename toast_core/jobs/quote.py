@@ -1,0 +1,90 @@
+"""What a run would cost, told before it starts: what is stored, what is left, and how long that takes on this machine."""
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from analysis_cache.store import EvidenceStore
+from toast_core.data.load import ImageData
+from toast_core.jobs.basis import Ground
+from toast_core.jobs.book import JobBook
+from toast_core.jobs.kinds import Run, run_to_dict
+from toast_core.schedule.cost import count_cost
+
+_PROBE_IMAGES = 32
+_PAST_JOBS = 5
+# CPU seconds a MAC against those of a plain forward, measured on the demos; the first finished job of a kind takes their place.
+_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A job as it would be submitted: what `JobQueue.submit` takes."""
+
+    title: str
+    run: dict
+    basis: dict
+    command: str
+    quote: dict
+
+
+class Quoter:
+    """Quotes runs on one ground. `start_s` is what loading PyTorch and the model took: a job does it again."""
+
+    def __init__(self, ground: Ground, book: JobBook, start_s: float) -> None:
+        self.ground, self.book, self.start_s = ground, book, start_s
+        self._seconds_a_mac: float | None = None
+
+    def offer(self, run: Run) -> Offer:
+        """The job with its price; see `quote`."""
+        basis = self.ground.basis
+        return Offer(run.title(), run_to_dict(run), basis.to_dict(), run.command(basis), self.quote(run))
+
+    def quote(self, run: Run) -> dict:
+        """Cells, how many of them are stored, images, MACs left, and seconds: 0 where everything is stored. The model must be free.
+
+        Raises:
+            ToastError: the run does not fit the model or the data.
+        """
+        with EvidenceStore.open(self.ground.basis.store) as store:
+            work = run.work(self.ground, store)
+        before = work.calibration * count_cost(self.ground.shape).macs
+        seconds = self.start_s + (before + work.macs) * self._rate(run) if work.macs else 0.0
+        return {**vars(work), "seconds": seconds}
+
+    def _rate(self, run: Run) -> float:
+        """Seconds a MAC: the median of this machine's last jobs of the kind, model and device, else a short measurement."""
+        basis = self.ground.basis
+        past = [
+            job.measured_s / job.quote["macs"] for job in self.book.jobs()
+            if job.measured_s and job.quote["macs"] and job.run["kind"] == run.kind
+            and (job.basis["model"], job.basis["device"]) == (basis.model, basis.device)
+        ]
+        if past:
+            return statistics.median(past[:_PAST_JOBS])
+        return self._probe(self.ground.subject(run.kind, run.images, run.batch_size).data) * _OVERHEAD[run.kind]
+
+    def _probe(self, images: ImageData) -> float:
+        """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""
+        if self._seconds_a_mac is None:
+            model, threads = self.ground.model, torch.get_num_threads()
+            images = next(images.batches(_PROBE_IMAGES)).images.to(next(model.parameters()).device)
+            torch.set_num_threads(job_threads(threads))
+            try:
+                with torch.inference_mode():
+                    model(images)
+                    before = time.perf_counter()
+                    float(model(images).sum())  # a value, so that a GPU has finished
+                    took = time.perf_counter() - before
+            finally:
+                torch.set_num_threads(threads)
+            self._seconds_a_mac = took / len(images) / count_cost(self.ground.shape).macs
+        return self._seconds_a_mac
+
+
+def job_threads(threads: int) -> int:
+    """How many of PyTorch's threads a job takes: one less, so that measuring while a person edits stays quick."""
+    return max(1, min(threads, os.cpu_count() or 1) - 1)
