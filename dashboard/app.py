@@ -4,8 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import state
+from dashboard import autosave, state
 from dashboard.pages import PAGES, page
+from dashboard.sharing import Sharing
+from dashboard.sign_in import is_signed_in
 
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"
@@ -14,11 +16,15 @@ ICON = Path(__file__).parent / "static" / "icon.png"
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
+    if Sharing.from_environment().sign_in and not is_signed_in():
+        return
     chosen = st.navigation([page(name) for name in PAGES], position="top")
     shape = state.model_shape()
     if shape is not None:
         state.open_session(shape)
         state.publish_link(shape)
+        history = state.history()
+        autosave.autosave(shape, history.present, history.past, history.future)
     if notice := st.session_state.pop("notice", None):
         st.warning(notice)
     chosen.run()

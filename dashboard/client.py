@@ -3,6 +3,7 @@
 The process outlives the dashboard, so that a restarted dashboard finds its model loaded; it ends by itself when idle.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -182,6 +183,11 @@ class EngineClient:
     def log(self, number: int) -> str:
         """The end of a job's log."""
         return self._answer({"request": "log", "job": number}, "log")["log"]
+
+    def pictures(self, index: list[int]) -> list[bytes | None]:
+        """PNGs of images of the set, at most 48 at once; None for one that cannot be read."""
+        found = self._answer({"request": "pictures", "index": index}, "pictures")["pictures"]
+        return [None if one is None else base64.b64decode(one) for one in found]
 
     def _answer(self, request: dict, wanted: str) -> dict:
         """The message of an answer that holds what is wanted; those before it are about the waiting."""

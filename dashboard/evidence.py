@@ -199,16 +199,25 @@ def weights_concern(options: EngineOptions, request: dict[str, object]) -> str |
     """Say that an analysis is of other weights than the dashboard runs, as far as that can be told without loading them."""
     if options.weights == "random":
         return "measured with stored weights, this dashboard runs random ones" if request.get("weights_file") else None
+    digest, dtype = _digest_of_own_weights(options)
+    if digest is None or dtype != request.get("dtype") or digest == request.get("weights_digest"):
+        return None
+    return f"measured with other weights: sha256 {str(request.get('weights_digest'))[:_SHORT]}, this dashboard's {digest[:_SHORT]}"
+
+
+def weights_digest(options: EngineOptions) -> str | None:
+    """sha256 of the weights that the dashboard runs; None where that cannot be told without loading them."""
+    return None if options.weights == "random" else _digest_of_own_weights(options)[0]
+
+
+def _digest_of_own_weights(options: EngineOptions) -> tuple[str | None, str | None]:
     if options.weights is not None:
         path = Path(options.weights)
     elif shipped_shape(options.model) is not None:
         path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{options.model}.safetensors"
     else:
-        return None
-    digest, dtype = digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)
-    if digest is None or dtype != request.get("dtype") or digest == request.get("weights_digest"):
-        return None
-    return f"measured with other weights: sha256 {str(request.get('weights_digest'))[:_SHORT]}, this dashboard's {digest[:_SHORT]}"
+        return None, None
+    return digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)
 
 
 def _data_concern(data_digest: str | None, request: dict[str, object]) -> str | None:

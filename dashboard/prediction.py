@@ -1,15 +1,19 @@
 """Predicted accuracy of a whole schedule from stored curves of single sites of single blocks. Pure; imports no torch.
 
-The prediction adds up: the baseline's accuracy plus what each site of each block costs on its own. Sites that make each other
-worse or better are not in it, so it is shown as predicted and never as measured.
+The prediction adds up: the baseline's accuracy plus what each site of each block costs on its own. What sites do to each other is
+not in the curves. Where enough whole schedules were measured, it is learned from them (`learn`) as a correction of two terms:
+how many sites are pruned beyond the first, and what they cost on top of the costliest one. Both are zero where a single site is
+pruned, which the curves know. It is used only where it predicts schedules better that it was not learned from.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from toast_core.intervals import wilson_percent
+import numpy as np
+
+from toast_core.intervals import Z95, wilson_percent
 from toast_core.results import Estimate
 from toast_core.schedule.rounding import keep_count
 from toast_core.schedule.schedule import SITES, Schedule
@@ -28,6 +32,8 @@ class Point:
 
 
 _NO_CHANGE = Point(0.0, 0.0, 0.0, 0.0)
+MIN_LEARNED = 8
+_RIDGE = 1.0  # in units of one measured schedule, terms scaled to a root mean square of 1
 
 
 @dataclass(frozen=True)
@@ -84,23 +90,96 @@ def effective_ratio(width: int, ratio: float, multiple_of: int) -> float:
     return ratio if multiple_of == 1 else stop_ratio(width, keep_count(width, ratio, multiple_of))
 
 
-def predict(curves: Curves, shape: ModelShape, schedule: Schedule) -> Estimate | None:
-    """Top-1 in percent with its band; None where a site is set beyond what was measured.
+@dataclass(frozen=True)
+class Interaction:
+    """What sites of a schedule do to each other, learned from measured schedules. Terms: sites beyond the first, points beyond the worst.
 
-    The band joins the baseline's interval and those of the differences as if they were independent (root of the sum of
-    squares). What sites do to each other is not in the band either.
+    weights   points of top-1 for one unit of each term
+    most      the largest value of each term that was seen; beyond it the correction stays as it is there
+    schedules how many it was learned from
+    error     root mean square error of predicting each of them from the others, in points
+    plain     the same error without the correction
     """
-    points = [_NO_CHANGE]
+
+    weights: tuple[float, float]
+    most: tuple[float, float]
+    schedules: int
+    error: float
+    plain: float
+
+    def correction(self, terms: tuple[float, float]) -> float:
+        """Points to add to the sum of single blocks."""
+        return sum(weight * min(term, most) for weight, term, most in zip(self.weights, terms, self.most, strict=True))
+
+
+def learn(terms: Sequence[tuple[float, float]], misses: Sequence[float]) -> Interaction | None:
+    """Ridge regression of what the sums missed (measured less predicted difference, in points) on the schedules' terms.
+
+    Without an intercept: where both terms are zero there is nothing to correct. None below MIN_LEARNED schedules, and where
+    leaving each out in turn predicts them no better than the sum alone.
+    """
+    if len(misses) < MIN_LEARNED:
+        return None
+    found, missed = np.array(terms, np.float64), np.array(misses, np.float64)
+    scale = np.sqrt(np.mean(found**2, axis=0))
+    scaled = found / np.where(scale > 0, scale, 1)
+    inverse = np.linalg.inv(scaled.T @ scaled + _RIDGE * np.eye(2))
+    weights = inverse @ scaled.T @ missed
+    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
+    left_out = (missed - scaled @ weights) / (1 - leverage)
+    error, plain = (math.sqrt(float(np.mean(values**2))) for values in (left_out, missed))
+    if error >= plain:
+        return None
+    weights = weights / np.where(scale > 0, scale, 1)
+    return Interaction(tuple(map(float, weights)), tuple(map(float, found.max(axis=0))), len(missed), error, plain)
+
+
+def effects(curves: Curves, shape: ModelShape, schedule: Schedule) -> list[Point] | None:
+    """What each pruned site costs alone; None where one is set beyond what was measured."""
+    found = []
     for index, (block, entry) in enumerate(zip(shape.blocks, schedule.blocks, strict=True)):
         for site in SITES:
             point = curves.at(site, index, effective_ratio(block.site_width(site), getattr(entry, site), schedule.multiple_of))
             if point is None:
                 return None
-            points.append(point)
-    base = curves.baseline
-    value = base.value + sum(point.delta for point in points)
-    down = math.hypot(base.value - base.ci95[0], *(point.delta - point.low for point in points))
-    up = math.hypot(base.ci95[1] - base.value, *(point.high - point.delta for point in points))
+            if point.ratio:
+                found.append(point)
+    return found
+
+
+def terms_of(points: Sequence[Point]) -> tuple[float, float]:
+    """The two terms of a schedule with these effects: sites beyond the first, and points lost beyond the costliest site's."""
+    losses = [max(0.0, -point.delta) for point in points]
+    return max(0.0, len(points) - 1.0), sum(losses) - max(losses, default=0.0)
+
+
+def predict_change(
+    curves: Curves, shape: ModelShape, schedule: Schedule, interaction: Interaction | None = None
+) -> Estimate | None:
+    """The difference to the baseline in points, with its band; None where a site is set beyond what was measured.
+
+    The band joins those of the sites as if they were independent (root of the sum of squares). What sites do to each other is in
+    it only with an interaction: then its error on schedules that it did not see is joined in, too.
+    """
+    points = effects(curves, shape, schedule)
+    if points is None:
+        return None
+    value, unseen = sum(point.delta for point in points), 0.0
+    if interaction is not None and len(points) > 1:
+        value, unseen = value + interaction.correction(terms_of(points)), Z95 * interaction.error
+    down = math.hypot(unseen, *(point.delta - point.low for point in points))
+    up = math.hypot(unseen, *(point.high - point.delta for point in points))
+    return Estimate(value, (value - down, value + up))
+
+
+def predict(curves: Curves, shape: ModelShape, schedule: Schedule, interaction: Interaction | None = None) -> Estimate | None:
+    """Top-1 in percent with its band: that of the difference, joined with the baseline's interval as if independent."""
+    change, base = predict_change(curves, shape, schedule, interaction), curves.baseline
+    if change is None:
+        return None
+    value = base.value + change.value
+    down = math.hypot(base.value - base.ci95[0], change.value - change.ci95[0])
+    up = math.hypot(base.ci95[1] - base.value, change.ci95[1] - change.value)
     return Estimate(_percent(value), (_percent(value - down), _percent(value + up)))
 
 

@@ -1,6 +1,9 @@
-"""The web application that Streamlit serves: the pages, behind a check that requests come from the dashboard's own address."""
+"""The web application that Streamlit serves: the pages, behind checks of who asks and under which name."""
 
 import gc
+import logging
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -10,9 +13,15 @@ from urllib.parse import urlsplit
 import streamlit as st
 from starlette.middleware import Middleware
 
+from dashboard.owner_cookie import OwnerCookie
 from dashboard.pages import PAGES
+from dashboard.sharing import OWN_HOSTS, Sharing
 
-OWN_HOSTS = ("localhost", "127.0.0.1")
+_log = logging.getLogger("dashboard")
+_MAX_FAILURES = 10
+_FAILURES_S = 60.0
+_MAX_ADDRESSES = 10_000
+_REALM = b'Basic realm="ToaSt Studio", charset="UTF-8"'
 
 
 class OwnHosts:
@@ -28,11 +37,8 @@ class OwnHosts:
     async def __call__(self, scope: MutableMapping, receive: Callable, send: Callable) -> None:
         if scope["type"] not in ("http", "websocket") or is_own(dict(scope["headers"]), self.hosts):
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
         else:
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"The dashboard answers only under its own address.\n"})
+            await _refuse(scope, send, 403, b"The dashboard answers only under its own address.\n")
 
 
 def is_own(headers: dict[bytes, bytes], hosts: tuple[str, ...]) -> bool:
@@ -45,6 +51,59 @@ def is_own(headers: dict[bytes, bytes], hosts: tuple[str, ...]) -> bool:
         return False
 
 
+class Password:
+    """Asks for the password (HTTP Basic, any user name) before anything is served: pages, files, uploads, web sockets.
+
+    An address that has sent `_MAX_FAILURES` wrong ones within `_FAILURES_S` seconds is answered no more until they are that old, not
+    even with the right one. A request without a password is no failure: that is how browsers begin.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], sharing: Sharing, clock: Callable[[], float] = time.monotonic) -> None:
+        self.app, self.sharing, self.clock = app, sharing, clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def __call__(self, scope: MutableMapping, receive: Callable, send: Callable) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("unknown",))[0]
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if self._is_shut_out(address):
+            retry = (b"retry-after", str(round(_FAILURES_S)).encode())
+            await _refuse(scope, send, 429, b"Too many wrong passwords; wait a minute.\n", retry)
+        elif len(given) == 1 and self.sharing.knows(given[0].decode("latin-1")):
+            await self.app(scope, receive, send)
+        else:
+            if given:
+                self._count(address)
+            await _refuse(scope, send, 401, b"This dashboard asks for a password.\n", (b"www-authenticate", _REALM))
+
+    def _is_shut_out(self, address: str) -> bool:
+        times = self._failures.get(address)
+        while times and self.clock() - times[0] > _FAILURES_S:
+            times.popleft()
+        return times is not None and len(times) >= _MAX_FAILURES
+
+    def _count(self, address: str) -> None:
+        times = self._failures.setdefault(address, deque())
+        times.append(self.clock())
+        self._failures.move_to_end(address)
+        while len(self._failures) > _MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        _log.warning("wrong password from %s, %d in the last minute", address, len(times))
+
+
+async def _refuse(scope: MutableMapping, send: Callable, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with a status; for a web socket with that status where the server can, else with 403."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    prefix = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    plain = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"), *headers]
+    await send({"type": f"{prefix}.start", "status": status, "headers": plain})
+    await send({"type": f"{prefix}.body", "body": body})
+
+
 @asynccontextmanager
 async def _prepared(_: st.App) -> AsyncIterator[None]:
     """Import what the pages need before the first one is asked for, and keep the collector that runs after every page off it."""
@@ -55,4 +114,11 @@ async def _prepared(_: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App(Path(__file__).parent / "entry" / "session.py", middleware=[Middleware(OwnHosts)], lifespan=_prepared)
+def guards(sharing: Sharing) -> list[Middleware]:
+    """The checks that every request passes, the first one first."""
+    asked = [Middleware(Password, sharing=sharing)] if sharing.digest else []
+    return [Middleware(OwnHosts, hosts=sharing.hosts), *asked]
+
+
+_middleware = [*guards(Sharing.from_environment()), Middleware(OwnerCookie)]
+app = st.App(Path(__file__).parent / "entry" / "session.py", middleware=_middleware, lifespan=_prepared)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
+from dashboard import autosave
 from dashboard.client import EngineClient, EngineOptions, shipped_shape
 from dashboard.limits import Limits, held_back, hold
 from toast_core.errors import ScheduleError
@@ -74,15 +75,20 @@ def default_selection(options: EngineOptions) -> str:
 
 
 def open_session(shape: ModelShape) -> None:
-    """On the session's first run, take the schedule from the link, else the baseline. A bad link leaves a notice."""
+    """On the session's first run, take the schedule from the link, else the draft last in hand, else the baseline.
+
+    A bad link leaves a notice.
+    """
     if "history" in st.session_state:
         return
     schedule = Schedule.uniform(len(shape.blocks), selection=default_selection(engine_client().options))
+    linked = "schedule" in st.query_params
     try:
         schedule = read_link(dict(st.query_params.items()), shape, schedule)
     except ScheduleError as error:
-        st.session_state["notice"] = f"The link was not used: {error}"
-    st.session_state["history"], st.session_state["session"] = History(schedule), uuid.uuid4().hex
+        linked, st.session_state["notice"] = False, f"The link was not used: {error}"
+    present, past, future = autosave.resume(shape, schedule, linked)
+    st.session_state["history"], st.session_state["session"] = History(present, tuple(past), tuple(future)), uuid.uuid4().hex
 
 
 def history() -> History:
@@ -129,7 +135,8 @@ def redo() -> None:
 
 
 def keep_result(schedule: Schedule, message: dict) -> None:
-    """Remember a finished measurement for the session, so that undo shows it at once."""
+    """Remember a finished measurement: for the session, so that undo shows it at once, and with the drafts."""
+    autosave.keep_result(engine_client().options, engine_state(), schedule, message)
     results = st.session_state.setdefault("results", {})
     results[schedule.digest()] = message
     while len(results) > _MAX_RESULTS:

@@ -7,17 +7,18 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard.client import EngineOptions
 from dashboard.evidence import Evidence, analyze_command, find_evidence
-from dashboard.prediction import Curves, read_curves
+from dashboard.prediction import Curves, Interaction, read_curves
 
 _LOOK_AGAIN_S = 20
 
 
 @dataclass(frozen=True)
 class StoredCurves:
-    """The curves; where there are none, `missing` says why or what to run."""
+    """The curves; where there are none, `missing` says why or what to run. `interaction` is what measured schedules add to them."""
 
     curves: Curves | None
     missing: str = ""
+    interaction: Interaction | None = None
 
 
 @st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)

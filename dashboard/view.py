@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-NAMES = ("analysis", "site", "metric", "block", "ratio", "threshold", "dropped")
+NAMES = ("analysis", "site", "metric", "block", "ratio", "threshold", "dropped", "cost", "reference", "candidate", "without", "class")
 
 
 def choice_key(name: str, options: Sequence[str], default: str, same: Callable[[str, str], bool] = str.__eq__) -> str:

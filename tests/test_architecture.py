@@ -16,8 +16,8 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
-    "errors", "intervals", "results", "analysis_results", "composition_results", "registry", "schedule", "models", "data", "pruning",
-    "tuning", "analysis", "export",
+    "errors", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "registry", "schedule", "models",
+    "data", "pruning", "compensation", "tuning", "analysis", "export",
 }
 MAY_IMPORT = {
     "toast_core.errors": set(),
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "toast_core.results": {"intervals", "errors", "schedule"},
     "toast_core.analysis_results": {"intervals", "errors", "schedule", "results"},
     "toast_core.composition_results": {"intervals"},
+    "toast_core.agreement_results": {"results"},
     "toast_core.models": {"errors", "registry", "schedule"},
     "toast_core.data": {"errors", "registry", "schedule", "models"},
     "toast_core.pruning": {"errors", "registry", "schedule", "models"},
@@ -36,20 +37,21 @@ MAY_IMPORT = {
     "toast_core.export": _ENGINE - {"tuning", "export"},
     "toast_core.doctor": _ENGINE,
     "toast_core.analyze": _ENGINE,
+    "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.jobs": _ENGINE | {"analyze"},
     "toast_core.worker_desk": _ENGINE | {"jobs"},
     "toast_core.worker": _ENGINE | {"jobs", "worker_desk"},
 }
 KEEPERS = ("toast_core.analyze", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker")  # what they measure goes into the store
 CACHE_MAY_IMPORT = {
-    "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.schedule",
-    "toast_core.errors", "toast_core.intervals",
+    "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
+    "toast_core.schedule", "toast_core.errors", "toast_core.intervals",
 }
 DASHBOARD_MAY_IMPORT = CACHE_MAY_IMPORT | {"toast_core.tuning"}
 FRONT_DOOR = "toast_core"  # names of every layer, each loaded when first used
 TORCH_FREE = (
     "toast_core", "toast_core.errors", "toast_core.intervals", "toast_core.results", "toast_core.analysis_results",
-    "toast_core.composition_results", "toast_core.schedule",
+    "toast_core.composition_results", "toast_core.agreement_results", "toast_core.schedule",
 )
 
 

@@ -12,6 +12,12 @@ from toast_core.results import Estimate
 TOLERANCE_SHARE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1, "float64": 1e-10}
 
 
+_PLAIN = {
+    int: ("images", "batch_size", "same", "threads", "file_bytes"), float: ("largest_difference", "largest_logit"),
+    str: ("model", "selection", "schedule", "dtype", "device", "processor", "file_sha256"),
+}
+
+
 @dataclass(frozen=True)
 class Timing:
     """Forwards of baseline and compact in pairs, one right after the other in alternating order: median and quartiles of each.
@@ -120,16 +126,15 @@ class Agreement:
             KeyError, TypeError, ValueError: a field is missing or of another kind.
         """
         read = {field.name: values[field.name] for field in fields(cls)}
-        for name, type_ in (("images", int), ("batch_size", int), ("same", int), ("threads", int), ("file_bytes", int)):
-            read[name] = type_(read[name])
-        for name in ("largest_difference", "largest_logit"):
-            read[name] = float(read[name])
+        for kind, names in _PLAIN.items():
+            read |= {name: kind(read[name]) for name in names}
         for name in ("macs", "params"):
             read[name] = {execution: int(read[name][execution]) for execution in ("baseline", "compact")}
         if read["dtype"] not in TOLERANCE_SHARE:
             raise ValueError(f"dtype {read['dtype']!r:.40}")
         read["top1"] = {execution: _estimate(read["top1"][execution]) for execution in ("baseline", "masked", "compact")}
         read["delta"] = _estimate(read["delta"])
+        read["versions"] = {str(name): str(value) for name, value in dict(read["versions"]).items()}
         read["timings"] = tuple(Timing.from_dict(timing) for timing in read["timings"])
         return cls(**read)
 

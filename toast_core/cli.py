@@ -280,14 +280,25 @@ def doctor(as_json: Json = False) -> None:
 
 Port = Annotated[int | None, typer.Option(help="default: 8501 or the next free one")]
 Headless = Annotated[bool, typer.Option("--headless", help="do not open a browser")]
+Share = Annotated[bool, typer.Option("--share", help="answer other machines too; needs --allowed-host and a password or [auth] secrets")]
+PasswordFile = Annotated[Path | None, typer.Option(help="holds the password of --share; default: the environment's TOAST_PASSWORD")]
+AllowedHost = Annotated[list[str] | None, typer.Option(help="name that others type to reach a shared dashboard; may be repeated")]
 
 
 @app.command()
-def demo(port: Port = None, headless: Headless = False, store: cli_analyze.Store = None) -> None:
+def demo(
+    port: Port = None,
+    headless: Headless = False,
+    store: cli_analyze.Store = None,
+    share: Share = False,
+    password_file: PasswordFile = None,
+    allowed_host: AllowedHost = None,
+) -> None:
     """Open the dashboard on the embedded model and its test images."""
     from dashboard.launch import launch
 
-    raise typer.Exit(launch(port=port, headless=headless, store=store))
+    sharing = {"share": share, "password_file": password_file, "allowed_hosts": allowed_host or ()}
+    raise typer.Exit(launch(port=port, headless=headless, store=store, **sharing))
 
 
 @app.command()
@@ -302,6 +313,9 @@ def dashboard(
     port: Port = None,
     headless: Headless = False,
     store: cli_analyze.Store = None,
+    share: Share = False,
+    password_file: PasswordFile = None,
+    allowed_host: AllowedHost = None,
 ) -> None:
     """Open the dashboard on any supported model and image folder."""
     from dashboard.launch import launch
@@ -318,6 +332,9 @@ def dashboard(
             calibration=calibration,
             device=device,
             store=store,
+            share=share,
+            password_file=password_file,
+            allowed_hosts=allowed_host or (),
         )
     )
 

@@ -16,6 +16,7 @@ A request is one line of JSON with the token; the answer is one or more lines of
     {"request": "jobs"}       {"jobs": [...]}, newest first, of everyone who uses this state folder
     {"request": "pause", "job": NUMBER}, also resume and cancel: {"job": {...}}
     {"request": "log", "job": NUMBER}    {"log": TEXT}, its end
+    {"request": "pictures", "index": [POSITION, ...]}   {"pictures": [...]}: PNGs in base64, null for an image that cannot be read
     {"request": "stop"}       one line, then the process ends; running jobs go on, and the next engine finds them
 
 Jobs and their logs are in the folder `jobs` beside DIR, shared by every engine there.
@@ -49,7 +50,7 @@ STATE_FILE, LOCK_FILE, JOBS_FOLDER = "worker.json", "worker.lock", "jobs"
 IDLE_LIMIT_S = 30 * 60
 _MAX_LINE_BYTES = 1_000_000
 _MAX_SESSION_CHARS = 64
-_REQUESTS = ("describe", "measure", "quote", "submit", "jobs", "pause", "resume", "cancel", "log", "stop")
+_REQUESTS = ("describe", "measure", "quote", "submit", "jobs", "pause", "resume", "cancel", "log", "pictures", "stop")
 
 
 class RequestError(ToastError, ValueError):
@@ -105,6 +106,8 @@ class _Server(socketserver.ThreadingTCPServer):
             yield {"job": getattr(self.queue, kind)(_number(request)).to_dict()}
         elif kind == "log":
             yield {"log": self.queue.book.log(_number(request))}
+        elif kind == "pictures":
+            yield {"pictures": self.desk.pictures(_positions(request))}
         elif kind == "stop":
             yield {"stopping": True}
             self.stopping.set()
@@ -156,6 +159,13 @@ def _number(request: dict) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise RequestError(f"job is {number!r:.80}; send its number")
     return number
+
+
+def _positions(request: dict) -> list[int]:
+    index = request.get("index")
+    if not isinstance(index, list) or not all(isinstance(one, int) and not isinstance(one, bool) for one in index):
+        raise RequestError(f"index is {index!r:.80}; send a list of image positions")
+    return index
 
 
 def _write_state(folder: Path, port: int, token: str) -> Path:

@@ -20,17 +20,25 @@ from toast_core.schedule.schedule import Schedule
 if TYPE_CHECKING:
     from toast_core.analysis.live import LiveEvaluator
     from toast_core.data.load import Batch, ImageData
+    from toast_core.data.sources import Source
     from toast_core.jobs.basis import Basis
     from toast_core.jobs.book import JobBook
     from toast_core.jobs.quote import Offer, Quoter
+    from toast_core.pruning.plan import Plan
     from toast_core.pruning.statistics import Statistics
     from toast_core.results import Outcomes
 
 MAX_SESSIONS = 4
+APPLIED_FOLDER = "applied"  # beside the engines' folders: pruned models, for pages to offer
 _CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a session for the demo ViT on 1000 images
 _HEARTBEAT_S = 0.5
+_MAX_PLANS = 8  # each holds another set of the model's weights
 _YIELD_S = 0.01  # a lock taken again at once would never reach a page that waits for it
 _DEMO_DATA = "fashion-mnist"
+
+
+class _SupersededError(Exception):
+    """A newer request of the same session has come."""
 
 
 @dataclass(eq=False)
@@ -53,12 +61,14 @@ class Desk:
         self.state, self.activity, self.error = "starting", "Starting the engine", ""
         self.card: dict = {}
         self.batches: list[Batch] = []
+        self.source: Source | None = None
         self.calibration: ImageData | None = None
         self._ready, self._turn = threading.Event(), threading.Lock()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._sessions_guard, self._session_limit = threading.Lock(), MAX_SESSIONS
         self._baseline_outcomes: list[Outcomes] = []
         self._statistics: tuple[float, Statistics] | None = None
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._calibration_name: str | None = None
         self._quoter: Quoter | None = None
         self._start_s = 0.0
@@ -119,7 +129,7 @@ class Desk:
         self.batches = list(data.batches(options.batch_size))
         if not self.batches:
             raise DataError(f"none of the {len(data)} images of {name} could be read; first {data.skipped[0]}")
-        source = data.source
+        self.source = source = data.source
         self.card["data"] = {
             "name": source.name, "classes": list(source.classes), "images": len(source), "digest": source.digest,
             "measured": sum(len(batch.index) for batch in self.batches), "batch_size": options.batch_size, "order": data.order,
@@ -168,6 +178,8 @@ class Desk:
                     break
                 measurement = measurement or self._begin(session, number, schedule)
                 baseline, outcomes = self._baseline(count), next(measurement, None)
+            except _SupersededError:
+                break
             finally:
                 self._turn.release()
             if outcomes is None:
@@ -199,6 +211,18 @@ class Desk:
         finally:
             self._turn.release()
 
+    def pictures(self, index: list[int]) -> list[str | None]:
+        """Small PNGs of images of the set in base64; None for one that cannot be read.
+
+        Raises:
+            DataError: the engine is not ready or has no images, or the set lacks one of these; see `pictures`.
+        """
+        from toast_core.data.pictures import pictures
+
+        if self.source is None:
+            raise DataError("the engine has no images loaded; wait until it is ready, or start the dashboard with --data DATA")
+        return pictures(self.source, index)
+
     def _basis(self) -> "Basis":
         from toast_core.jobs.basis import Basis
 
@@ -206,7 +230,7 @@ class Desk:
         return Basis.of(
             options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store,
             num_classes=options.num_classes, img_size=options.img_size, calibration_images=options.calibration_images,
-            device=options.device,
+            device=options.device, applied=str((options.state.parent / APPLIED_FOLDER).absolute()),
         )
 
     def _check(self, schedule: Schedule) -> None:
@@ -239,8 +263,30 @@ class Desk:
         session.evaluator = session.evaluator or self._fork_baseline()
         if schedule.needs_calibration and self.calibration:
             session.evaluator.statistics = self._calibrate(schedule.class_weight)
+        plan = None if schedule.compensation.is_none or schedule.is_baseline else self._compensate(session, number, schedule)
         self.activity = "Measuring"
-        return session.evaluator.measure(schedule, lambda: session.newest != number)
+        return session.evaluator.measure(schedule, lambda: session.newest != number, plan)
+
+    def _compensate(self, session: _Session, number: int, schedule: Schedule) -> "Plan | None":
+        """The schedule's plan with refitted weights, the last ones kept; given up between blocks once a newer request is there."""
+        from toast_core.compensation.walk import compensate
+
+        if self.calibration is None:
+            return None
+
+        def report(done: int, total: int) -> None:
+            self.activity = f"Compensating: {done} of {total} blocks"
+            if session.newest != number:
+                raise _SupersededError
+
+        digest = schedule.digest()
+        if digest not in self._plans:
+            images = [batch.images for batch in self.calibration.batches(self.options.batch_size)]
+            self._plans[digest] = compensate(self.model, schedule, images, report)
+        self._plans.move_to_end(digest)
+        while len(self._plans) > _MAX_PLANS:
+            self._plans.popitem(last=False)
+        return self._plans[digest]
 
     def _calibrate(self, class_weight: float) -> "Statistics":
         """Statistics of the calibration images; the last are kept. Needs the turn: it puts hooks on the shared model."""

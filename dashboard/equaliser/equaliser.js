@@ -203,16 +203,26 @@ function roundHalfEven(value) {
 // As `dashboard.prediction.predict`; `beyond` names the first bar that no curve reaches.
 function predict(desk, now) {
   const { value, low, high } = desk.data.predicted_from;
-  let sum = value, down = (value - low) ** 2, up = (high - value) ** 2;
+  let sum = value, down = (value - low) ** 2, up = (high - value) ** 2, pruned = 0, lost = 0, worst = 0;
   for (let block = 0; block < desk.data.of.length; block++) {
     for (const site of SITES) {
-      const effect = effectAt(desk, site, block, effectiveRatio(desk, site, block, now[site][block]));
+      const ratio = effectiveRatio(desk, site, block, now[site][block]);
+      const effect = effectAt(desk, site, block, ratio);
       if (effect === null) return { beyond: `block ${block}, ${site}` };
       const [delta, below, above] = effect.figures;
+      if (ratio > 0) pruned++;
+      lost += Math.max(0, -delta);
+      worst = Math.max(worst, -delta);
       sum += delta;
       down += (delta - below) ** 2;
       up += (above - delta) ** 2;
     }
+  }
+  const learned = desk.data.interaction;
+  if (learned && pruned > 1) {
+    [pruned - 1, lost - worst].forEach((term, index) => { sum += learned.weights[index] * Math.min(term, learned.most[index]); });
+    down += learned.unseen ** 2;
+    up += learned.unseen ** 2;
   }
   const percent = (figure) => Math.min(100, Math.max(0, figure));
   return { value: percent(sum), low: percent(sum - Math.sqrt(down)), high: percent(sum + Math.sqrt(up)), change: sum - value };

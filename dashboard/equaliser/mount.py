@@ -9,9 +9,10 @@ import streamlit as st
 from dashboard import state
 from dashboard.equaliser.tables import cost_tables
 from dashboard.limits import Limit, Limits
-from dashboard.prediction import Curves
+from dashboard.prediction import Curves, Interaction
 from dashboard.stored_curves import StoredCurves
 from toast_core.errors import ScheduleError
+from toast_core.intervals import Z95
 from toast_core.schedule.cost import kept_counts
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -63,7 +64,8 @@ def _curves_data(stored: StoredCurves, shape: ModelShape, schedule: Schedule) ->
     low, high = curves.baseline.ci95
     return {
         "curves": {site: [_line(curves, site, block) for block in range(len(shape.blocks))] for site in SITES},
-        "curves_note": _curves_note(curves, schedule), "predicted_from": {"value": curves.baseline.value, "low": low, "high": high},
+        "curves_note": _curves_note(stored, schedule), "interaction": _interaction_data(stored.interaction),
+        "predicted_from": {"value": curves.baseline.value, "low": low, "high": high},
     }
 
 
@@ -71,9 +73,17 @@ def _line(curves: Curves, site: str, block: int) -> list[tuple[float, ...]]:
     return [(point.ratio, point.delta, point.low, point.high) for point in curves.points.get((site, block), ())]
 
 
-def _curves_note(curves: Curves, schedule: Schedule) -> str:
+def _interaction_data(interaction: Interaction | None) -> dict | None:
+    """The learned correction, and half the band that it adds."""
+    return interaction and {"weights": interaction.weights, "most": interaction.most, "unseen": Z95 * interaction.error}
+
+
+def _curves_note(stored: StoredCurves, schedule: Schedule) -> str:
     """Where the curves come from; curves of another selection predict the fc sites less well, so that is said."""
+    curves = stored.curves
     of = f"from {curves.images:,} images"
+    if stored.interaction:
+        of += f", corrected by {stored.interaction.schedules} measured schedules"
     if curves.selection in (None, schedule.selection):
         return of
     return f"{of}, channels chosen {curves.selection.replace('_', ' ')}"

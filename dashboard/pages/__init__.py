@@ -4,7 +4,10 @@ from importlib import import_module
 
 import streamlit as st
 
-PAGES = {"overview": "Overview", "redundancy": "Redundancy", "sensitivity": "Sensitivity", "tune": "Tune", "runs": "Runs"}
+PAGES = {
+    "overview": "Overview", "redundancy": "Redundancy", "sensitivity": "Sensitivity", "tune": "Tune", "compare": "Compare",
+    "apply": "Apply", "runs": "Runs",
+}
 FIRST = "overview"
 
 

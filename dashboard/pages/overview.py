@@ -9,6 +9,7 @@ from dashboard.charts.cost import blocks_figure, parts_figure
 from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
 from dashboard.engine_status import show_engine_status
 from dashboard.evidence import METRICS, Evidence, Found, age, analyze_command, find_evidence
+from dashboard.exchange_panel import show_exchange
 from dashboard.figure import show_figure, show_table
 from dashboard.pages import PAGES, page
 from dashboard.starting_points import StartingPoint, starting_points
@@ -52,6 +53,8 @@ def render() -> None:
         _show_analyses(shape, found)
     with data.container(border=True, height="stretch"):
         _show_data(shape)
+    with st.container(border=True):
+        show_exchange(found.evidence)
 
 
 def _find(shape: ModelShape) -> Found:

@@ -69,7 +69,7 @@ def _show_form() -> None:
         st.error(str(error))
         return
     price, start = st.columns([5, 1], vertical_alignment="center")
-    price.markdown(price_text(offer["quote"]))
+    price.markdown(price_text(offer["quote"], upper_bound=run.get("mode") == "adaptive"))
     start.button("Start", type="primary", on_click=_start, args=(run,), width="stretch", key="run-start")
     if error := st.session_state.pop("run-error", None):
         st.error(error)
@@ -116,7 +116,7 @@ def _chosen_run(engine: dict) -> dict | None:
         )
         if run["mode"] == "adaptive":
             run["width"] = st.number_input("Narrow enough, points to each side", 0.1, 20.0, 2.0, 0.1, key="run-width", width=240)
-            run["tolerance"] = st.number_input("Clear, points", 0.1, 50.0, 2.0, 0.1, key="run-tolerance", width=200)
+            run["tolerance"] = st.number_input("Tolerated loss, points", 0.1, 50.0, 2.0, 0.1, key="run-tolerance", width=200)
     for name in ("sites", "ratios"):
         if not run[name]:
             st.info(f"Choose at least one of the {name} to see what the run costs.")
@@ -128,14 +128,14 @@ def _in_words(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def price_text(quote: dict) -> str:
+def price_text(quote: dict, upper_bound: bool = False) -> str:
     """For example `**About 4 min** for 108 cells x 1,000 images on this machine. Of the cells, 12 are stored already, at no cost.`"""
     cells, stored = quote["cells"], quote["stored"]
     what = f"{cells:,} cell{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote['images']:,} images"
     if stored == cells:
         return f"**0 s**: {what}, all stored already. A run only puts them together."
     known = f" Of the cells, {stored:,} {'is' if stored == 1 else 'are'} stored already, at no cost." if stored else ""
-    return f"**About {duration(quote['seconds'])}** on this machine: {what}.{known}"
+    return f"**{'At most about' if upper_bound else 'About'} {duration(quote['seconds'])}** on this machine: {what}.{known}"
 
 
 def duration(seconds: float) -> str:
@@ -165,6 +165,11 @@ def _show_runs() -> None:
         state.engine_client().describe()
         st.caption("Waiting for the engine.")
         return
+    done = [job["number"] for job in jobs if job["state"] == "done"]
+    if st.session_state.setdefault("runs-done", done) != done:
+        # What has been measured since costs nothing now: the form must say so.
+        st.session_state["runs-done"] = done
+        st.rerun()
     if not jobs:
         st.info("No run yet. Choose what to measure above and press Start: it appears here, with its progress and the time left.")
         return
@@ -173,7 +178,7 @@ def _show_runs() -> None:
     for job in in_order(jobs):
         with st.container(border=True):
             _show_job(job)
-    with st.expander(f"All {len(jobs)} runs as a table"):
+    with st.expander("As a table"):
         show_table(pd.DataFrame([_table_row(job) for job in jobs]), "runs-table", "runs")
 
 

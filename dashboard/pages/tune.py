@@ -10,6 +10,8 @@ from dashboard.charts.cost import blocks_figure
 from dashboard.charts.ratios import ratios_figure
 from dashboard.charts.style import chart_config
 from dashboard.client import EngineOptions
+from dashboard.comparison.known import taught
+from dashboard.draft_menu import show_draft_menu
 from dashboard.editor import show_editor, show_everywhere
 from dashboard.engine_status import show_engine_status
 from dashboard.measurement import follow, open_slots
@@ -26,6 +28,7 @@ _TIGHT = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }<
 _MULTIPLES = (1, 4, 8, 16)
 _COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
 _SCHEDULE_FILE = "schedule.json"
+_MAX_UPLOAD_MB = 1
 
 
 def render() -> None:
@@ -45,7 +48,7 @@ def render() -> None:
         with st.container(border=True):
             ghost = _show_choices(shape)
     with editing.container(border=True):
-        show_editor(shape, stored_curves(options, shape.name, schedule.selection), ghost)
+        show_editor(shape, taught(stored_curves(options, shape.name, schedule.selection), shape), ghost)
     _show_pictures(schedule, shape)
     with st.container(border=True):
         _show_exchange(schedule, shape)
@@ -58,6 +61,7 @@ def _show_choices(shape: ModelShape) -> Schedule | None:
     undo, redo = st.columns(2)
     undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
     redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
+    show_draft_menu(shape)
     offered = {point.name: point.schedule for point in starting_points(shape, history.present.selection)}
     names = list(offered)
     st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
@@ -123,7 +127,7 @@ def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
         st.markdown("**Bring one**")
         st.file_uploader(
             "Schedule file (JSON; the reference implementation's entries are read, too)", type="json", key="upload",
-            on_change=_upload, args=(shape,),
+            max_upload_size=_MAX_UPLOAD_MB, on_change=_upload, args=(shape,),
         )
         if error := st.session_state.get("upload-error"):
             st.error(error)
@@ -134,6 +138,11 @@ def _upload(shape: ModelShape) -> None:
     st.session_state.pop("upload-error", None)
     file = st.session_state["upload"]
     if file is None:
+        return
+    # the browser's limit is only asked for there
+    if file.size > _MAX_UPLOAD_MB << 20:
+        size = f"{file.size / 1e6:.0f} MB, more than {_MAX_UPLOAD_MB}"
+        st.session_state["upload-error"] = f"{file.name} was not used: it has {size}; choose a schedule file"
         return
     try:
         schedule = Schedule.from_json(file.getvalue())

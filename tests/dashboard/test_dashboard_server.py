@@ -12,6 +12,7 @@ import dashboard
 from dashboard import launch
 from dashboard.client import EngineOptions
 from dashboard.server import OWN_HOSTS, OwnHosts, is_own
+from dashboard.sharing import Sharing
 
 PACKAGE = Path(dashboard.__file__).parent
 MODULES = sorted(
@@ -69,12 +70,14 @@ def test_the_next_free_port_is_taken(monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setattr(launch, "FIRST_PORT", taken.getsockname()[1])
-        assert launch._free_port() > taken.getsockname()[1]
+        assert launch._free_port("127.0.0.1") > taken.getsockname()[1]
 
 
 def test_the_server_is_told_to_stay_on_this_machine():
-    command = " ".join(launch._command(8501, headless=True))
-    for setting in ("server.address 127.0.0.1", "browser.gatherUsageStats false", "server.maxUploadSize 1", "server.fileWatcherType none"):
+    command = " ".join(launch._command(8501, headless=True, sharing=Sharing()))
+    for setting in (
+        "server.address 127.0.0.1", "browser.gatherUsageStats false", "server.maxUploadSize 100", "server.fileWatcherType none"
+    ):
         assert f"--{setting}" in command
     assert EngineOptions.from_environment() == EngineOptions()
 

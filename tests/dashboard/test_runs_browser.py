@@ -14,7 +14,7 @@ from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
 from tests.dashboard.test_dashboard_browser import _FLAGS
 
 pytestmark = pytest.mark.slow
-_WAIT_MS = 240_000
+_WAIT_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root, store = tmp_path_factory.mktemp("root"), str(tmp_path_factory.mktemp("store") / "evidence.sqlite")
     environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
-        [sys.executable, "-m", "toast_core", "demo", "--headless", "--store", store], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "toast_core", "demo", "--headless", "--store", store], env=environment, cwd=root, text=True,
+        stderr=subprocess.PIPE,
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
@@ -57,8 +58,12 @@ def test_a_run_from_its_price_to_its_figures(address, chromium):
         expect(other.get_by_role("button", name="Resume")).to_be_visible(timeout=_WAIT_MS)
         other.get_by_role("button", name="Resume").click()
         expect(page.get_by_text("36 cells measured")).to_be_visible(timeout=_WAIT_MS)
+        images.fill("64")
+        images.press("Tab")
+        expect(page.get_by_text("all stored already")).to_be_visible(timeout=_WAIT_MS)
         page.get_by_role("button", name="Open the analysis").click()
         expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible(timeout=_WAIT_MS)
-        expect(page.get_by_text("64 images, exact, calibrated, your store").first).to_be_visible(timeout=_WAIT_MS)
+        chosen = page.get_by_test_id("stSelectbox").first.locator("input")
+        expect(chosen).to_have_value(re.compile("64 images, exact, calibrated, your store"), timeout=_WAIT_MS)
         assert page.get_by_test_id("stException").count() == 0
         browser.close()

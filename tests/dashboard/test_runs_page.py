@@ -195,5 +195,6 @@ def test_progress_and_facts_in_words():
     assert progress_text(job(1, "running", done=250, total=1000, left_s=75.0)) == "25 % done, about 75 s left"
     assert progress_text(job(1, "running", message="Loading PyTorch")) == "Loading PyTorch; the quote was 4 min"
     assert progress_text(job(1, "running", wish="pause", done=1, total=2)) == "Pausing; what is finished stays stored"
+    assert price_text(QUOTE, upper_bound=True).startswith("**At most about 4 min**")
     assert "restarted 2 times by itself" in facts_text(job(1, "running", crashes=2))
     assert "measured for 30 s" in facts_text(job(1, "done", finished_at=1e9 + 33, measured_s=30.0))

@@ -44,14 +44,18 @@ class LiveEvaluator:
         self.current: list[object] = [None] * len(self.blocks)
         self.current_blocks: list[nn.Module] = list(self.blocks)
 
-    def measure(self, schedule: Schedule, superseded: Callable[[], bool] = lambda: False) -> Iterator[Outcomes]:
+    def measure(
+        self, schedule: Schedule, superseded: Callable[[], bool] = lambda: False, plan: Plan | None = None
+    ) -> Iterator[Outcomes]:
         """Yield the outcomes so far after each batch; stops early, yielding no more, once `superseded()` is true.
+
+        A schedule with compensation needs its `plan`, from `compensate`.
 
         Raises:
             ScheduleError, PlanError: the schedule does not fit, or needs calibration that is not there.
         """
-        plan = make_plan(self.model, schedule, self.statistics)
-        keys = [_block_key(schedule, index) for index in range(len(self.blocks))]
+        plan = plan or make_plan(self.model, schedule, self.statistics)
+        keys = [_block_key(schedule, index, plan.blocks[index]) for index in range(len(self.blocks))]
         first = next((index for index, key in enumerate(keys) if key != self.current[index]), len(keys))
         for index in range(first, len(keys)):
             self.current_blocks[index] = self._block(index, plan.blocks[index], plan)
@@ -89,8 +93,10 @@ class LiveEvaluator:
         return outcomes_of(self.adapter.head(self.model, x), chunk.batch.labels, chunk.batch.index)
 
 
-def _block_key(schedule: Schedule, index: int) -> tuple:
-    """What a block's pruning depends on."""
+def _block_key(schedule: Schedule, index: int, plan: BlockPlan) -> tuple:
+    """What a block's pruning depends on: with refitted weights, on every block before it too."""
+    if plan.weights is not None:
+        return (schedule.digest(), index)
     block = schedule.blocks[index]
     settings = (schedule.score, schedule.coupling, schedule.multiple_of, schedule.seed, schedule.class_weight, schedule.token_fraction)
     return (block,) if block.is_baseline else (block, schedule.selection, *settings)

@@ -49,19 +49,31 @@ class Sweep:
     """A baseline model and the settings that its cells share; measures any cells on any batch.
 
     `most_images` limits how many images run at once; larger batches are cut. It shrinks when the device runs out of memory.
+    `planner` gives a cell's plan where `make_plan` is not what is to be measured, as with compensated cells.
     """
 
-    def __init__(self, model: nn.Module, statistics: Statistics | None = None, most_images: int | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        statistics: Statistics | None = None,
+        most_images: int | None = None,
+        planner: Callable[[Cell], Plan] | None = None,
+        **settings: object,
+    ) -> None:
         self.model, self.statistics, self.most_images, self.settings = model.eval(), statistics, most_images, settings
+        self.planner = planner or self._selected
         self.suffix = Suffix(model)
         self.plans: dict[Cell, Plan] = {}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
         """Return the cell's pruned block (masked). Only its plan is kept: pruned attention copies weights."""
         if cell not in self.plans:
-            self.plans[cell] = make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
+            self.plans[cell] = self.planner(cell)
         plan, layout = self.plans[cell], self.suffix.adapter.layout(self.model, cell.block)
         return prune_block(self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked")
+
+    def _selected(self, cell: Cell) -> Plan:
+        return make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
 
     def measure(self, batch: Batch, cells: list[Cell], on_part: OnPart = lambda block, found: None) -> BatchResult:
         """Measure cells on one batch, halving it on out-of-memory. `on_part` is told each block's outcomes as they are ready.
@@ -126,13 +138,14 @@ class Sweep:
         stream, alpha = max(blocks.values(), key=lambda block: block.wants_class_row).attend(x)
         shape = x.shape
         fixed = not any(block.selects_by_input for block in blocks.values())
+        same_weights = all(self.plans[cell].blocks[index].weights is None for cell in rest)
         if fixed and self.suffix.class_token_only and index == len(self.suffix.blocks) - 1:
             stream = stream[:, :1]
             shape = stream.shape
         for (has_fc1, _), group in groupby(rest, key=lambda cell: ("fc1" in cell.site, cell.ratio if "fc1" in cell.site else 0)):
             same = list(group)
             gated, hidden = blocks[same[0]].expand(stream, alpha)
-            if fixed and not has_fc1:
+            if fixed and same_weights and not has_fc1:
                 outputs = nested_outputs([blocks[cell] for cell in reversed(same)], gated, hidden)
                 same.reverse()
             else:

@@ -59,6 +59,43 @@ class Sums:
         return xx, xy, yy
 
 
+@dataclass(eq=False)
+class Halves:
+    """Sums over images at even and at odd positions of their batch."""
+
+    even: Sums
+    odd: Sums
+
+    @classmethod
+    def zeros(cls, inputs: int, targets: int, device: torch.device | str = "cpu") -> "Halves":
+        """Nothing seen yet."""
+        return cls(Sums.zeros(inputs, targets, device), Sums.zeros(inputs, targets, device))
+
+    def add(self, x: torch.Tensor, y: torch.Tensor, keep: torch.Tensor | None = None) -> None:
+        """Add x (B, T, P) and y (B, T, Q); `keep` (B, T) says which tokens count."""
+        for sums, part in ((self.even, slice(0, None, 2)), (self.odd, slice(1, None, 2))):
+            if keep is None:
+                sums.add(x[part].flatten(0, 1), y[part].flatten(0, 1))
+            else:
+                sums.add(x[part][keep[part]], y[part][keep[part]])
+
+    def whole(self) -> Sums:
+        """The sums of all images."""
+        return self.even.merge(self.odd)
+
+    def fit(self, prior: torch.Tensor, with_bias: bool) -> "LinearFit":
+        """The ridge regression toward `prior` whose ridge does best from one half on the other, see `fit_held_out`."""
+        return fit_held_out(self.even, self.odd, prior, with_bias)
+
+    def mapped(self, encoder: torch.Tensor) -> "Halves":
+        """The sums that inputs `encoder @ x` would have given; encoder is (P', P)."""
+        return Halves(self.even.mapped(encoder), self.odd.mapped(encoder))
+
+    def kept(self, idx: torch.Tensor) -> "Halves":
+        """The sums of these inputs alone."""
+        return Halves(self.even.kept(idx), self.odd.kept(idx))
+
+
 @dataclass(frozen=True)
 class LinearFit:
     """y = weight x + bias: (Q, P) and (Q,); bias is None where the layer has none. `ridge` is None where the prior was kept."""

@@ -21,7 +21,10 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Basis:
-    """Model, images, device and store, in the words of the command line. Paths are absolute: a job may start anywhere."""
+    """Model, images, device and store, in the words of the command line. Paths are absolute: a job may start anywhere.
+
+    applied is the folder that pruned models are written to; None where nothing but measuring is asked for.
+    """
 
     model: str
     weights: str | None
@@ -32,6 +35,7 @@ class Basis:
     calibration_images: int
     device: str
     store: str
+    applied: str | None = None
 
     @classmethod
     def of(cls, model: str, weights: str | None, data: str, calibration: str | None, store: str | None, **sizes: object) -> "Basis":

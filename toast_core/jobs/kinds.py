@@ -1,9 +1,8 @@
 """The kinds of jobs. A new kind is a frozen dataclass with these methods, and a line in `KINDS`."""
 
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
@@ -11,50 +10,20 @@ from toast_core.analysis.cells import DEFAULT_RATIOS, SITE_GROUPS, Cell, grid
 from toast_core.analysis.sweep_run import Rule
 from toast_core.analyze import analyze_redundancy, analyze_sensitivity, redundancy_identities, sensitivity_identities
 from toast_core.errors import JobError
+from toast_core.jobs.apply import ApplyRun
 from toast_core.jobs.basis import Basis, Ground
+from toast_core.jobs.composition import CompositionRun
 from toast_core.jobs.evaluation import analyze_evaluation, evaluation_identity
+from toast_core.jobs.run import Report, Run, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
 from toast_core.pruning.execution.apply import check_execution
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
 
-Report = Callable[[int, int], None]
 _CLASS_WEIGHT = 2.0
 _SETTINGS_SEED = 0
 _FACTORING = 35  # products of C x C matrices that a row of redundancy takes; measured on the demos
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a run comes to: its cells, how many of them are stored, its images, the MACs that are left, calibration images before them."""
-
-    cells: int
-    stored: int
-    images: int
-    macs: int
-    calibration: int
-
-
-class Run(Protocol):
-    """What a kind must do. Fields are plain values, checked when it is made."""
-
-    kind: ClassVar[str]
-
-    def title(self) -> str:
-        """One line for people."""
-
-    def command(self, basis: Basis) -> str:
-        """The command line that measures the same."""
-
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
-        """Say what there is to do. Measures nothing but calibration statistics."""
-
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
-        """Do it, every finished part at once into the store, and go on from what is there. `report` is told steps done and all steps."""
-
-    def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
-        """What came out, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +41,7 @@ class SensitivityRun:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        check_sizes(self.images, self.batch_size)
         for name in ("sites", "ratios"):
             values = getattr(self, name)
             if not isinstance(values, list | tuple) or not values or len(set(map(str, values))) < len(values):
@@ -119,7 +88,7 @@ class SensitivityRun:
         known = store.has_many(keys.values())
         missing = [cell for cell in cells if keys[cell] not in known]
         macs = len(subject.data) * sweep_macs(ground.shape, missing)
-        return Work(len(cells), len(cells) - len(missing), len(subject.data), macs, _calibration_images(statistics))
+        return Work(len(cells), len(cells) - len(missing), len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are cell-images."""
@@ -141,7 +110,7 @@ class RedundancyRun:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        check_sizes(self.images, self.batch_size)
 
     def title(self) -> str:
         """Says which blocks."""
@@ -181,9 +150,8 @@ class EvaluationRun:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
-        if not isinstance(self.schedule, Schedule):
-            object.__setattr__(self, "schedule", Schedule.from_dict(self.schedule))
+        check_sizes(self.images, self.batch_size)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
         check_execution(self.execution)
 
     def title(self) -> str:
@@ -196,23 +164,21 @@ class EvaluationRun:
         """A `toast evaluate` line; the schedule is the file that the Tune page downloads."""
         flags = {**basis.options(), "schedule": "schedule.json", "execution": self.execution, "images": self.images}
         flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
-        return _line("evaluate", flags | {"batch-size": self.batch_size})
-
-    def _statistics(self, ground: Ground) -> Statistics | None:
-        self.schedule.check_length(len(ground.shape.blocks), ground.shape.name)
-        return ground.statistics(self.batch_size, self.schedule.class_weight) if self.schedule.needs_calibration else None
+        return command_line("evaluate", flags | {"batch-size": self.batch_size})
 
     def work(self, ground: Ground, store: EvidenceStore) -> Work:
         """One cell; a masked model runs at the baseline's cost."""
-        statistics, subject = self._statistics(ground), ground.subject(self.kind, self.images, self.batch_size)
+        statistics = statistics_for(ground, self.schedule, self.batch_size)
+        subject = ground.subject(self.kind, self.images, self.batch_size)
         stored = len(store.has_many([evaluation_identity(subject, self.schedule, self.execution, statistics).key]))
         cost = count_cost(ground.shape, self.schedule if self.execution == "compact" else None)
         macs = 0 if stored else len(subject.data) * cost.macs
-        return Work(1, stored, len(subject.data), macs, _calibration_images(statistics))
+        return Work(1, stored, len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are images."""
-        statistics, subject = self._statistics(ground), ground.subject(self.kind, self.images, self.batch_size)
+        statistics = statistics_for(ground, self.schedule, self.batch_size)
+        subject = ground.subject(self.kind, self.images, self.batch_size)
         return analyze_evaluation(subject, store, self.schedule, self.execution, statistics, report)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -222,7 +188,7 @@ class EvaluationRun:
         return f"top-1 {top1['value']:.1f} % (95 %: {low:.1f} to {high:.1f} %)"
 
 
-KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in (SensitivityRun, RedundancyRun, EvaluationRun)}
+KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in (SensitivityRun, RedundancyRun, EvaluationRun, CompositionRun, ApplyRun)}
 
 
 def read_run(values: object) -> Run:
@@ -263,23 +229,6 @@ def sweep_macs(shape: ModelShape, cells: list[Cell]) -> int:
     return cost.macs + sum(own(cell) + after[cell.block] for cell in cells) if cells else 0
 
 
-def _calibration_images(statistics: Statistics | None) -> int:
-    return statistics.images if statistics else 0
-
-
-def _check_sizes(run: SensitivityRun | RedundancyRun | EvaluationRun) -> None:
-    for name, value in (("images", run.images), ("batch_size", run.batch_size)):
-        if name == "images" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise JobError(f"{name} is {value!r:.80}; send a whole number of at least 1{', or none for all' if name == 'images' else ''}")
-
-
 def _analyze_line(run: SensitivityRun | RedundancyRun, basis: Basis, flags: dict[str, object]) -> str:
     shared = {"metrics": run.kind, **basis.options(), "images": run.images, "batch-size": run.batch_size}
-    return _line("analyze", shared | flags | basis.store_options())
-
-
-def _line(command: str, flags: Mapping[str, object]) -> str:
-    words = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
-    return shlex.join(["toast", command, *words])
+    return command_line("analyze", shared | flags | basis.store_options())

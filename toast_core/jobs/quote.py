@@ -17,7 +17,7 @@ from toast_core.schedule.cost import count_cost
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5
 # CPU seconds a MAC against those of a plain forward, measured on the demos; the first finished job of a kind takes their place.
-_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1}
+_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1, "composition": 1.5, "apply": 1.2}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Quoter:
         ]
         if past:
             return statistics.median(past[:_PAST_JOBS])
-        return self._probe(self.ground.subject(run.kind, run.images, run.batch_size).data) * _OVERHEAD[run.kind]
+        return self._probe(self.ground.subject("evaluation", run.images, run.batch_size).data) * _OVERHEAD[run.kind]
 
     def _probe(self, images: ImageData) -> float:
         """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""

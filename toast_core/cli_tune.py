@@ -1,0 +1,136 @@
+"""`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toast_core import cli_parts as cli
+from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
+
+Edits = dict[str, list[dict]]
+
+
+def tune(
+    output: Annotated[Path, typer.Option("--output", "-o", help="schedule JSON to write, its compensation inside")],
+    calibration: Annotated[str, typer.Option(help="images to fit, measure and judge on, a third held out from each: never test images")],
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    reduction: Annotated[float | None, typer.Option(help="budget: the fraction of the baseline's MACs to save, for example 0.4")] = None,
+    gmacs: Annotated[float | None, typer.Option(help="budget: GMACs of one image")] = None,
+    params: Annotated[float | None, typer.Option(help="budget: number of parameters, for example 4e5")] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="not yet: needs a measured latency table")] = None,
+    lock: Annotated[list[str] | None, typer.Option(help="BLOCK.SITE=RATIO, repeatable: keep this ratio")] = None,
+    within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
+    sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = "qk,vo,fc2",
+    ratios: Annotated[str, typer.Option(help="measured for every site, comma-separated; nothing beyond the largest is used")] = (
+        "0.2,0.4,0.6,0.8,0.9"
+    ),
+    multiple_of: Annotated[int, typer.Option(min=1, help="kept counts are multiples of this")] = 1,
+    ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
+    attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
+    fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
+    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 1280,
+    batch_size: cli.BatchSize = 64,
+    seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
+    front: Annotated[bool, typer.Option("--front", help="add the predicted front over many budgets to the report")] = False,
+    device: cli.Device = "auto",
+    as_json: cli.Json = False,
+) -> None:
+    """Find the schedule that meets a MAC or parameter budget with the least damage; labels are not needed.
+
+    Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
+    images choose among the solution, two variants and four usual shapes at the same budget.
+    """
+    from toast_core.tuning.problem import read_budget, read_locks, read_ranges
+
+    check_writable(output)
+    locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
+    asked = cli_words(sites)
+    wants = Compensation(ffn, attention, fitting)
+    from toast_core.analysis.evaluate import pick_device
+    from toast_core.data.load import load_data
+    from toast_core.pruning.saved import load_model
+    from toast_core.tune import Ask
+    from toast_core.tune import tune as run
+
+    loaded = load_model(model, weights, num_classes, img_size, pick_device(device), seed)
+    budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms)
+    data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
+    ask = Ask(budget, asked, _numbers(ratios), locks, ranges, wants, multiple_of, seed, batch_size)
+    with cli.progress("tuning") as advance:
+        tuned = run(loaded, data, ask, front, lambda what, done, total: advance(done + total * (what == "candidates"), 2 * total))
+    output.write_text(tuned.schedule.to_json())
+    report = tuned.report | {"output": str(output)}
+    for note in report["notes"]:
+        print(f"toast: {note}", file=sys.stderr)
+    if as_json:
+        cli.print_json(report)
+    else:
+        _print_report(report)
+
+
+def check_writable(output: Path) -> None:
+    """Raise a ScheduleError unless a schedule can be written at `output`; asked before the work, so that none is lost."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise ScheduleError(f"cannot write {output}; name a file in a folder that exists")
+
+
+def cli_words(text: str) -> tuple[str, ...]:
+    """The sites of a comma-separated list.
+
+    Raises:
+        ScheduleError: none, or one that is no site.
+    """
+    from toast_core.schedule.schedule import SITES
+
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words or not set(words) <= set(SITES):
+        raise ScheduleError(f"unknown site in {text!r}; choose from {', '.join(SITES)}")
+    return words
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(sorted({float(word) for word in text.split(",") if word.strip()}))
+    except ValueError:
+        raise ScheduleError(f"ratios {text!r} are not numbers; write for example 0.3,0.5,0.7") from None
+
+
+def _print_report(report: dict) -> None:
+    achieved, baseline = report["achieved"], report["baseline"]
+    rows = [
+        [
+            row["name"] + (" *" if row["name"] == report["chosen"] else ""),
+            f"{row['macs'] / 1e9:.4f}",
+            f"{row['predicted_kl']:.4f}",
+            f"{row['kl']:.4f}",
+            f"{row['agreement']:.2f} ({row['agreement_ci95'][0]:.1f} to {row['agreement_ci95'][1]:.1f})",
+            f"{row['agreement_delta_ci95'][0]:+.2f} to {row['agreement_delta_ci95'][1]:+.2f}",
+        ]
+        for row in report["candidates"]
+    ]
+    columns = ["candidate", "GMACs", "KL predicted", "KL held out", "agreement % (95 %)", "to kl, points (95 %)"]
+    cli.print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
+    print(report["decision"])
+    print(
+        f"wrote {report['output']}: {achieved['macs'] / 1e9:.4f} of {baseline['macs'] / 1e9:.4f} GMACs, "
+        f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
+    )
+    for row in report.get("front", []):
+        print(f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} (predicted)")
+    _print_edits(report["next_best_edits"])
+    print(f"{sum(part['wall'] for part in report['seconds'].values()):.0f} s, {sum(p['cpu'] for p in report['seconds'].values()):.0f} s of CPU")
+
+
+def _print_edits(edits: Edits) -> None:
+    for name, said in (("drop", "next to drop"), ("restore", "first to restore")):
+        for edit in edits[name]:
+            print(
+                f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
+                f"KL {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} M"
+            )
