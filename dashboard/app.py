@@ -9,6 +9,7 @@ from dashboard.pages import PAGES, page
 from dashboard.sharing import Sharing
 from dashboard.sign_in import is_signed_in
 
+_TIGHT = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }</style>"
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"
 
@@ -16,6 +17,7 @@ ICON = Path(__file__).parent / "static" / "icon.png"
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
+    st.html(_TIGHT)
     if Sharing.from_environment().sign_in and not is_signed_in():
         return
     chosen = st.navigation([page(name) for name in PAGES], position="top")

@@ -144,7 +144,7 @@ def _evidence(replay: Replay, analysis: Analysis, source: str, options: EngineOp
 def _sources(options: EngineOptions) -> Iterator[tuple[str, str]]:
     own = options.store or default_store()
     path = file_of(own)
-    if options.store or path is None or path.exists():
+    if path is None or path.exists():
         yield "your store", own
     for bundle in shipped_bundles():
         yield "shipped", str(bundle)

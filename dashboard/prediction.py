@@ -1,9 +1,9 @@
 """Predicted accuracy of a whole schedule from stored curves of single sites of single blocks. Pure; imports no torch.
 
 The prediction adds up: the baseline's accuracy plus what each site of each block costs on its own. What sites do to each other is
-not in the curves. Where enough whole schedules were measured, it is learned from them (`learn`) as a correction of two terms:
-how many sites are pruned beyond the first, and what they cost on top of the costliest one. Both are zero where a single site is
-pruned, which the curves know. It is used only where it predicts schedules better that it was not learned from.
+not in the curves. Where enough whole schedules were measured, it is learned from them (`learn`) as one number: points of top-1 for
+the joint loss, the sum over all pairs of sites of the product of their losses. That is zero where a single site is pruned, which
+the curves know. It is used only where it predicts schedules better that it was not learned from.
 """
 
 import math
@@ -33,7 +33,6 @@ class Point:
 
 _NO_CHANGE = Point(0.0, 0.0, 0.0, 0.0)
 MIN_LEARNED = 8
-_RIDGE = 1.0  # in units of one measured schedule, terms scaled to a root mean square of 1
 
 
 @dataclass(frozen=True)
@@ -92,46 +91,53 @@ def effective_ratio(width: int, ratio: float, multiple_of: int) -> float:
 
 @dataclass(frozen=True)
 class Interaction:
-    """What sites of a schedule do to each other, learned from measured schedules. Terms: sites beyond the first, points beyond the worst.
+    """What sites of a schedule do to each other, learned from measured schedules.
 
-    weights   points of top-1 for one unit of each term
-    most      the largest value of each term that was seen; beyond it the correction stays as it is there
-    schedules how many it was learned from
-    error     root mean square error of predicting each of them from the others, in points
-    plain     the same error without the correction
+    weight     points of top-1 for one unit of joint loss (points squared)
+    most       the largest joint loss that was seen; beyond it the correction stays as it is there
+    schedules  how many it was learned from
+    error      root mean square error in points of predicting each of them from the others, where there is no joint loss;
+               it grows with 1 + joint loss
+    plain      the same error without the correction
+    misses     the typical (median) miss in points on schedules left out of learning, without and with the correction
     """
 
-    weights: tuple[float, float]
-    most: tuple[float, float]
+    weight: float
+    most: float
     schedules: int
     error: float
     plain: float
+    misses: tuple[float, float]
 
-    def correction(self, terms: tuple[float, float]) -> float:
+    def correction(self, joint: float) -> float:
         """Points to add to the sum of single blocks."""
-        return sum(weight * min(term, most) for weight, term, most in zip(self.weights, terms, self.most, strict=True))
+        return self.weight * min(joint, self.most)
+
+    def spread(self, joint: float) -> float:
+        """Half of the 95 % band that schedules of this joint loss are predicted with beside their sites' own."""
+        return Z95 * self.error * (1 + joint)
 
 
-def learn(terms: Sequence[tuple[float, float]], misses: Sequence[float]) -> Interaction | None:
-    """Ridge regression of what the sums missed (measured less predicted difference, in points) on the schedules' terms.
+def learn(joints: Sequence[float], misses: Sequence[float]) -> Interaction | None:
+    """Ridge regression of what the sums missed (measured less predicted difference, in points) on the schedules' joint losses.
 
-    Without an intercept: where both terms are zero there is nothing to correct. None below MIN_LEARNED schedules, and where
-    leaving each out in turn predicts them no better than the sum alone.
+    Each schedule counts by 1 / (1 + joint loss) squared, as misses grow with it, and the penalty is worth one more schedule without
+    a miss. No intercept: without joint loss there is nothing to correct. None below MIN_LEARNED schedules, without joint loss in any, and
+    where leaving each out in turn predicts them no better than the sum alone.
     """
-    if len(misses) < MIN_LEARNED:
+    if len(misses) < MIN_LEARNED or not any(joints):
         return None
-    found, missed = np.array(terms, np.float64), np.array(misses, np.float64)
-    scale = np.sqrt(np.mean(found**2, axis=0))
-    scaled = found / np.where(scale > 0, scale, 1)
-    inverse = np.linalg.inv(scaled.T @ scaled + _RIDGE * np.eye(2))
-    weights = inverse @ scaled.T @ missed
-    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
-    left_out = (missed - scaled @ weights) / (1 - leverage)
-    error, plain = (math.sqrt(float(np.mean(values**2))) for values in (left_out, missed))
+    joint, missed = np.array(joints, np.float64), np.array(misses, np.float64)
+    scale = 1 + joint
+    term, target = joint / scale, missed / scale
+    weight = float(term @ target / (term @ term + np.mean(term**2)))
+    leverage = term**2 / (term @ term + np.mean(term**2))
+    left_out = (target - weight * term) / (1 - leverage)
+    error, plain = (math.sqrt(float(np.mean(values**2))) for values in (left_out, target))
     if error >= plain:
         return None
-    weights = weights / np.where(scale > 0, scale, 1)
-    return Interaction(tuple(map(float, weights)), tuple(map(float, found.max(axis=0))), len(missed), error, plain)
+    typical = (float(np.median(np.abs(missed))), float(np.median(np.abs(left_out * scale))))
+    return Interaction(weight, float(joint.max()), len(missed), error, plain, typical)
 
 
 def effects(curves: Curves, shape: ModelShape, schedule: Schedule) -> list[Point] | None:
@@ -147,10 +153,13 @@ def effects(curves: Curves, shape: ModelShape, schedule: Schedule) -> list[Point
     return found
 
 
-def terms_of(points: Sequence[Point]) -> tuple[float, float]:
-    """The two terms of a schedule with these effects: sites beyond the first, and points lost beyond the costliest site's."""
-    losses = [max(0.0, -point.delta) for point in points]
-    return max(0.0, len(points) - 1.0), sum(losses) - max(losses, default=0.0)
+def joint_loss(points: Sequence[Point]) -> float:
+    """The sum over all pairs of sites of the product of their losses, in points squared; 0 where they gain together.
+
+    Gains count as negative losses: most are noise of measuring, and so cancel the losses that are.
+    """
+    lost = -sum(point.delta for point in points)
+    return max(0.0, (lost**2 - sum(point.delta**2 for point in points)) / 2) if lost > 0 else 0.0
 
 
 def predict_change(
@@ -166,7 +175,8 @@ def predict_change(
         return None
     value, unseen = sum(point.delta for point in points), 0.0
     if interaction is not None and len(points) > 1:
-        value, unseen = value + interaction.correction(terms_of(points)), Z95 * interaction.error
+        joint = joint_loss(points)
+        value, unseen = value + interaction.correction(joint), interaction.spread(joint)
     down = math.hypot(unseen, *(point.delta - point.low for point in points))
     up = math.hypot(unseen, *(point.high - point.delta for point in points))
     return Estimate(value, (value - down, value + up))

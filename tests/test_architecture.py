@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "toast_core.analysis": _ENGINE - {"tuning", "analysis", "export"},
     "toast_core.export": _ENGINE - {"tuning", "export"},
     "toast_core.doctor": _ENGINE,
+    "toast_core.tune": _ENGINE | {"compensation"},
     "toast_core.analyze": _ENGINE,
     "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.jobs": _ENGINE | {"analyze"},
@@ -51,7 +52,7 @@ DASHBOARD_MAY_IMPORT = CACHE_MAY_IMPORT | {"toast_core.tuning"}
 FRONT_DOOR = "toast_core"  # names of every layer, each loaded when first used
 TORCH_FREE = (
     "toast_core", "toast_core.errors", "toast_core.intervals", "toast_core.results", "toast_core.analysis_results",
-    "toast_core.composition_results", "toast_core.agreement_results", "toast_core.schedule",
+    "toast_core.composition_results", "toast_core.agreement_results", "toast_core.schedule", "toast_core.tuning",
 )
 
 

@@ -1,5 +1,6 @@
 """`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +10,14 @@ import typer
 from toast_core import cli_parts as cli
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
+from toast_core.schedule.schedule import SITES
 
 Edits = dict[str, list[dict]]
 
 
 def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="schedule JSON to write, its compensation inside")],
-    calibration: Annotated[str, typer.Option(help="images to fit, measure and judge on, a third held out from each: never test images")],
+    calibration: Annotated[str, typer.Option(help="unlabelled images, cut in three: to fit, measure and judge on; never test images")],
     model: cli.Model = None,
     weights: cli.Weights = None,
     num_classes: cli.NumClasses = None,
@@ -34,7 +36,7 @@ def tune(
     ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
     attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
     fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
-    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 1280,
+    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 1024,
     batch_size: cli.BatchSize = 64,
     seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
     front: Annotated[bool, typer.Option("--front", help="add the predicted front over many budgets to the report")] = False,
@@ -48,9 +50,9 @@ def tune(
     """
     from toast_core.tuning.problem import read_budget, read_locks, read_ranges
 
-    check_writable(output)
+    _check_writable(output)
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
-    asked = cli_words(sites)
+    asked = _sites(sites)
     wants = Compensation(ffn, attention, fitting)
     from toast_core.analysis.evaluate import pick_device
     from toast_core.data.load import load_data
@@ -74,20 +76,13 @@ def tune(
         _print_report(report)
 
 
-def check_writable(output: Path) -> None:
+def _check_writable(output: Path) -> None:
     """Raise a ScheduleError unless a schedule can be written at `output`; asked before the work, so that none is lost."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise ScheduleError(f"cannot write {output}; name a file in a folder that exists")
+    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise ScheduleError(f"cannot write {output}; choose a file in a folder that exists and can be written")
 
 
-def cli_words(text: str) -> tuple[str, ...]:
-    """The sites of a comma-separated list.
-
-    Raises:
-        ScheduleError: none, or one that is no site.
-    """
-    from toast_core.schedule.schedule import SITES
-
+def _sites(text: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words or not set(words) <= set(SITES):
         raise ScheduleError(f"unknown site in {text!r}; choose from {', '.join(SITES)}")

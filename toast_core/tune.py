@@ -7,7 +7,7 @@ the candidates. Labels choose nothing; where the images have the model's classes
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -24,11 +24,11 @@ from toast_core.errors import DataError, PlanError
 from toast_core.intervals import Z95, paired_interval, wilson_percent
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
-from toast_core.pruning.plan import Plan
-from toast_core.pruning.statistics import Statistics
+from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.cost import count_cost, kept_counts
 from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.shapes import ModelShape
 from toast_core.tuning.curves import read_curves
 from toast_core.tuning.front import SHAPES, front, shaped
 from toast_core.tuning.problem import Budget, Place, Problem, make_problem
@@ -138,7 +138,7 @@ def tune(
             "next_best_edits": {name: [edit.to_dict() for edit in edits] for name, edits in next_edits(problem, chosen).items()},
         }
         if with_front:
-            advice["front"] = [_solved(problem, solution) for solution in front(problem)]
+            advice["front"] = [_described(problem, solution) for solution in front(problem)]
     cost, whole = count_cost(info.shape, chosen.schedule), count_cost(info.shape)
     report = {
         "model": info.name,
@@ -190,10 +190,11 @@ def measure_curves(model: nn.Module, ask: Ask, parts: Parts, progress: Callable[
     """
     shape = get_info(model).shape
     images, cells = [batch.images for batch in parts.fit], grid(len(shape.blocks), ask.sites, ask.ratios)
-    everything = Schedule.uniform(len(shape.blocks), **dict.fromkeys(ask.sites, 0.5), selection="calibrated", **ask.settings)
-    statistics, rows = score_channels(model, everything, images), []
+    uniform = {ratio: _uniform(model, ask, ratio) for ratio in {cell.ratio for cell in cells}}
+    statistics, rows = score_channels(model, uniform[cells[0].ratio], images), []
+    selected = {ratio: uncompensated(model, schedule, statistics) for ratio, schedule in uniform.items()}
     for sums in one_shot_sums(model, images):
-        sweep = Sweep(model, planner=_planner(model, ask, statistics, sums))
+        sweep = Sweep(model, planner=partial(_compensated_cell, selected, sums, shape))
         own = [cell for cell in cells if cell.block == sums.index]
         result = reduce(BatchResult.joined, (sweep.measure(batch, own) for batch in parts.curves))
         rows += [summarize(cell, result.baseline, result.cells[cell]) for cell in own]
@@ -201,16 +202,18 @@ def measure_curves(model: nn.Module, ask: Ask, parts: Parts, progress: Callable[
     return rows if parts.labelled else [{key: row[key] for key in ("block", "site", "ratio", "kl", "images")} for row in rows]
 
 
-def _planner(model: nn.Module, ask: Ask, statistics: Statistics, sums: BlockSums) -> Callable[[Cell], Plan]:
-    shape = get_info(model).shape
+def _uniform(model: nn.Module, ask: Ask, ratio: float) -> Schedule:
+    return Schedule.uniform(len(get_info(model).shape.blocks), **dict.fromkeys(ask.sites, ratio), selection="calibrated", **ask.settings)
 
-    def plan_cell(cell: Cell) -> Plan:
-        schedule = cell.schedule(len(shape.blocks), selection="calibrated", **ask.settings)
-        plan, kept = uncompensated(model, schedule, statistics), kept_counts(shape.blocks[cell.block], schedule, cell.block)
-        fitted = sums.compensated(plan.blocks[cell.block], kept, ask.compensation)
-        return replace(plan, blocks=(*plan.blocks[: cell.block], fitted, *plan.blocks[cell.block + 1 :]))
 
-    return plan_cell
+def _compensated_cell(selected: dict[float, Plan], sums: BlockSums, shape: ModelShape, cell: Cell) -> Plan:
+    """The cell's plan, its site taken from a plan that prunes every site of every block by the same ratio."""
+    plan, blocks = selected[cell.ratio], [BlockPlan()] * len(shape.blocks)
+    kept = kept_counts(shape.blocks[cell.block], plan.schedule, cell.block)
+    whole = {site: shape.blocks[cell.block].site_width(site) for site in kept if site != cell.site}
+    alone = BlockPlan(**{cell.site: getattr(plan.blocks[cell.block], cell.site)})
+    blocks[cell.block] = sums.compensated(alone, kept | whole, plan.schedule.compensation)
+    return replace(plan, blocks=tuple(blocks))
 
 
 def candidates(problem: Problem) -> tuple[dict[str, Solution], list[str]]:
@@ -308,7 +311,7 @@ def _kl_interval(one: Judgement, other: Judgement, z: float = Z95) -> tuple[floa
     return float(difference.mean()) - half, float(difference.mean()) + half
 
 
-def _solved(problem: Problem, solution: Solution) -> dict:
+def _described(problem: Problem, solution: Solution) -> dict:
     cost = count_cost(problem.shape, solution.schedule)
     return {"macs": cost.macs, "params": cost.params, "predicted_kl": solution.damage, "schedule": solution.schedule.to_dict()}
 
@@ -318,7 +321,7 @@ def _candidate(problem: Problem, name: str, solution: Solution, judged: Judgemen
     agreed = int(judged.agrees.sum())
     return {
         "name": name,
-        **_solved(problem, solution),
+        **_described(problem, solution),
         "images": len(judged.kl),
         "kl": float(judged.kl.mean()),
         "agreement": 100 * agreed / len(judged.agrees),

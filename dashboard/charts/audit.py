@@ -20,8 +20,8 @@ def audit_figure(found: Audit, template: str | None = None) -> go.Figure:
     if not found.checks:
         return empty_figure("No predicted schedule is measured yet", template)
     figure = go.Figure()
-    low = min(min(check.predicted.value, check.measured.value) for check in found.checks)
-    high = max(0.0, *(max(check.predicted.value, check.measured.value) for check in found.checks))
+    predicted = [check.predicted.value for check in found.checks]
+    low, high = min(predicted), max(0.0, *predicted)
     figure.add_scatter(
         x=[low, high], y=[low, high], mode="lines", name="measured as predicted", line={"color": NEUTRAL, "dash": "dash", "width": 1},
         hoverinfo="skip",
@@ -35,7 +35,7 @@ def audit_figure(found: Audit, template: str | None = None) -> go.Figure:
             marker={"color": colour, "symbol": symbol, "size": 9},
             error_x=_bars([check.predicted for check in chosen], colour), error_y=_bars([check.measured for check in chosen], colour),
             customdata=[
-                [*check.predicted.ci95, *check.measured.ci95, check.images, round(check.terms[0]) + 1] for check in chosen
+                [*check.predicted.ci95, *check.measured.ci95, check.images, check.sites] for check in chosen
             ],
             hovertemplate=_HOVER,
         )

@@ -7,7 +7,7 @@ from typing import Protocol
 from dashboard import wording
 from dashboard.comparison.damage import Arrays, paired_change
 from dashboard.drafts import Result
-from dashboard.prediction import Curves, Interaction, effects, learn, predict_change, terms_of
+from dashboard.prediction import Curves, Interaction, effects, joint_loss, learn, predict_change
 from dashboard.starting_points import BASELINE, identity
 from toast_core.intervals import wilson_percent
 from toast_core.results import Estimate
@@ -29,13 +29,14 @@ class Evaluated(Protocol):
 
 @dataclass(frozen=True)
 class Check:
-    """One schedule's predicted and measured difference to the baseline, in points, on `images` images."""
+    """One schedule's predicted and measured difference to the baseline, in points, on `images` images; `sites` are pruned in it."""
 
     schedule: Schedule
     predicted: Estimate
     measured: Estimate
     images: int
-    terms: tuple[float, float]
+    sites: int
+    joint: float
 
     @property
     def is_inside(self) -> bool:
@@ -84,12 +85,12 @@ def audit(
         if fits and images >= MIN_IMAGES and name not in checks and len(checks) < MAX_CHECKED:
             predicted, points = predict_change(curves, shape, schedule), effects(curves, shape, schedule)
             if predicted and points:
-                checks[name] = Check(schedule, predicted, measured, images, terms_of(points))
+                checks[name] = Check(schedule, predicted, measured, images, len(points), joint_loss(points))
     learnable = [
         check for check in checks.values()
-        if check.terms[0] > 0 and check.predicted.value > -LEARN_DOWN_TO * curves.baseline.value
+        if check.sites > 1 and check.predicted.value > -LEARN_DOWN_TO * curves.baseline.value
     ]
-    interaction = learn([check.terms for check in learnable], [check.miss for check in learnable])
+    interaction = learn([check.joint for check in learnable], [check.miss for check in learnable])
     return Audit(tuple(checks.values()), interaction)
 
 

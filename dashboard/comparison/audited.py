@@ -54,18 +54,18 @@ def learned_in_words(interaction: Interaction | None, checks: int) -> str:
             f"{1 - LEARN_DOWN_TO:.0%} of the baseline's accuracy, and used only if it predicts schedules better that it has not seen; "
             f"{checks} {'is' if checks == 1 else 'are'} measured."
         )
-    each, beyond = interaction.weights
+    before, after = interaction.misses
     return (
-        f"**A correction is used** on the Tune page and here, learned from {interaction.schedules} measured schedules by ridge regression: "
-        f"{wording.signed(each, 2)} points for every pruned site beyond the first, {wording.signed(beyond, 2)} for every point that sites "
-        f"lose on top of the costliest one. On schedules left out of learning, its error is {interaction.error:.2g} points (root mean "
-        f"square); without it, {interaction.plain:.2g}. The band is widened by that error."
+        f"**A correction is used** on the Tune page and here, learned from {interaction.schedules} measured schedules: for every two "
+        f"sites, {wording.signed(interaction.weight, 2)} times the product of what they lose alone, in points. On schedules left out of "
+        f"learning the typical miss falls from {before:.2g} to {after:.2g} points. The band is widened by what was missed there, more "
+        "for schedules whose sites lose more."
     )
 
 
 def _table(found: Audit) -> pd.DataFrame:
     return pd.DataFrame([{
-        "Schedule": check.schedule.digest()[:8], "Sites pruned": round(check.terms[0]) + 1, "Images": check.images,
+        "Schedule": check.schedule.digest()[:8], "Sites pruned": check.sites, "Images": check.images,
         "Predicted (points)": round(check.predicted.value, 2), "Band low": round(check.predicted.ci95[0], 2),
         "Band high": round(check.predicted.ci95[1], 2), "Measured (points)": round(check.measured.value, 2),
         "95 % low": round(check.measured.ci95[0], 2), "95 % high": round(check.measured.ci95[1], 2),

@@ -203,7 +203,7 @@ function roundHalfEven(value) {
 // As `dashboard.prediction.predict`; `beyond` names the first bar that no curve reaches.
 function predict(desk, now) {
   const { value, low, high } = desk.data.predicted_from;
-  let sum = value, down = (value - low) ** 2, up = (high - value) ** 2, pruned = 0, lost = 0, worst = 0;
+  let sum = value, down = (value - low) ** 2, up = (high - value) ** 2, pruned = 0, squares = 0;
   for (let block = 0; block < desk.data.of.length; block++) {
     for (const site of SITES) {
       const ratio = effectiveRatio(desk, site, block, now[site][block]);
@@ -211,8 +211,7 @@ function predict(desk, now) {
       if (effect === null) return { beyond: `block ${block}, ${site}` };
       const [delta, below, above] = effect.figures;
       if (ratio > 0) pruned++;
-      lost += Math.max(0, -delta);
-      worst = Math.max(worst, -delta);
+      squares += delta ** 2;
       sum += delta;
       down += (delta - below) ** 2;
       up += (above - delta) ** 2;
@@ -220,9 +219,10 @@ function predict(desk, now) {
   }
   const learned = desk.data.interaction;
   if (learned && pruned > 1) {
-    [pruned - 1, lost - worst].forEach((term, index) => { sum += learned.weights[index] * Math.min(term, learned.most[index]); });
-    down += learned.unseen ** 2;
-    up += learned.unseen ** 2;
+    const lost = value - sum, joint = lost > 0 ? Math.max(0, (lost ** 2 - squares) / 2) : 0, unseen = learned.unseen * (1 + joint);
+    sum += learned.weight * Math.min(joint, learned.most);
+    down += unseen ** 2;
+    up += unseen ** 2;
   }
   const percent = (figure) => Math.min(100, Math.max(0, figure));
   return { value: percent(sum), low: percent(sum - Math.sqrt(down)), high: percent(sum + Math.sqrt(up)), change: sum - value };

@@ -12,7 +12,6 @@ from dashboard.limits import Limit, Limits
 from dashboard.prediction import Curves, Interaction
 from dashboard.stored_curves import StoredCurves
 from toast_core.errors import ScheduleError
-from toast_core.intervals import Z95
 from toast_core.schedule.cost import kept_counts
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -74,14 +73,14 @@ def _line(curves: Curves, site: str, block: int) -> list[tuple[float, ...]]:
 
 
 def _interaction_data(interaction: Interaction | None) -> dict | None:
-    """The learned correction, and half the band that it adds."""
-    return interaction and {"weights": interaction.weights, "most": interaction.most, "unseen": Z95 * interaction.error}
+    """The learned correction, and half the band that it adds where there is no joint loss."""
+    return interaction and {"weight": interaction.weight, "most": interaction.most, "unseen": interaction.spread(0.0)}
 
 
 def _curves_note(stored: StoredCurves, schedule: Schedule) -> str:
     """Where the curves come from; curves of another selection predict the fc sites less well, so that is said."""
     curves = stored.curves
-    of = f"from {curves.images:,} images"
+    of = f"from {curves.images:,} images" + ("" if schedule.compensation.is_none else ", before making up for what is dropped")
     if stored.interaction:
         of += f", corrected by {stored.interaction.schedules} measured schedules"
     if curves.selection in (None, schedule.selection):

@@ -18,22 +18,26 @@ from dashboard.measurement import follow, open_slots
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import stored_curves
 from toast_core.errors import ToastError
+from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
 
 _SELECTION_NAMES = {"calibrated": "Calibrated", "per_image": "Per image", "per_batch": "Per batch"}
 # The equaliser, its totals and what is measured fit a laptop's screen only without the page's wide upper margin.
-_TIGHT = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }</style>"
 _MULTIPLES = (1, 4, 8, 16)
 _COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
 _SCHEDULE_FILE = "schedule.json"
 _MAX_UPLOAD_MB = 1
+_COMPENSATION_HELP = (
+    "Without training and without labels: heads keep their best directions instead of a choice of dimensions, dropped hidden units are folded "
+    "into the kept ones, and every block is fitted to bring the pruned model back to the baseline's activations. Same cost; takes some "
+    "seconds of calibration for each schedule."
+)
 
 
 def render() -> None:
     """Show the page, then follow the measurement until it is done or the next edit comes."""
-    st.html(_TIGHT)
     st.header("Tune", anchor=False)
     shape = state.model_shape()
     if shape is None:
@@ -72,6 +76,9 @@ def _show_choices(shape: ModelShape) -> Schedule | None:
         "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.get, required=True, key="selection",
         on_change=_select, help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
     )
+    if history.present.selection == "calibrated":
+        _keep_in_step("compensated", not history.present.compensation.is_none)
+        st.toggle("Make up for what is dropped", key="compensated", on_change=_compensate, help=_COMPENSATION_HELP)
     _keep_in_step("multiple", history.present.multiple_of)
     st.segmented_control(
         "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=_round,
@@ -107,7 +114,12 @@ def _start_from(shape: ModelShape) -> None:
 
 
 def _select() -> None:
-    state.edit(replace(state.schedule(), selection=st.session_state["selection"]))
+    chosen, schedule = st.session_state["selection"], state.schedule()
+    state.edit(replace(schedule, selection=chosen, compensation=schedule.compensation if chosen == "calibrated" else NONE))
+
+
+def _compensate() -> None:
+    state.edit(replace(state.schedule(), compensation=FULL if st.session_state["compensated"] else NONE))
 
 
 def _round() -> None:

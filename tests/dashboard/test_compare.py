@@ -31,11 +31,11 @@ from dashboard.prediction import (
     Curves,
     Interaction,
     effects,
+    joint_loss,
     learn,
     predict,
     predict_change,
     read_curves,
-    terms_of,
 )
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import StoredCurves
@@ -221,64 +221,64 @@ def schedules(count: int, seed: int = 1) -> list[Schedule]:
     return found
 
 
-def truth(schedule: Schedule, each: float, beyond: float) -> float:
+def truth(schedule: Schedule, weight: float) -> float:
     """A measured difference that follows the learned form exactly."""
     points = effects(CURVES, VIT, schedule)
-    terms = terms_of(points)
-    return sum(point.delta for point in points) + each * terms[0] + beyond * terms[1]
+    return sum(point.delta for point in points) + weight * joint_loss(points)
 
 
-def test_effects_and_terms_are_of_pruned_sites_only():
-    schedule = BASE.with_ratio(2, "fc2", 0.5).with_ratio(4, "vo", 0.5).with_ratio(5, "qk", 0.1)
+def test_effects_are_of_pruned_sites_and_their_joint_loss_is_of_pairs():
+    schedule = BASE.with_ratio(2, "fc2", 0.5).with_ratio(4, "vo", 0.5).with_ratio(5, "fc1", 0.5).with_ratio(6, "qk", 0.1)
     points = effects(CURVES, VIT, schedule)
-    losses = sorted(max(0.0, -point.delta) for point in points)
-    assert len(points) == 3 and terms_of(points) == (2.0, pytest.approx(losses[0] + losses[1]))
-    assert terms_of(effects(CURVES, VIT, DRAFT)) == (0.0, 0.0) and terms_of([]) == (0.0, 0.0)
+    a, b, c, d = (point.delta for point in points)
+    assert d > 0 > a and joint_loss(points) == pytest.approx(a * b + a * c + a * d + b * c + b * d + c * d)
+    assert joint_loss(effects(CURVES, VIT, DRAFT)) == 0 and joint_loss([]) == 0 and joint_loss(points[3:] * 2) == 0
     assert effects(CURVES, VIT, BASE.with_ratio(0, "vo", 0.95)) is None
 
 
 def test_an_interaction_is_learned_from_eight_on_and_only_where_it_helps_on_those_left_out():
-    terms = [(float(sites), 0.5 * sites**1.5) for sites in range(1, 13)]
-    misses = [-0.2 * one - 0.5 * other for one, other in terms]
-    found = learn(terms, misses)
-    assert found.error < 0.5 * found.plain and found.schedules == 12 and found.most == terms[-1]
-    assert found.correction(terms[5]) == pytest.approx(misses[5], rel=0.15)
-    assert found.correction((100.0, 100.0)) == found.correction(terms[-1]) and found.correction((0.0, 0.0)) == 0
-    assert learn(terms[: MIN_LEARNED - 1], misses[: MIN_LEARNED - 1]) is None
-    noise = np.random.default_rng(3).normal(0, 1, 12)
-    assert learn(terms, [value - np.mean(noise) for value in noise]) is None
+    joints = [0.5 * step for step in range(1, 13)]
+    misses = [-1.3 * joint for joint in joints]
+    found = learn(joints, misses)
+    assert found.error < 0.3 * found.plain and found.schedules == 12 and found.most == 6.0
+    assert found.correction(3.0) == pytest.approx(-3.9, rel=0.1) and found.misses[1] < 0.3 * found.misses[0]
+    assert found.correction(100.0) == found.correction(6.0) and found.correction(0.0) == 0
+    assert found.spread(3.0) == pytest.approx(4 * found.spread(0.0))
+    assert learn(joints[: MIN_LEARNED - 1], misses[: MIN_LEARNED - 1]) is None
+    assert learn(joints, [1.0, -1.0] * 6) is None and learn([0.0] * 12, misses) is None
 
 
 def test_the_error_on_those_left_out_is_that_of_learning_without_them():
     draw = np.random.default_rng(5)
-    terms = [(float(draw.integers(1, 9)), float(draw.uniform(0, 6))) for _ in range(10)]
-    misses = [-0.3 * one - 0.4 * other + float(draw.normal(0, 0.2)) for one, other in terms]
-    found, rows = learn(terms, misses), np.array(terms) / np.sqrt(np.mean(np.array(terms) ** 2, axis=0))
-    squares = []
+    joints = draw.uniform(0, 6, 10)
+    misses = -1.1 * joints + draw.normal(0, 0.4, 10) * (1 + joints)
+    found, terms, targets = learn(list(joints), list(misses)), joints / (1 + joints), misses / (1 + joints)
+    penalty, squares = float(np.mean(terms**2)), []
     for left in range(10):
-        kept = [place for place in range(10) if place != left]
-        weights = np.linalg.solve(rows[kept].T @ rows[kept] + np.eye(2), rows[kept].T @ np.array(misses)[kept])
-        squares.append((misses[left] - rows[left] @ weights) ** 2)
+        kept = np.arange(10) != left
+        weight = terms[kept] @ targets[kept] / (terms[kept] @ terms[kept] + penalty)
+        squares.append((targets[left] - weight * terms[left]) ** 2)
     assert found.error == pytest.approx(math.sqrt(np.mean(squares)))
 
 
 def test_a_learned_interaction_moves_and_widens_the_prediction_of_several_sites_only():
-    interaction, several = Interaction((-0.1, -0.5), (10.0, 10.0), 9, 0.4, 1.2), BASE.with_ratio(2, "fc2", 0.5).with_ratio(4, "vo", 0.5)
+    interaction, several = Interaction(-1.2, 10.0, 9, 0.4, 1.2, (2.0, 0.6)), BASE.with_ratio(2, "fc2", 0.5).with_ratio(4, "vo", 0.5)
     plain, taught = predict_change(CURVES, VIT, several), predict_change(CURVES, VIT, several, interaction)
-    assert taught.value == pytest.approx(plain.value + interaction.correction(terms_of(effects(CURVES, VIT, several))))
-    assert taught.value - taught.ci95[0] == pytest.approx(math.hypot(plain.value - plain.ci95[0], 1.959963984540054 * 0.4))
+    joint = joint_loss(effects(CURVES, VIT, several))
+    assert joint > 0 and taught.value == pytest.approx(plain.value - 1.2 * joint)
+    assert taught.value - taught.ci95[0] == pytest.approx(math.hypot(plain.value - plain.ci95[0], 1.959963984540054 * 0.4 * (1 + joint)))
     assert predict(CURVES, VIT, DRAFT, interaction) == predict(CURVES, VIT, DRAFT)
 
 
 def test_the_audit_checks_each_measured_schedule_once_and_learns(evaluated):
     stored = stored_evaluations(find_evidence(evaluated, "demo_vit", "b" * 64))
-    found = [result(schedule, truth(schedule, -0.2, -0.5)) for schedule in dict.fromkeys(schedules(20))]
+    found = [result(schedule, truth(schedule, -1.5)) for schedule in dict.fromkeys(schedules(20))]
     extra = [result(BASE, 0.0), result(DRAFT, -0.1), result(schedules(1, 9)[0], -1.0, MIN_IMAGES - 1)]
     other = [result(Schedule.uniform(12, fc2=0.3), -1.0)]
     audited = audit(CURVES, VIT, "calibrated", stored, [*found, *extra, *other])
     assert len(audited.checks) == 1 + len(found) and audited.checks[0].measured.value == pytest.approx(-100 * 20 / 600)
     assert audited.interaction.schedules == len(found) and audited.interaction.error < audited.interaction.plain
-    assert audited.interaction.weights[1] < 0
+    assert audited.interaction.weight == pytest.approx(-1.5, rel=0.2)
     assert audited.inside == sum(one.predicted.ci95[0] <= one.measured.value <= one.predicted.ci95[1] for one in audited.checks)
     assert f"**{audited.inside} of {len(audited.checks)}** measured schedules" in coverage_in_words(audited)
     assert "**A correction is used**" in learned_in_words(audited.interaction, len(audited.checks))
@@ -481,7 +481,7 @@ def test_the_browsers_prediction_with_an_interaction_is_that_of_predict(chromium
 
     from tests.dashboard.test_equaliser import _TOTALS, FLAGS, open_desk
 
-    interaction = Interaction((-0.05, 0.4), (6.0, 20.0), 12, 0.7, 2.0)
+    interaction = Interaction(-0.8, 5.0, 12, 0.7, 2.0, (2.0, 0.7))
     curves = Curves({key: line for key, line in CURVES.points.items()}, CURVES.baseline, CURVES.images, "calibrated")
     stored = StoredCurves(curves, interaction=interaction)
     wanted = [BASE, DRAFT, *schedules(12, 4)]

@@ -98,7 +98,8 @@ def test_rows_of_joint_sites_are_no_curves():
     assert len(CURVES.points) == 48 and all(len(line) == 9 for line in CURVES.points.values())
 
 
-def test_stored_curves_are_those_of_these_weights(tmp_path):
+def test_stored_curves_are_those_of_these_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("dashboard.evidence.shipped_bundles", list)
     store = tmp_path / "store.db"
     made_up.store_curves(store)
     stored_curves.clear()

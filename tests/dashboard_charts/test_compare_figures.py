@@ -75,12 +75,12 @@ def test_the_audit_tells_inside_from_outside() -> None:
     def check(predicted: float, measured: float) -> Check:
         return Check(
             Schedule.uniform(2, fc2=0.5), Estimate(predicted, (predicted - 1, predicted + 1)),
-            Estimate(measured, (measured - 2, measured + 2)), 1000, (1.0, 3.0),
+            Estimate(measured, (measured - 2, measured + 2)), 1000, 2, 3.0,
         )
 
     found = Audit((check(-1.0, -1.5), check(-4.0, -9.0)), None)
     line, inside, outside = audit_figure(found).data
-    assert list(line.x) == [-9.0, 0.0] and list(inside.y) == [-1.5] and list(outside.y) == [-9.0]
+    assert list(line.x) == [-4.0, 0.0] and list(inside.y) == [-1.5] and list(outside.y) == [-9.0]
     assert list(outside.error_x.array) == [1.0] and list(outside.error_y.array) == [2.0] and outside.customdata[0][5] == 2
     assert (found.inside, found.coverage.value) == (1, 50.0) and math.isclose(found.checks[1].miss, -5.0)
     assert audit_figure(Audit((), None)).layout.annotations[0].text == "No predicted schedule is measured yet"

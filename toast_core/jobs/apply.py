@@ -24,7 +24,6 @@ from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.evaluation import evaluation_identity
 from toast_core.jobs.run import Report, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
 from toast_core.pruning.execution.apply import apply_plan
-from toast_core.pruning.planner import make_plan
 from toast_core.pruning.saved import save_model
 from toast_core.pruning.statistics import Statistics
 from toast_core.results import Estimate
@@ -103,7 +102,7 @@ class ApplyRun:
         if not _is_written(ground.basis, store, record.key):
             # what is said of a file that is gone must not be said of the next one
             store.remove([record.key])
-            plan = make_plan(ground.model, self.schedule, statistics)
+            plan = ground.plan(self.schedule, self.batch_size)
             models = {"baseline": ground.model} | {name: apply_plan(ground.model, plan, name) for name in ("masked", "compact")}
             path = file_path(ground.basis, record.key)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from toast_core.analyze import Subject
+    from toast_core.data.load import ImageData
+    from toast_core.pruning.plan import Plan
     from toast_core.pruning.statistics import Statistics
+    from toast_core.schedule.schedule import Schedule
     from toast_core.schedule.shapes import ModelShape
 
 _SEED = 0
@@ -116,14 +119,10 @@ class Ground:
         Raises:
             DataError: no calibration images were named.
         """
-        from toast_core.data.load import load_data
         from toast_core.pruning.statistics import collect_statistics
 
-        if self.basis.calibration is None:
-            raise DataError("calibrated selection needs calibration images; start the dashboard with --calibration, or choose per_image")
-        asked = (batch_size, class_weight)
+        data, asked = self._calibration_data(), (batch_size, class_weight)
         if self._statistics is None or self._statistics[0] != asked:
-            data = load_data(self.basis.calibration, self.model, self.basis.calibration_images, seed=_SEED, labelled=False)
 
             def counted() -> object:
                 done = 0
@@ -134,6 +133,30 @@ class Ground:
 
             self._statistics = asked, collect_statistics(self.model, counted(), class_weight)
         return self._statistics[1]
+
+
+    def plan(self, schedule: "Schedule", batch_size: int) -> "Plan":
+        """The schedule's plan, with refitted weights where it asks for compensation.
+
+        Raises:
+            ScheduleError: it has another number of blocks than the model.
+            DataError: it needs calibration images and none were named.
+        """
+        from toast_core.compensation.walk import compensate
+        from toast_core.pruning.planner import make_plan
+
+        statistics = self.statistics(batch_size, schedule.class_weight) if schedule.needs_calibration else None
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return make_plan(self.model, schedule, statistics)
+        images = [batch.images for batch in self._calibration_data().batches(batch_size)]
+        return compensate(self.model, schedule, images)
+
+    def _calibration_data(self) -> "ImageData":
+        from toast_core.data.load import load_data
+
+        if self.basis.calibration is None:
+            raise DataError("calibrated selection needs calibration images; start the dashboard with --calibration, or choose per_image")
+        return load_data(self.basis.calibration, self.model, self.basis.calibration_images, seed=_SEED, labelled=False)
 
 
 def _absolute(place: str | None) -> str | None:

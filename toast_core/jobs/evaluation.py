@@ -17,6 +17,7 @@ from toast_core.analyze import Subject, evaluation_summary, outcome_arrays
 from toast_core.data.load import Batch
 from toast_core.errors import DataError, DeviceError
 from toast_core.pruning.execution.apply import apply_plan
+from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.results import OUTCOME_NAMES, Outcomes
@@ -38,9 +39,11 @@ def _plain(schedule: Schedule) -> Schedule:
 
 def analyze_evaluation(
     subject: Subject, store: EvidenceStore, schedule: Schedule, execution: str, statistics: Statistics | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None, planner: Callable[[], Plan] | None = None,
 ) -> Analysis:
     """Return the analysis of one cell, measuring it unless it is stored. `progress` is told the images done and all of them.
+
+    `planner` makes the plan where the schedule asks for compensation.
 
     Raises:
         DataError: no image could be read.
@@ -54,7 +57,7 @@ def analyze_evaluation(
     if not store.has_many([identity.key]):
         model = subject.model
         if not schedule.is_baseline:
-            model = apply_plan(model, make_plan(model, schedule, statistics), execution)
+            model = apply_plan(model, planner() if planner else make_plan(model, schedule, statistics), execution)
         outcomes, parts = _measure(model, subject, store, identity, progress)
         store.put(identity, evaluation_summary(outcomes), outcome_arrays(outcomes))
         store.remove(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
@@ -179,7 +180,8 @@ class EvaluationRun:
         """Steps are images."""
         statistics = statistics_for(ground, self.schedule, self.batch_size)
         subject = ground.subject(self.kind, self.images, self.batch_size)
-        return analyze_evaluation(subject, store, self.schedule, self.execution, statistics, report)
+        planner = partial(ground.plan, self.schedule, self.batch_size)
+        return analyze_evaluation(subject, store, self.schedule, self.execution, statistics, report, planner)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """Accuracy with its 95 % interval."""

@@ -41,3 +41,4 @@ class Compensation:
 
 
 NONE = Compensation()
+FULL = Compensation("fold", "project", "error_correcting")

@@ -1,5 +1,6 @@
 """What is to be solved: one option for each site of each block, under a budget, with locks and ranges. Exact costs."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -54,13 +55,17 @@ def read_budget(
     given = {"--reduction": reduction, "--gmacs": gmacs, "--params": params}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
-        raise ScheduleError(f"{' and '.join(named) if named else 'no budget'} given; give one of {', '.join(given)}")
+        found = f"the budgets {' and '.join(named)} are given together" if named else "no budget is given"
+        raise ScheduleError(f"{found}; give one of {', '.join(given)}")
     whole = count_cost(shape)
     if reduction is not None:
         if not 0 < check_ratio(reduction, "reduction"):
             raise ScheduleError("reduction 0 asks for nothing; write the fraction of MACs to save, for example 0.4")
         return Budget("macs", int(whole.macs * (1 - reduction)))
-    budget = Budget("macs", int(gmacs * 1e9)) if gmacs is not None else Budget("params", int(params))
+    value = gmacs if gmacs is not None else params
+    if not math.isfinite(value):
+        raise ScheduleError(f"a budget of {value:g} is no number; {named[0]} takes one below what the baseline needs")
+    budget = Budget("macs", int(value * 1e9)) if gmacs is not None else Budget("params", int(value))
     if not 0 < budget.limit < budget.of(whole):
         raise ScheduleError(
             f"a budget of {budget.said(budget.limit)} is not between 0 and the baseline's {budget.said(budget.of(whole))}; "
@@ -270,7 +275,7 @@ class _OneBlock:
 
 def _check_places(shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple], sites: tuple[str, ...]) -> None:
     for block, site in (*locks, *ranges):
-        if block >= len(shape.blocks):
+        if not 0 <= block < len(shape.blocks):
             raise ScheduleError(f"block {block} does not exist; {shape.name} has blocks 0 to {len(shape.blocks) - 1}")
     for (block, site), (low, high) in ranges.items():
         if (block, site) in locks and not low <= locks[block, site] <= high:
