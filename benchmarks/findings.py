@@ -49,6 +49,11 @@ class Grid:
     images: int
     smallest_class: int
 
+    @property
+    def sites(self) -> list[str]:
+        """The sites that it has, in the usual order."""
+        return [site for site in SITE_GROUPS if any(row["site"] == site for row in self.rows)]
+
     def of(self, site: str, ratio: float) -> list[Row]:
         """The rows of every block at one site and ratio, by block."""
         return sorted((row for row in self.rows if row["site"] == site and row["ratio"] == ratio), key=lambda row: row["block"])
@@ -155,7 +160,7 @@ def _grid_section(model: str, grid: Grid) -> str:
         f"|{'---|' * (len(SHOWN_RATIOS) + 4)}",
     ]
     stood = tolerances(grid.rows, LIMIT_POINTS)
-    for site in SITE_GROUPS:
+    for site in grid.sites:
         rows = grid.of(site, COMPARED_RATIO)
         counts = [f"{len(grid.holding(site, ratio))} of {len(rows)}" for ratio in SHOWN_RATIOS]
         worst, second = sorted(rows, key=lambda row: row["top1_delta"])[:2]
@@ -167,7 +172,7 @@ def _grid_section(model: str, grid: Grid) -> str:
 
 def _holding_sentence(grid: Grid) -> str:
     """Which blocks hold the largest ratio shown, site by site."""
-    held = {site: grid.holding(site, SHOWN_RATIOS[-1]) for site in SITE_GROUPS}
+    held = {site: grid.holding(site, SHOWN_RATIOS[-1]) for site in grid.sites}
     told = "; ".join(f"`{site}` {', '.join(map(str, blocks)) or 'none'}" for site, blocks in held.items())
     return f"Blocks that hold {SHOWN_RATIOS[-1]:g}: {told}."
 
@@ -186,7 +191,7 @@ def _noise_sentence(grid: Grid) -> str:
 def _first_block_sentence(grid: Grid) -> str:
     """Where block 0 is the one most damaged, and where that is beyond noise; damage is KL, the top-1 intervals decide about noise."""
     first, apart, ranks = [], [], {}
-    for site in SITE_GROUPS:
+    for site in grid.sites:
         rows = grid.of(site, COMPARED_RATIO)
         ranks[site] = 1 + sum(row["kl"] > rows[0]["kl"] for row in rows)
         if ranks[site] == 1:

@@ -36,7 +36,6 @@ MAY_IMPORT = {
     "toast_core.analysis": _ENGINE - {"tuning", "analysis", "export"},
     "toast_core.export": _ENGINE - {"tuning", "export"},
     "toast_core.doctor": _ENGINE,
-    "toast_core.tune": _ENGINE | {"compensation"},
     "toast_core.analyze": _ENGINE,
     "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.jobs": _ENGINE | {"analyze"},

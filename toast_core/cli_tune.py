@@ -119,7 +119,8 @@ def _print_report(report: dict) -> None:
     for row in report.get("front", []):
         print(f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} (predicted)")
     _print_edits(report["next_best_edits"])
-    print(f"{sum(part['wall'] for part in report['seconds'].values()):.0f} s, {sum(p['cpu'] for p in report['seconds'].values()):.0f} s of CPU")
+    wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
+    print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
 
 
 def _print_edits(edits: Edits) -> None:

@@ -25,7 +25,7 @@ from toast_core.intervals import Z95, paired_interval, wilson_percent
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import BlockPlan, Plan
-from toast_core.schedule.compensation import Compensation
+from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.cost import count_cost, kept_counts
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -36,7 +36,6 @@ from toast_core.tuning.solver import Solution, next_edits, shadow_price, solve
 
 DEFAULT_SITES = ("qk", "vo", "fc2")
 DEFAULT_RATIOS = (0.2, 0.4, 0.6, 0.8, 0.9)
-DEFAULT_COMPENSATION = Compensation("fold", "project", "error_correcting")
 EXPONENTS = {"kl": 1.0, "kl gathered": 0.5, "kl spread": 2.0}
 SHARES = (2, 1, 2)  # of the calibration images: fit, curves, judge
 FEWEST_IMAGES = 20
@@ -53,7 +52,7 @@ class Ask:
     ratios: tuple[float, ...] = DEFAULT_RATIOS
     locks: dict[Place, float] = field(default_factory=dict)
     ranges: dict[Place, tuple[float, float]] = field(default_factory=dict)
-    compensation: Compensation = DEFAULT_COMPENSATION
+    compensation: Compensation = FULL
     multiple_of: int = 1
     seed: int = 0
     batch_size: int = 64

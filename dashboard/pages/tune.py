@@ -30,9 +30,9 @@ _COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compar
 _SCHEDULE_FILE = "schedule.json"
 _MAX_UPLOAD_MB = 1
 _COMPENSATION_HELP = (
-    "Without training and without labels: heads keep their best directions instead of a choice of dimensions, dropped hidden units are folded "
-    "into the kept ones, and every block is fitted to bring the pruned model back to the baseline's activations. Same cost; takes some "
-    "seconds of calibration for each schedule."
+    "Without training and without labels: heads keep their best directions instead of a choice of dimensions, dropped hidden units are "
+    "folded into the kept ones, and every block is fitted to bring the pruned model back to the baseline's activations. Same cost; "
+    "takes some seconds of calibration for each schedule."
 )
 
 

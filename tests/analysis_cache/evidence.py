@@ -12,7 +12,8 @@ TIME = "2026-01-31T12:00:00Z"
 def identity(number: int = 0, **changes: object) -> CellIdentity:
     """A cell that differs from that of another number in its ratio and block."""
     values: dict[str, object] = {
-        "kind": "sensitivity", "metric_version": METRIC_VERSIONS["sensitivity"], "model": "demo_vit", "weights_digest": "a" * 64, "data_digest": "b" * 64, "images": 40,
+        "kind": "sensitivity", "metric_version": METRIC_VERSIONS["sensitivity"],
+        "model": "demo_vit", "weights_digest": "a" * 64, "data_digest": "b" * 64, "images": 40,
         "subset_digest": "c" * 64, "transform": "28 x 28, mean 0.286, std 0.353", "schedule_digest": "d" * 64, "selection": "per_image",
         "order": "shuffled", "batch_size": 64, "seed": 0, "dtype": "float32", "device_kind": "cpu",
         "details": {"block": number % 12, "site": "fc1", "ratio": number / 100_000},

@@ -126,8 +126,9 @@ def lacks(replays: list[Replay], least_images: int) -> list[str]:
         ]
         if not exact:
             found.append(f"{model}: no exact sweep")
-        for replay, analysis in exact:
-            wanted = {(block, site, ratio) for block in range(BLOCKS) for site in SITE_GROUPS for ratio in DEFAULT_RATIOS}
+        for number, (replay, analysis) in enumerate(sorted(exact, key=lambda pair: -len(pair[1].cell_keys))):
+            sites = {row["site"] for row in replay.rows(analysis.id)} if number else SITE_GROUPS
+            wanted = {(block, site, ratio) for block in range(BLOCKS) for site in sites for ratio in DEFAULT_RATIOS}
             rows, baseline = replay.rows(analysis.id), replay.baseline(analysis.id)
             if {(row["block"], row["site"], row["ratio"]) for row in rows} != wanted or analysis.finished_utc is None:
                 found.append(f"{model}: not every block, site and ratio")

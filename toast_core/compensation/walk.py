@@ -146,7 +146,8 @@ class _Walk:
             sums = mixed_sums(parts, whole, own, moments=moments)
 
         def measure(attempt: BlockPlan) -> Halves:
-            return mixed_sums(parts, self._pruned(index, attempt), own, lambda number: self._wanted(parts, whole, own[number], number, goals))
+            pruned = self._pruned(index, attempt)
+            return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals))
 
         kept = kept_counts(self.shape.blocks[index], self.schedule, index)
         return fit_attention(parts, plan, kept, moments, sums, measure if again else None)

@@ -59,7 +59,7 @@ def read_budget(
         raise ScheduleError(f"{found}; give one of {', '.join(given)}")
     whole = count_cost(shape)
     if reduction is not None:
-        if not 0 < check_ratio(reduction, "reduction"):
+        if check_ratio(reduction, "reduction") == 0:
             raise ScheduleError("reduction 0 asks for nothing; write the fraction of MACs to save, for example 0.4")
         return Budget("macs", int(whole.macs * (1 - reduction)))
     value = gmacs if gmacs is not None else params
@@ -83,7 +83,8 @@ def read_place(text: str, value: str) -> tuple[Place, str]:
     place, equals, rest = text.partition("=")
     block, dot, site = place.strip().partition(".")
     if not (equals and dot and block.isdecimal() and site in SITES and rest.strip()):
-        raise ScheduleError(f"{text!r} is not BLOCK.SITE={value} with a site of {', '.join(SITES)}; write for example 3.fc2={_SAMPLES[value]}")
+        sample = f"3.fc2={_SAMPLES[value]}"
+        raise ScheduleError(f"{text!r} is not BLOCK.SITE={value} with a site of {', '.join(SITES)}; write for example {sample}")
     return (int(block), site), rest.strip()
 
 
@@ -195,9 +196,10 @@ class Problem:
     def check_feasible(self) -> None:
         """Raise a ScheduleError that names the nearest budget that can be met, unless this one can."""
         if self.budget.limit < self.least:
+            saved = f"{100 * (1 - self.least / self.whole):.1f} %"
             raise ScheduleError(
                 f"a budget of {self.budget.said(self.budget.limit)} is below {self.budget.said(self.least)}, the least that locks, ranges "
-                f"and measured ratios allow; raise it to at least that ({100 * (1 - self.least / self.whole):.1f} % saved), or free some sites"
+                f"and measured ratios allow; raise it to at least that ({saved} saved), or free some sites"
             )
 
 
@@ -274,7 +276,7 @@ class _OneBlock:
 
 
 def _check_places(shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple], sites: tuple[str, ...]) -> None:
-    for block, site in (*locks, *ranges):
+    for block, _ in (*locks, *ranges):
         if not 0 <= block < len(shape.blocks):
             raise ScheduleError(f"block {block} does not exist; {shape.name} has blocks 0 to {len(shape.blocks) - 1}")
     for (block, site), (low, high) in ranges.items():
