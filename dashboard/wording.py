@@ -1,6 +1,7 @@
 """How figures are written: with a unit, a badge, and no more digits than their interval supports."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from toast_core.results import Estimate
@@ -10,6 +11,12 @@ BADGES = {
     "reported": ":orange-badge[reported]",
 }
 _MINUS = "\N{MINUS SIGN}"
+_MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def plain(name: str) -> str:
+    """A name that others chose, such as a folder's, for a place that reads Markdown: every character stands for itself."""
+    return _MARKUP.sub(r"\\\1", name)
 
 
 def read_estimate(values: Mapping) -> Estimate:

@@ -52,7 +52,7 @@ def tune(
 
     _check_writable(output)
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
-    asked = _sites(sites)
+    asked, measured = _sites(sites), _numbers(ratios)
     wants = Compensation(ffn, attention, fitting)
     from toast_core.analysis.evaluate import pick_device
     from toast_core.data.load import load_data
@@ -63,7 +63,7 @@ def tune(
     loaded = load_model(model, weights, num_classes, img_size, pick_device(device), seed)
     budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms)
     data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
-    ask = Ask(budget, asked, _numbers(ratios), locks, ranges, wants, multiple_of, seed, batch_size)
+    ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
     with cli.progress("tuning") as advance:
         tuned = run(loaded, data, ask, front, lambda what, done, total: advance(done + total * (what == "candidates"), 2 * total))
     output.write_text(tuned.schedule.to_json())

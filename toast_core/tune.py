@@ -100,11 +100,19 @@ class Tuned:
 
 
 def tune(
-    model: nn.Module, calibration: ImageData, ask: Ask, with_front: bool = False, progress: Progress = lambda what, done, total: None
+    model: nn.Module,
+    calibration: ImageData,
+    ask: Ask,
+    with_front: bool = False,
+    progress: Progress = lambda what, done, total: None,
+    rows: list[dict] | None = None,
 ) -> Tuned:
     """Return the schedule that meets the budget with the least damage on calibration images.
 
-    `progress` is told what is done ("curves", "candidates"), how much of it, and of how much.
+    Args:
+        with_front: adds the predicted front over many budgets to the report.
+        progress: is told what is done ("curves", "candidates"), how much of it, and of how much.
+        rows: of `measure_curves` on these images, from an earlier budget; None measures them.
 
     Raises:
         PlanError: the model is already pruned.
@@ -118,7 +126,7 @@ def tune(
     clock = _Clock()
     parts = split(calibration, ask.batch_size, len(calibration.source.classes) == info.shape.num_classes)
     with clock("curves"):
-        rows = measure_curves(model, ask, parts, lambda done, total: progress("curves", done, total))
+        rows = rows or measure_curves(model, ask, parts, lambda done, total: progress("curves", done, total))
     with clock("solving"):
         curves = read_curves(rows, info.shape, ask.multiple_of)
         problem = make_problem(info.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)
@@ -262,8 +270,11 @@ def judge(model: nn.Module, plans: dict[str, Plan], batches: list[Batch]) -> tup
     if winner == first:
         return judged, winner, f"{first} has the least predicted damage, and no candidate is clearly better on {images} held-out images"
     low, high = paired_interval(judged[first].agrees, judged[winner].agrees, z)
-    decision = f"{winner} is clearly better than {first} on {images} held-out images: agreement {low:+.2f} to {high:+.2f} points"
-    return judged, winner, f"{decision}, KL {judged[winner].kl.mean() - judged[first].kl.mean():+.4f}"
+    by = f"agreement {low:+.2f} to {high:+.2f} points"
+    if low <= 0:
+        low, high = _kl_interval(judged[winner], judged[first], z)
+        by = f"KL {low:+.5f} to {high:+.5f}"
+    return judged, winner, f"{winner} is clearly better than {first} on {images} held-out images: {by}"
 
 
 def _looks(batches: list[Batch]) -> Iterator[list[Batch]]:

@@ -19,7 +19,7 @@ def parts_figure(cost: Cost) -> go.Figure:
         hovertemplate="%{y}: %{x:.4g} GMACs<extra></extra>",
     ))
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="GMACs per image", range=[0, 1.18 * max(shown.values()) / 1e9], nticks=5)
+    figure.update_xaxes(title="GMACs per image", range=[0, 1.3 * max(shown.values()) / 1e9], nticks=5)
     return finish(figure, 60 + 42 * len(shown)).update_layout(margin_t=8)
 
 

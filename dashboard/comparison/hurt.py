@@ -111,5 +111,5 @@ def _show_pictures(found: Damage, names: Sequence[str]) -> dict[str, str]:
                     st.caption("cannot be read")
                 else:
                     st.image(image, width=112)
-                st.caption(f"{true} \N{RIGHTWARDS ARROW} {taken}")
+                st.caption(f"{wording.plain(true)} \N{RIGHTWARDS ARROW} {wording.plain(taken)}")
     return {"class": chosen}

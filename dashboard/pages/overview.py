@@ -78,7 +78,7 @@ def _show_model(shape: ModelShape, cost: Cost) -> None:
     show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
     engine = state.engine_state()
     if engine["state"] == "ready":
-        st.caption(f"Weights: {engine['model']['weights']}")
+        st.caption(f"Weights: {wording.plain(engine['model']['weights'])}")
 
 
 def _listed(values: list[int]) -> str:
@@ -162,10 +162,10 @@ def _show_data(shape: ModelShape) -> None:
         return
     drawn = f"class-balanced, {data['order']} with seed {data['seed']}, in batches of {data['batch_size']}"
     rows = {
-        "Set": f"{data['name']}, {data['images']:,} images", "Classes": _classes(data["classes"]),
+        "Set": f"{wording.plain(data['name'])}, {data['images']:,} images", "Classes": _classes(data["classes"]),
         "Measured on": f"{data['measured']:,} of them, {drawn}",
         "Digest": f"`{data['digest'][:_SHORT_DIGEST]}`",
-        "Calibration": f"{calibration['images']:,} images of {calibration['name']}" if calibration else "none given",
+        "Calibration": f"{calibration['images']:,} images of {wording.plain(calibration['name'])}" if calibration else "none given",
         "Device": engine["device"],
     }
     for column, part in zip(st.columns(2), (list(rows.items())[::2], list(rows.items())[1::2]), strict=True):
@@ -174,7 +174,7 @@ def _show_data(shape: ModelShape) -> None:
 
 
 def _classes(names: list[str]) -> str:
-    shown = ", ".join(names[:10])
+    shown = ", ".join(map(wording.plain, names[:10]))
     return f"{len(names)}: {shown}" + (", ..." if len(names) > 10 else "")
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from dashboard import state, view
+from dashboard import state, view, wording
 from dashboard.client import EngineError
 from dashboard.engine_status import show_engine_status
 from dashboard.figure import show_table
@@ -227,7 +227,7 @@ def facts_text(job: dict) -> str:
     """Model, images, price and times of a job."""
     quote = job["quote"]
     price = f"quoted {duration(quote['seconds'])}" if quote["seconds"] else "quoted 0 s, all stored"
-    parts = [job["basis"]["model"], f"{quote['images']:,} images of {job['basis']['data']}", price]
+    parts = [job["basis"]["model"], f"{quote['images']:,} images of {wording.plain(job['basis']['data'])}", price]
     parts.append(f"started {_time(job['started_at'])}" if job["started_at"] else f"submitted {_time(job['submitted_at'])}")
     if job["finished_at"]:
         parts.append(f"ended {_time(job['finished_at'])}")

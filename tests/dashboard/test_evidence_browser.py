@@ -26,12 +26,13 @@ _WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 60_000, 20_000, 5_000
 
 
 @pytest.fixture(scope="module")
-def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a dashboard whose own store holds a sweep and a redundancy analysis."""
+def served(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict]]:
+    """The address of a dashboard whose own store holds a sweep and a redundancy analysis, and their ids; the shipped ones are there, too."""
     folder = tmp_path_factory.mktemp("evidence")
     with EvidenceStore.open(folder / "evidence.sqlite") as store:
         stored.put_sweep(store)
         stored.put_redundancy(store)
+        made_up = {one.request["metric"]: one.short_id for one in store.list_analyses()}
     environment = {
         **os.environ, STATE_VARIABLE: str(engine_root), STORE_VARIABLE: str(folder / "evidence.sqlite"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -40,7 +41,7 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
         [sys.executable, "-c", _LAUNCH, real_engine.options.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
-    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line))), made_up
     process.send_signal(signal.SIGINT)
     process.wait(20)
 
@@ -73,10 +74,11 @@ def _save(page: object, chart: str, kind: str, folder: Path) -> bytes:
     return (folder / download.value.suggested_filename).read_bytes()
 
 
-def test_a_click_on_the_heat_map_shows_that_cell_and_the_address_keeps_it(address, browser, tmp_path):
+def test_a_click_on_the_heat_map_shows_that_cell_and_the_address_keeps_it(served, browser, tmp_path):
     from playwright.sync_api import expect
 
-    page = _open(browser, f"{address}/sensitivity?site=qk")
+    address, made_up = served
+    page = _open(browser, f"{address}/sensitivity?site=qk&analysis={made_up['sensitivity']}")
     cells = page.locator(".st-key-sensitivity-heatmap .heatmaplayer .hm").first
     expect(cells).to_be_visible()
     expect(page).to_have_url(re.compile("ratio=0.5"))
@@ -100,10 +102,11 @@ def test_a_click_on_the_heat_map_shows_that_cell_and_the_address_keeps_it(addres
     assert page.get_by_test_id("stException").count() == 0
 
 
-def test_redundancy_is_steered_by_the_keyboard(address, browser, tmp_path):
+def test_redundancy_is_steered_by_the_keyboard(served, browser, tmp_path):
     from playwright.sync_api import expect
 
-    page = _open(browser, f"{address}/redundancy")
+    address, made_up = served
+    page = _open(browser, f"{address}/redundancy?analysis={made_up['redundancy']}")
     expect(page.locator(".st-key-redundancy-blocks .js-plotly-plot").first).to_be_visible()
     slider = page.get_by_role("slider", name="Rebuilt from the rest")
     slider.focus()
@@ -114,11 +117,11 @@ def test_redundancy_is_steered_by_the_keyboard(address, browser, tmp_path):
     assert page.get_by_test_id("stException").count() == 0
 
 
-def test_the_overview_has_the_evidence_and_leads_to_it(address, browser):
+def test_the_overview_has_the_evidence_and_leads_to_it(served, browser):
     from playwright.sync_api import expect
 
-    page = _open(browser, address)
-    expect(page.get_by_text("24 of 24 places stand 50 % or more")).to_be_visible()
+    page = _open(browser, served[0])
+    expect(page.get_by_text(re.compile(r"\d+ of 48 places stand 50 % or more"))).to_be_visible()
     page.get_by_role("link", name="Every cell with its interval").click()
     expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible()
     expect(page.get_by_text("this dashboard runs random ones")).to_be_visible()

@@ -1,0 +1,54 @@
+"""Small tuning problems with made-up curves."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from toast_core.schedule.cost import count_cost
+from toast_core.schedule.shapes import BlockShape, ModelShape
+from toast_core.tuning.curves import read_curves
+from toast_core.tuning.problem import Budget, Place, Problem, make_problem
+
+SITES = ("qk", "vo", "fc2")
+RATIOS = (0.2, 0.5, 0.9)
+
+
+def tiny_shape(blocks: int = 3, head_dim: int = 4, hidden: int = 12) -> ModelShape:
+    """A ViT of 5 tokens and width 8, with as many blocks."""
+    block = BlockShape(
+        tokens=5, attention_tokens=5, keys=5, width=8, heads=2, head_dim=head_dim, hidden=hidden, stage=0, qkv_bias=True, qk_norm=False,
+        fc1_bias=True, fixed_params=40,
+    )
+    return ModelShape("tiny", "vit", (block,) * blocks, 4, 8, 3, 100, 0, 24, 60)
+
+
+def made_up_rows(shape: ModelShape, seed: int = 0, sites: tuple[str, ...] = SITES, ratios: tuple[float, ...] = RATIOS) -> list[dict]:
+    """A sweep's rows: damage grows with the square of the ratio, at a rate of each site's own, with noise."""
+    rng = np.random.default_rng(seed)
+    rate = {(block, site): rng.lognormal(-2, 1) for block in range(len(shape.blocks)) for site in sites}
+    return [
+        {"block": block, "site": site, "ratio": ratio, "kl": steep * ratio**2 * rng.uniform(0.8, 1.2)}
+        for (block, site), steep in rate.items()
+        for ratio in ratios
+    ]
+
+
+def tiny_problem(
+    share: float = 0.6, seed: int = 0, unit: str = "macs", sites: tuple[str, ...] = SITES, shape: ModelShape | None = None,
+    locks: dict[Place, float] | None = None, ranges: dict[Place, tuple[float, float]] | None = None, **settings: object,
+) -> Problem:
+    """A problem whose budget is a share of the baseline's cost."""
+    shape = shape or tiny_shape()
+    whole, multiple_of = count_cost(shape), settings.get("multiple_of", 1)
+    curves = read_curves(made_up_rows(shape, seed, sites), shape, multiple_of)
+    limit = int(share * (whole.macs if unit == "macs" else whole.params))
+    return make_problem(shape, curves, Budget(unit, limit), sites, locks, ranges, **settings)
+
+
+def thinned(problem: Problem, most: int) -> Problem:
+    """The same problem with at most so many options a group, the first and the last among them."""
+    groups = []
+    for group in problem.groups:
+        step = max(1, -(-(len(group.options) - 1) // (most - 1)))
+        groups.append(replace(group, options=tuple(dict.fromkeys((*group.options[::step], group.options[-1])))))
+    return replace(problem, groups=tuple(groups))
