@@ -263,7 +263,8 @@ def _warm(browser: Browser, folder: Path, repeats: int) -> dict:
         page.close()
         if "Traceback" in (log := server.log.read_text()):
             raise RuntimeError(f"the page server failed on the way: {log[-500:]}")
-    return {"pages_ms": pages, "release_ms": edits, "memory_mb": {"page_server_before": before, "page_server_after": after, "engine": engine}}
+    memory = {"page_server_before": before, "page_server_after": after, "engine": engine}
+    return {"pages_ms": pages, "release_ms": edits, "memory_mb": memory}
 
 
 def main(repeats: int, chromium: str) -> dict:

@@ -20,8 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from desk import FLAGS, RESULTS, TITLES, WINDOW, Server, await_ready, load_avera
 from playwright.async_api import Browser, Page, async_playwright
 from playwright.async_api import Error as BrowserError
 
+from analysis_cache.cell import Cell
 from analysis_cache.store import EvidenceStore
 from dashboard.client import EngineClient, EngineOptions
 from toast_core.jobs.book import Job, JobBook
@@ -116,8 +116,7 @@ class Session:
             await asyncio.sleep(0.5)
 
 
-@asynccontextmanager
-async def opened(browser: Browser, address: str, number: int) -> AsyncIterator[Session]:
+async def open_session(browser: Browser, address: str, number: int) -> Session:
     """A session of its own on the Tune page, acting by the seed `number`."""
     context = await browser.new_context(viewport=WINDOW)
     page = await context.new_page()
@@ -125,8 +124,7 @@ async def opened(browser: Browser, address: str, number: int) -> AsyncIterator[S
     page.on("pageerror", lambda error: session.faults.append(f"script: {str(error)[:200]}"))
     await page.goto(f"{address}/tune")
     await page.get_by_role("heading", name=TITLES["tune"], exact=True).wait_for(timeout=WAIT_MS)
-    yield session
-    await context.close()
+    return session
 
 
 def undisturbed(folder: Path, run: dict) -> Path:
@@ -224,7 +222,7 @@ def compare_stores(first: Path, second: Path) -> dict:
     with EvidenceStore.open(first, create=False) as whole, EvidenceStore.open(second, create=False) as killed:
         keys = {store: set(_sweep_keys(store)) for store in (whole, killed)}
         both = sorted(keys[whole] & keys[killed])
-        different = [key for key in both if not _equal(whole.get(key).arrays, killed.get(key).arrays)]
+        different = [key for key in both if not _equal(whole.get(key), killed.get(key))]
         checked = killed.verify()
         return {
             "cells": len(both), "lost": len(keys[whole] - keys[killed]), "extra": len(keys[killed] - keys[whole]),
@@ -239,8 +237,10 @@ def _sweep_keys(store: EvidenceStore) -> tuple[str, ...]:
     return tuple(key for key in (found[0].cell_keys if found else ()) if key in stored)
 
 
-def _equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(values, other[name]) for name, values in one.items())
+def _equal(one: Cell, other: Cell) -> bool:
+    """Whether two cells hold the same figures, to the last bit."""
+    same = one.summary == other.summary and one.arrays.keys() == other.arrays.keys()
+    return same and all(np.array_equal(values, other.arrays[name]) for name, values in one.arrays.items())
 
 
 async def revive(session: Session) -> None:
@@ -263,10 +263,7 @@ async def strain(server: Server, seconds: float, kills: int, reloads: int, run: 
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        sessions, closing = [], []
-        for number in range(SESSIONS):
-            closing.append(opened(browser, server.address, number))
-            sessions.append(await closing[-1].__aenter__())
+        sessions = [await open_session(browser, server.address, number) for number in range(SESSIONS)]
         await sessions[0].page.get_by_text(MEASURED).wait_for(timeout=3 * WAIT_MS)
         note("start")
         reloaded = await reload(sessions[0], reloads)

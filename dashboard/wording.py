@@ -11,7 +11,7 @@ BADGES = {
     "reported": ":orange-badge[reported]",
 }
 _MINUS = "\N{MINUS SIGN}"
-_MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
 
 def plain(name: str) -> str:

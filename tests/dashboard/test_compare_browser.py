@@ -62,7 +62,7 @@ def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
             page.goto(f"{address}/tune")
             bar = page.get_by_role("slider", name="block 10, fc2")
             expect(bar).to_have_attribute("aria-valuenow", "20", timeout=_WAIT_MS)
-            expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+            expect(page.get_by_role("button", name="Undo").first).to_be_enabled()
             other = yours.new_page()
             other.goto(f"{address}/tune")
             expect(other.get_by_role("slider", name="block 10, fc2")).to_have_attribute("aria-valuenow", "0", timeout=_WAIT_MS)

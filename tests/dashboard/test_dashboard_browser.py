@@ -71,7 +71,7 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         for _ in range(3):
             slider.press("PageUp")
         expect(cost).to_have_text("0.0711", timeout=500)
-        expect(page.get_by_role("button", name="Undo")).to_be_enabled(timeout=_WAIT_MS)
+        expect(page.get_by_role("button", name="Undo").first).to_be_enabled(timeout=_WAIT_MS)
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download schedule").click()
@@ -98,7 +98,7 @@ def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
         expect(page.locator(".keys")).to_be_in_viewport()
         names = ("block 2, fc2", "block 3, fc2", "block 4, qk", "block 4, vo")
         bars = {name: page.get_by_role("slider", name=name, exact=True) for name in names}
-        undo = page.get_by_role("button", name="Undo")
+        undo = page.get_by_role("button", name="Undo").first
         _drag(page, bars["block 2, fc2"], 0.5)
         expect(undo).to_be_enabled(timeout=_WAIT_MS)
         first = page.locator(".total.macs .figure").inner_text()

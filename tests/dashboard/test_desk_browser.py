@@ -50,7 +50,10 @@ _CONTRAST = """element => {
   const behind = layers.reduce((below, layer) => over(layer, below), [255, 255, 255]);
   const linear = (part) => { const share = part / 255; return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4; };
   const light = (colour) => 0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2]);
-  const [a, b] = [light(over(parse(getComputedStyle(element).color), behind)), light(behind)];
+  const [red, green, blue, solid] = parse(getComputedStyle(element).color);
+  let opacity = solid;
+  for (let at = element; at; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
+  const [a, b] = [light(over([red, green, blue, opacity], behind)), light(behind)];
   return { contrast: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), behind: b };
 }"""
 

@@ -27,7 +27,7 @@ _WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 60_000, 20_000, 5_000
 
 @pytest.fixture(scope="module")
 def served(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict]]:
-    """The address of a dashboard whose own store holds a sweep and a redundancy analysis, and their ids; the shipped ones are there, too."""
+    """The address of a dashboard whose own store holds a sweep and a redundancy analysis, and their ids; shipped ones are there, too."""
     folder = tmp_path_factory.mktemp("evidence")
     with EvidenceStore.open(folder / "evidence.sqlite") as store:
         stored.put_sweep(store)
