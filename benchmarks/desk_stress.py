@@ -1,6 +1,6 @@
 """The dashboard under strain, in a real browser: reloads, five sessions at once, and engine and job killed together during a sweep.
 
-    python benchmarks/desk_stress.py [--seconds 120] [--kills 10] [--reloads 20] [--images 512] [--chromium /usr/bin/chromium]
+    python benchmarks/desk_stress.py [--seconds 120] [--kills 10] [--reloads 20] [--images 128] [--chromium /usr/bin/chromium]
 
 One server on demo_vit in a temporary folder. A sweep is measured undisturbed first, in a store of its own. Then a page is reloaded; five
 sessions (contexts of one Chromium) visit pages, drag bars and set ratios; then the sweep is submitted, and while two of the sessions go on,
@@ -327,7 +327,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--reloads", type=int, default=20)
-    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     found = main(**vars(parser.parse_args()))
     print(json.dumps(found, indent=1))

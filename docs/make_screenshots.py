@@ -86,9 +86,9 @@ def _prepare(page: Page, address: str) -> None:
     expect(page.get_by_role("button", name="Draft 1")).to_be_visible()
     expect(measured).to_be_visible()
     page.goto(f"{address}/apply")
-    page.get_by_test_id("stNumberInputField").first.fill("500")
+    page.get_by_test_id("stNumberInputField").first.fill("200")
     page.get_by_test_id("stNumberInputField").first.press("Tab")
-    expect(page.get_by_text("500 images").first).to_be_visible()
+    expect(page.get_by_text("200 images").first).to_be_visible()
     page.get_by_role("button", name="Apply", exact=True).click()
     expect(page.get_by_role("button", name="Download model")).to_be_visible()
 

@@ -24,7 +24,6 @@ from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
 
 _SELECTION_NAMES = {"calibrated": "Calibrated", "per_image": "Per image", "per_batch": "Per batch"}
-# The equaliser, its totals and what is measured fit a laptop's screen only without the page's wide upper margin.
 _MULTIPLES = (1, 4, 8, 16)
 _COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
 _SCHEDULE_FILE = "schedule.json"
