@@ -13,7 +13,7 @@ from dashboard.sign_in import is_signed_in
 # Streamlit's captions are too pale for small print on white: 3.9 of contrast, where readable is 4.5.
 _STYLE = """<style>
 [data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }
-[data-testid='stCaptionContainer'] { color: color-mix(in srgb, currentColor 75%, transparent); }
+[data-testid='stCaptionContainer'] { opacity: 0.75; }
 </style>"""
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"

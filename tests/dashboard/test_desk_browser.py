@@ -203,25 +203,3 @@ def test_keys_alone_tune_and_a_link_and_a_file_bring_the_schedule_back(address, 
     assert page.get_by_test_id("stException").count() == other.get_by_test_id("stException").count() == 0
     mine.close()
     yours.close()
-
-
-def test_a_sweep_goes_on_while_its_page_is_loaded_again(address, browser, client):
-    from playwright.sync_api import expect
-
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.goto(f"{address}/runs")
-    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
-    run = {"kind": "sensitivity", "images": None, "sites": ["qk", "vo", "fc1", "fc2"], "ratios": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]}
-    number = client.submit(run | {"selection": "per_image", "mode": "exact"})["number"]
-    share = page.get_by_text(re.compile(r"\d+ % done"))
-    expect(share).to_be_visible()
-    before = int(share.inner_text().split()[0])
-    page.reload()
-    expect(share).to_be_visible()
-    expect(page.get_by_text(f"Run {number}: ")).to_be_visible()
-    expect(share).not_to_have_text(re.compile(f"^{before} %"))
-    assert int(share.inner_text().split()[0]) > before
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("cancelled").first).to_be_visible()
-    assert page.get_by_test_id("stException").count() == 0
-    page.close()
