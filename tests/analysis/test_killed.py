@@ -16,7 +16,7 @@ from toast_core.analyze import Subject, analyze_sensitivity
 
 ROOT = Path(__file__).parents[2]
 # a machine that trains models in the background may starve it
-TIMEOUT_S = 600
+TIMEOUT_S = 900
 CELLS = grid(3, ("qk", "fc2"), (0.5,))
 
 
