@@ -196,15 +196,15 @@ def _cold(browser: Browser, folder: Path) -> dict:
     return _spreads(visits)
 
 
-def take_bar(page: Page, name: str) -> tuple[float, float, float]:
+def _take_bar(page: Page, name: str) -> tuple[float, float, float]:
     """Bring a bar into view and press the pointer at its foot; returns the bar's middle, foot and height in pixels."""
     bar = page.get_by_role("slider", name=name, exact=True)
     bar.scroll_into_view_if_needed()
     box = bar.bounding_box()
-    middle, foot = box["x"] + box["width"] / 2, box["y"] + box["height"]
-    page.mouse.move(middle, foot - 1)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 1)
     page.mouse.down()
-    return middle, foot, box["height"]
+    box = bar.bounding_box()  # a first prediction adds lines above the bars, which moves them
+    return box["x"] + box["width"] / 2, box["y"] + box["height"], box["height"]
 
 
 def _drag(browser: Browser, folder: Path, with_curves: bool) -> dict:
@@ -220,7 +220,7 @@ def _drag(browser: Browser, folder: Path, with_curves: bool) -> dict:
         if with_curves:
             root.evaluate(_GIVE_CURVES)
         root.evaluate(_TIME_MOVES)
-        middle, foot, height = take_bar(page, "block 12, fc2")
+        middle, foot, height = _take_bar(page, "block 12, fc2")
         for move in range(_MOVES):
             share = move % 40 / 40
             page.mouse.move(middle, foot - height * (0.05 + 0.9 * (share if move // 40 % 2 == 0 else 1 - share)))
@@ -238,7 +238,7 @@ def _drag(browser: Browser, folder: Path, with_curves: bool) -> dict:
 def _release(page: Page, block: int, ratio: float) -> dict[str, float]:
     """Drag a bar of fc2 to a ratio and let go; milliseconds from there to address, totals, first and final accuracy."""
     page.evaluate(_WATCH_RELEASE)
-    middle, foot, height = take_bar(page, f"block {block}, fc2")
+    middle, foot, height = _take_bar(page, f"block {block}, fc2")
     page.mouse.move(middle, foot - ratio * height, steps=4)
     page.mouse.up()
     page.wait_for_function("window.seen.final && window.seen.totals", timeout=WAIT_MS)

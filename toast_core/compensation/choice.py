@@ -2,6 +2,8 @@
 
 import torch
 
+from toast_core.compensation.threads import few_threads
+
 _FLOOR = 1e-12  # times the largest variance: what is left of a channel below this follows from those chosen already
 
 
@@ -18,6 +20,11 @@ def rank_by_reconstruction(covariance: torch.Tensor, weight: torch.Tensor) -> to
     Returns:
         (C,) int64, the most useful channel first; equal gains go to the lower index.
     """
+    with few_threads(len(covariance)):
+        return _rank(covariance, weight)
+
+
+def _rank(covariance: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     channels = len(covariance)
     left, gram = covariance.clone(), weight.double().T @ weight.double()
     through = gram @ left

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from toast_core.compensation.threads import few_threads
+
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the mean variance of the inputs
 _CHUNK_TOKENS = 4096
 
@@ -137,6 +139,11 @@ def with_best_bias(sums: Sums, weight: torch.Tensor, with_bias: bool, ridge: flo
 
 def fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) -> LinearFit:
     """Fit on all tokens with the ridge that, fitted on one half, errs least on the other; the prior where no fit beats it there."""
+    with few_threads(len(even.x)):
+        return _fit_held_out(even, odd, prior, with_bias)
+
+
+def _fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) -> LinearFit:
     halves = ((even, odd), (odd, even))
     errors = {None: sum(squared_error(other, with_best_bias(half, prior, with_bias)) for half, other in halves)}
     for ridge in RIDGES:
