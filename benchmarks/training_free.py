@@ -41,7 +41,7 @@ from toast_core.tuning.problem import read_budget
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION = "fashion-mnist:calibration"
 FIT_IMAGES = 512
-TUNE_IMAGES = 1024
+TUNE_IMAGES = 768
 BATCH_SIZE = 64
 METHODS = {
     "selection, per image": ("per_image", NONE),

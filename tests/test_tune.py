@@ -47,7 +47,7 @@ def test_a_budget_is_met_and_reported(kind: str) -> None:
     assert cost.macs <= report["budget"]["limit"] == int(0.6 * count_cost(shape).macs)
     assert report["achieved"] == {"macs": cost.macs, "params": cost.params, "left_over": report["budget"]["limit"] - cost.macs}
     assert (tuned.schedule.selection, tuned.schedule.compensation) == ("calibrated", FULL)
-    assert report["images"] == {"fit": 24, "curves": 12, "judge": 24}
+    assert report["images"] == {"fit": 30, "curves": 10, "judge": 20}
     names = [row["name"] for row in report["candidates"]]
     assert names[0] == "kl"
     assert report["chosen"] in names
@@ -106,7 +106,7 @@ class TestParts:
         parts = split(data, 16, True)
         index = [np.concatenate([batch.index for batch in part]) for part in (parts.fit, parts.curves, parts.judge)]
         assert sorted(np.concatenate(index).tolist()) == list(range(53))
-        assert [len(part) for part in index] == [21, 10, 22]
+        assert [len(part) for part in index] == [26, 9, 18]
 
     def test_too_few_are_refused(self) -> None:
         with pytest.raises(DataError, match="19 calibration images are too few to fit, measure and judge on; give at least 20"):

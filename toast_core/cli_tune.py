@@ -36,7 +36,7 @@ def tune(
     ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
     attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
     fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
-    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 1024,
+    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 768,
     batch_size: cli.BatchSize = 64,
     seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
     front: Annotated[bool, typer.Option("--front", help="add the predicted front over many budgets to the report")] = False,

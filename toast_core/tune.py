@@ -37,7 +37,7 @@ from toast_core.tuning.solver import Solution, next_edits, shadow_price, solve
 DEFAULT_SITES = ("qk", "vo", "fc2")
 DEFAULT_RATIOS = (0.2, 0.4, 0.6, 0.8, 0.9)
 EXPONENTS = {"kl": 1.0, "kl gathered": 0.5, "kl spread": 2.0}
-SHARES = (2, 1, 2)  # of the calibration images: fit, curves, judge
+SHARES = (3, 1, 2)  # of the calibration images: fit, curves, judge
 FEWEST_IMAGES = 20
 FIRST_LOOK_IMAGES = 128
 Progress = Callable[[str, int, int], None]
