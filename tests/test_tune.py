@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from analysis_cache.store import EvidenceStore
 from tests.analysis.greys import grey_data, grey_model
 from tests.families import shared_model
-from toast_core import cli, tune
+from toast_core import cli
 from toast_core.analysis.cells import Cell
 from toast_core.analysis.sensitivity import Sweep, cell_outcomes
+from toast_core.analyze import Subject
 from toast_core.compensation.walk import compensate
 from toast_core.data.load import Batch, ImageData
 from toast_core.errors import DataError, PlanError, ScheduleError
@@ -24,7 +26,9 @@ from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
-from toast_core.tune import Ask, Judgement, judge, measure_curves, plan_for, split
+from toast_core.tune import Ask, Judgement, Kept, Tuned, curves, judge, measure_curves, plan_for, split, tune
+from toast_core.tune import run as running
+from toast_core.tune.judging import is_better, looks_of, run_candidate
 from toast_core.tuning.problem import read_budget
 
 
@@ -41,7 +45,7 @@ def ask_for(model: nn.Module, reduction: float = 0.4, **settings: object) -> Ask
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_a_budget_is_met_and_reported(kind: str) -> None:
     model, told = grey_model(kind), []
-    tuned = tune.tune(model, data_for(model), ask_for(model), with_front=True, progress=lambda *step: told.append(step))
+    tuned = tune(model, data_for(model), ask_for(model), with_front=True, progress=lambda *step: told.append(step))
     report, shape = tuned.report, get_info(model).shape
     cost = count_cost(shape, tuned.schedule)
     assert cost.macs <= report["budget"]["limit"] == int(0.6 * count_cost(shape).macs)
@@ -54,35 +58,91 @@ def test_a_budget_is_met_and_reported(kind: str) -> None:
     assert len({json.dumps(row["schedule"]["blocks"]) for row in report["candidates"]}) == len(names)
     assert all(row["macs"] <= report["budget"]["limit"] for row in report["candidates"])
     assert min(row["predicted_kl"] for row in report["candidates"]) == pytest.approx(report["candidates"][0]["predicted_kl"], rel=2e-3)
+    tried = [row["name"] for row in report["candidates"] if row["images"]]
+    far = running.SEPARABLE * report["candidates"][0]["predicted_kl"]
+    assert tried == [row["name"] for row in report["candidates"] if row["predicted_kl"] <= far]
     assert report["shadow_price_per_million"] > 0
     assert report["next_best_edits"]["drop"]
-    assert len(report["front"]) > 8
-    assert set(report["seconds"]) == {"curves", "solving", "candidates", "judging", "advice"}
+    assert [row["macs"] <= row["limit"] for row in report["front"]] == [True] * len(report["front"])
+    assert len(report["front"]) >= 5
+    for row in report["front"]:
+        assert row["images"] == 20
+        assert row["kl_ci95"][0] <= row["kl"] <= row["kl_ci95"][1]
+        assert row["agreement_ci95"][0] <= row["agreement"] <= row["agreement_ci95"][1]
+        assert all(row["predicted_kl"] <= 1.002 * kl for kl in row["predicted_kl_of_shapes"].values() if kl is not None)
+    assert report["audit"]["asked"] == len(report["audit"]["schedules"]) >= report["audit"]["covered"]
+    assert set(report["seconds"]) == {"curves", "solving", "candidates", "front", "advice"}
     assert ("curves", 1, len(shape.blocks)) in told
-    assert told[-1] == ("candidates", len(names), len(names))
+    assert ("candidates", len(tried), len(tried)) in told
+    assert told[-1] == ("front", len(report["front"]), len(report["front"]))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert apply_plan(model, tuned.plan, "compact").toast_info.schedule == tuned.schedule
+    assert Schedule.from_dict(report["schedule"]) == tuned.schedule
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     model = grey_model()
-    first, second = (tune.tune(model, data_for(model), ask_for(model)) for _ in range(2))
+    first, second = (tune(model, data_for(model), ask_for(model)) for _ in range(2))
     assert first.schedule == second.schedule
     assert {**first.report, "seconds": 0} == {**second.report, "seconds": 0}
 
 
-def test_measured_curves_serve_another_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = grey_model()
-    first = tune.tune(model, data_for(model), ask_for(model, 0.4))
-    expected = tune.tune(model, data_for(model), ask_for(model, 0.6))
-    monkeypatch.setattr(tune, "measure_curves", None)
-    again = tune.tune(model, data_for(model), ask_for(model, 0.6), rows=first.report["curves"])
-    assert again.schedule == expected.schedule
+class TestKept:
+    """What the evidence store keeps between tunings."""
+
+    def tuned(self, store: EvidenceStore | None, model: nn.Module, reduction: float, **settings: object) -> Tuned:
+        data = data_for(model)
+        kept = Kept(store, Subject.of(model, data, 16, "tuning")) if store else Kept()
+        return tune(model, data, ask_for(model, reduction, **settings), kept=kept)
+
+    def test_the_same_question_measures_nothing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        model = grey_model()
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            first = self.tuned(store, model, 0.4)
+            monkeypatch.setattr(curves, "one_shot_sums", None)
+            monkeypatch.setattr(running, "plan_for", None)
+            again = self.tuned(store, model, 0.4)
+            stored = store.get_analysis(first.analysis)
+            report = store.get(stored.cell_keys[0]).summary
+        assert again.analysis == first.analysis
+        assert {**again.report, "seconds": 0} == {**first.report, "seconds": 0} == {**report, "seconds": 0}
+
+    def test_curves_serve_another_budget(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        model = grey_model()
+        expected = self.tuned(None, model, 0.6)
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            self.tuned(store, model, 0.4)
+            monkeypatch.setattr(curves, "one_shot_sums", None)
+            again = self.tuned(store, model, 0.6)
+        assert again.schedule == expected.schedule
+        assert {**again.report, "seconds": 0} == {**expected.report, "seconds": 0}
+
+    def test_a_killed_sweep_goes_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """After a stop in block 1 only blocks from 1 on are measured, and the curves are those of an undisturbed run."""
+        model, data = grey_model(), data_for(grey_model())
+        ask, parts = ask_for(model), split(data, 16, True)
+        expected = measure_curves(model, ask, parts)
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            kept, told = Kept(store, Subject.of(model, data, 16, "tuning")), []
+
+            def stop(done: int, total: int) -> None:
+                raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                measure_curves(model, ask, parts, stop, kept)
+            assert measure_curves(model, ask, parts, lambda *step: told.append(step), kept) == expected
+        assert told == [(1, 2), (2, 2)]
+
+    def test_other_compensation_has_other_curves(self, tmp_path: Path) -> None:
+        model = grey_model()
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            folded = self.tuned(store, model, 0.4)
+            plain = self.tuned(store, model, 0.4, compensation=Compensation("bias"))
+        assert plain.report["curves"] != folded.report["curves"]
 
 
 def test_locks_ranges_and_rounding_hold_in_the_end() -> None:
     model = grey_model()
-    tuned = tune.tune(
+    tuned = tune(
         model, data_for(model), ask_for(model, 0.3, locks={(0, "fc2"): 0.25}, ranges={(1, "qk"): (0.2, 0.5)}, multiple_of=2)
     )
     assert tuned.schedule.blocks[0].fc2 == 0.25
@@ -94,10 +154,9 @@ def test_a_parameter_budget_without_compensation() -> None:
     model = grey_model()
     shape = get_info(model).shape
     budget = read_budget(shape, params=0.7 * count_cost(shape).params)
-    tuned = tune.tune(model, data_for(model), Ask(budget, ("fc1", "fc2"), (0.3, 0.6, 0.9), compensation=Compensation(), batch_size=16))
+    tuned = tune(model, data_for(model), Ask(budget, ("fc1", "fc2"), (0.3, 0.6, 0.9), compensation=Compensation(), batch_size=16))
     assert count_cost(shape, tuned.schedule).params <= budget.limit
     assert tuned.schedule.compensation.is_none
-    assert all(block.weights is None for block in tuned.plan.blocks)
 
 
 class TestParts:
@@ -118,7 +177,7 @@ class TestParts:
         turned = replace(data.source, labels=data.source.labels[::-1].copy())
         foreign = replace(data.source, classes=(*data.source.classes, "more"), labels=data.source.labels + 3)
         others = [ImageData(source, data.transform, data.index, data.order, data.seed) for source in (turned, foreign)]
-        found = [tune.tune(model, images, ask_for(model)) for images in (data, *others)]
+        found = [tune(model, images, ask_for(model)) for images in (data, *others)]
         assert found[0].schedule == found[1].schedule == found[2].schedule
         assert "top1_delta" in found[0].report["curves"][0]
         assert set(found[2].report["curves"][0]) == {"block", "site", "ratio", "kl", "images"}
@@ -153,66 +212,72 @@ class TestCurves:
 
 
 class TestJudging:
-    def plans(self, model: nn.Module, *ratios: float) -> dict:
-        """Uniform fc2 schedules by name."""
+    def judged(self, count: int, *ratios: float) -> tuple[dict[str, Judgement], str, str]:
+        """Uniform fc2 schedules, judged on so many images, in looks at 128, 256, ... of them."""
+        model = grey_model()
         images = [batch.images for batch in data_for(model).batches(16)]
         settings = {"selection": "calibrated", "compensation": Compensation("bias")}
-        return {f"{ratio:g}": plan_for(model, Schedule.uniform(3, fc2=ratio, **settings), images) for ratio in ratios}
+        plans = {f"{ratio:g}": plan_for(model, Schedule.uniform(3, fc2=ratio, **settings), images) for ratio in ratios}
+        pruned = {name: apply_plan(model, plan, "compact") for name, plan in plans.items()}
+        looks = list(looks_of(self.batches(model, count)))
+        return judge(list(plans), lambda name, look: run_candidate(model, pruned[name], looks[look]), len(looks))
 
     def batches(self, model: nn.Module, count: int) -> list[Batch]:
         """Held-out images."""
         return list(grey_data(model, count, seed=9).batches(16))
 
-    def test_a_clearly_better_candidate_wins_early(self) -> None:
-        model = grey_model()
-        judged, winner, decision = judge(model, self.plans(model, 0.95, 0.1), self.batches(model, 520))
+    def test_a_clearly_better_candidate_wins(self) -> None:
+        judged, winner, decision = self.judged(520, 0.95, 0.1)
         assert winner == "0.1"
-        assert len(judged["0.1"].kl) < 520, "it stopped once this was clear"
+        assert len(judged["0.1"].kl) == 520
         by = r"(agreement \+[\d.]+ to \+[\d.]+ points|KL -[\d.]+ to -[\d.]+)"
-        assert re.fullmatch(rf"0\.1 is clearly better than 0\.95 on {len(judged['0.1'].kl)} held-out images: {by}", decision)
+        assert re.fullmatch(rf"0\.1 is clearly better than 0\.95 on 520 held-out images: {by}", decision)
+
+    def test_a_clearly_worse_candidate_is_left_early(self) -> None:
+        judged, winner, _ = self.judged(520, 0.1, 0.95)
+        assert winner == "0.1"
+        assert len(judged["0.95"].kl) < 520
 
     def test_what_cannot_be_told_apart_is_left_to_the_prediction(self) -> None:
-        model = grey_model()
-        _, winner, decision = judge(model, self.plans(model, 0.506, 0.505), self.batches(model, 24))
+        _, winner, decision = self.judged(24, 0.506, 0.505)
         assert winner == "0.506"
         assert decision == "0.506 has the least predicted damage, and no candidate is clearly better on 24 held-out images"
 
     def test_one_candidate_wins(self) -> None:
-        model = grey_model()
-        assert judge(model, self.plans(model, 0.5), self.batches(model, 20))[1] == "0.5"
+        assert self.judged(20, 0.5)[1] == "0.5"
 
     def test_kl_decides_where_agreement_cannot(self) -> None:
         agrees, rng = np.ones(200, bool), np.random.default_rng(0)
         noise = rng.uniform(0, 0.01, 200).astype(np.float32)
         good, bad = Judgement(noise, agrees), Judgement(noise + 0.02, agrees)
-        assert tune._better(good, bad, 1.96)
-        assert not tune._better(bad, good, 1.96)
-        assert not tune._better(good, good, 1.96)
+        assert is_better(good, bad, 1.96)
+        assert not is_better(bad, good, 1.96)
+        assert not is_better(good, good, 1.96)
 
     def test_agreement_goes_before_kl(self) -> None:
         agrees = np.ones(200, bool)
         missed = agrees.copy()
         missed[:40] = False
         keeps, loses = Judgement(np.full(200, 0.5, np.float32), agrees), Judgement(np.zeros(200, np.float32), missed)
-        assert tune._better(keeps, loses, 1.96)
-        assert not tune._better(loses, keeps, 1.96)
+        assert is_better(keeps, loses, 1.96)
+        assert not is_better(loses, keeps, 1.96)
 
     def test_looks_double(self) -> None:
         model = grey_model()
-        assert [sum(len(batch.index) for batch in look) for look in tune._looks(self.batches(model, 300))] == [128, 128, 44]
+        assert [sum(len(batch.index) for batch in look) for look in looks_of(self.batches(model, 300))] == [128, 128, 44]
 
 
 def test_a_pruned_model_is_refused() -> None:
     model = grey_model()
     pruned = apply_plan(model, make_plan(model, Schedule.uniform(3, qk=0.5)))
     with pytest.raises(PlanError, match=r"is already pruned \(compact\); tune the baseline model"):
-        tune.tune(pruned, data_for(model), ask_for(model))
+        tune(pruned, data_for(model), ask_for(model))
 
 
 def test_an_impossible_budget_names_the_nearest() -> None:
     model = grey_model()
     with pytest.raises(ScheduleError, match=r"is below [\d.e-]+ GMACs, the least that locks, ranges and measured ratios allow"):
-        tune.tune(model, data_for(model), ask_for(model, 0.95))
+        tune(model, data_for(model), ask_for(model, 0.95))
 
 
 class TestCommand:
@@ -233,6 +298,7 @@ class TestCommand:
         code = self.run(
             monkeypatch, "--model", "demo_vit", "--weights", "random", "--reduction", "0.3", "--sites", "fc2", "--ratios", "0.5,0.9",
             "--calibration-images", "20", "--lock", "0.fc2=0", "--range", "1.fc2=0:0.5", "-o", str(file), "--json", "--fitting", "one_shot",
+            "--store", str(tmp_path / "store.sqlite"),
         )
         assert code == 0
         report = json.loads(capfd.readouterr().out)

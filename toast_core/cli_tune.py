@@ -30,7 +30,7 @@ def tune(
     within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
     sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = "qk,vo,fc2",
     ratios: Annotated[str, typer.Option(help="measured for every site, comma-separated; nothing beyond the largest is used")] = (
-        "0.2,0.4,0.6,0.8,0.9"
+        "0.25,0.5,0.75,0.9"
     ),
     multiple_of: Annotated[int, typer.Option(min=1, help="kept counts are multiples of this")] = 1,
     ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
@@ -39,14 +39,16 @@ def tune(
     calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 768,
     batch_size: cli.BatchSize = 64,
     seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
-    front: Annotated[bool, typer.Option("--front", help="add the predicted front over many budgets to the report")] = False,
+    front: Annotated[bool, typer.Option("--front", help="add schedules of other budgets, each measured on held-out images")] = False,
     device: cli.Device = "auto",
+    store: Annotated[str | None, typer.Option(help="evidence store that keeps what is measured; default: the user's own")] = None,
     as_json: cli.Json = False,
 ) -> None:
     """Find the schedule that meets a MAC or parameter budget with the least damage; labels are not needed.
 
     Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
-    images choose among the solution, two variants and four usual shapes at the same budget.
+    images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
+    was measured is kept: another budget on the same images takes less.
     """
     from toast_core.tuning.problem import read_budget, read_locks, read_ranges
 
@@ -54,19 +56,27 @@ def tune(
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
     asked, measured = _sites(sites), _numbers(ratios)
     wants = Compensation(ffn, attention, fitting)
+    from analysis_cache.store import EvidenceStore
     from toast_core.analysis.evaluate import pick_device
+    from toast_core.analyze import Subject
     from toast_core.data.load import load_data
     from toast_core.pruning.saved import load_model
-    from toast_core.tune import Ask
+    from toast_core.tune import Ask, Kept
     from toast_core.tune import tune as run
 
     loaded = load_model(model, weights, num_classes, img_size, pick_device(device), seed)
     budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms)
     data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
     ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
-    with cli.progress("tuning") as advance:
-        tuned = run(loaded, data, ask, front, lambda what, done, total: advance(done + total * (what == "candidates"), 2 * total))
-    output.write_text(tuned.schedule.to_json())
+    with EvidenceStore.open(store) as evidence, cli.progress("tuning") as advance:
+        kept = Kept(evidence, Subject.of(loaded, data, batch_size, "tuning"))
+        stages = ("curves", "candidates", *(["front"] if front else []))
+
+        def told(what: str, done: int, total: int) -> None:
+            advance(done + total * stages.index(what), len(stages) * total)
+
+        tuned = run(loaded, data, ask, front, told, kept)
+    cli.write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)}
     for note in report["notes"]:
         print(f"toast: {note}", file=sys.stderr)
@@ -98,17 +108,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _print_report(report: dict) -> None:
     achieved, baseline = report["achieved"], report["baseline"]
-    rows = [
-        [
-            row["name"] + (" *" if row["name"] == report["chosen"] else ""),
-            f"{row['macs'] / 1e9:.4f}",
-            f"{row['predicted_kl']:.4f}",
-            f"{row['kl']:.4f}",
-            f"{row['agreement']:.2f} ({row['agreement_ci95'][0]:.1f} to {row['agreement_ci95'][1]:.1f})",
-            f"{row['agreement_delta_ci95'][0]:+.2f} to {row['agreement_delta_ci95'][1]:+.2f}",
-        ]
-        for row in report["candidates"]
-    ]
+    rows = [_candidate_row(row, report["chosen"]) for row in report["candidates"]]
     columns = ["candidate", "GMACs", "KL predicted", "KL held out", "agreement % (95 %)", "to kl, points (95 %)"]
     cli.print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
     print(report["decision"])
@@ -117,10 +117,27 @@ def _print_report(report: dict) -> None:
         f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
     )
     for row in report.get("front", []):
-        print(f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} (predicted)")
+        low, high = row["agreement_ci95"]
+        print(
+            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} predicted, "
+            f"{row['kl']:.4f} held out, agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
+        )
+    if learned := report["audit"]["measured_over_predicted"]:
+        print(
+            f"measured KL is {learned['ratio']:.2f} times the predicted one over {learned['schedules']} schedules; "
+            f"the 95 % band learned from the others holds {report['audit']['covered']} of {report['audit']['asked']}"
+        )
     _print_edits(report["next_best_edits"])
     wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
     print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
+
+
+def _candidate_row(row: dict, chosen: str) -> list[str]:
+    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row['predicted_kl']:.4f}"]
+    if not row["images"]:
+        return [*cells, "clearly worse as predicted", "", ""]
+    (low, high), delta = row["agreement_ci95"], row["agreement_delta_ci95"]
+    return [*cells, f"{row['kl']:.4f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
 
 
 def _print_edits(edits: Edits) -> None:

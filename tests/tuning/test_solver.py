@@ -142,10 +142,10 @@ class TestShapes:
 
 def test_the_front_falls_in_cost_and_rises_in_damage() -> None:
     problem = tiny_problem(0.9)
-    found = front(problem)
+    found = list(front(problem).values())
     assert len(found) > 5
     costs, damages = [point.cost for point in found], [point.damage for point in found]
     assert costs == sorted(costs, reverse=True)
     assert damages == sorted(damages)
     assert all(point.cost >= problem.least for point in found)
-    assert front(replace(problem, budget=replace(problem.budget, limit=problem.least)))[0].cost == costs[0]
+    assert next(iter(front(replace(problem, budget=replace(problem.budget, limit=problem.least))).values())).cost == costs[0]

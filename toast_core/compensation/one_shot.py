@@ -1,6 +1,6 @@
 """One block pruned alone, at any ratio, from sums taken once: what a sweep over compensated cells needs (method, section 6)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,14 +43,22 @@ class BlockSums:
 
 
 @torch.no_grad()
-def one_shot_sums(model: nn.Module, images: list[torch.Tensor]) -> Iterator[BlockSums]:
-    """Walk the baseline over image batches (B, C, H, W) and yield each block's sums in turn, so that one block's are held at a time."""
+def one_shot_sums(model: nn.Module, images: list[torch.Tensor], wanted: Collection[int] | None = None) -> Iterator[BlockSums]:
+    """Walk the baseline over image batches (B, C, H, W) and yield each block's sums in turn, so that one block's are held at a time.
+
+    Args:
+        wanted: blocks whose sums are asked for; None: all.
+    """
+    wanted = range(len(get_info(model).shape.blocks)) if wanted is None else wanted
     adapter, parameter = adapter_for(model, get_info(model).name), next(model.parameters())
     blocks = adapter.blocks(model.eval())
     unpruned = Plan(Schedule.uniform(len(blocks)), (BlockPlan(),) * len(blocks))
     streams = [adapter.embed(model, batch.to(parameter.device, parameter.dtype)) for batch in images]
-    for index, block in enumerate(blocks):
+    for index, block in enumerate(blocks[: max(wanted, default=-1) + 1]):
         streams = [adapter.before_block(model, index, x) for x in streams]
+        if index not in wanted:
+            streams = [block(x) for x in streams]
+            continue
         parts, moments = adapter.parts(block), HeadMoments(adapter.parts(block).heads)
         whole = prune_block(block, adapter.layout(model, index), BlockPlan(), unpruned, adapter, "masked")
         mixed, hidden = mixed_sums(parts, whole, streams, moments=moments), hidden_sums(parts, whole, streams)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from toast_core.tuning.problem import Option, Problem
 from toast_core.tuning.solver import Solution, solve
 
-STEPS = tuple(round(0.05 * step, 2) for step in range(1, 19))
+STEPS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
-def front(problem: Problem) -> list[Solution]:
-    """Return the least predicted damage at budgets of 95 %, 90 %, ... of the baseline's cost, as far as they can be met."""
+def front(problem: Problem) -> dict[int, Solution]:
+    """Return the least predicted damage at budgets of 90 %, 80 %, ... of the baseline's cost, by budget, as far as they can be met."""
     limits = (int(problem.whole * (1 - step)) for step in STEPS)
-    return [solve(problem.under(limit)) for limit in limits if limit >= problem.least]
+    return {limit: solve(problem.under(limit)) for limit in limits if limit >= problem.least}
 
 
 def _step(site: str, depth: float, block: int) -> float:

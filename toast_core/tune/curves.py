@@ -1,0 +1,72 @@
+"""Damage of compensated cells: one site of one block pruned, its block refitted in one shot, on images that no fit has seen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial, reduce
+
+from torch import nn
+
+from toast_core.analysis.cells import Cell, grid, summarize
+from toast_core.analysis.sensitivity import BatchResult, Sweep
+from toast_core.compensation.one_shot import BlockSums, one_shot_sums
+from toast_core.compensation.walk import score_channels, uncompensated
+from toast_core.models.info import get_info
+from toast_core.pruning.plan import BlockPlan, Plan
+from toast_core.schedule.cost import kept_counts
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.shapes import ModelShape
+from toast_core.tune.ask import Ask, Parts
+from toast_core.tune.kept import Kept
+
+_BARE = ("block", "site", "ratio", "kl", "images")
+
+
+def measure_curves(
+    model: nn.Module,
+    ask: Ask,
+    parts: Parts,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    kept: Kept = Kept(),  # noqa: B008 - frozen, and empty
+) -> list[dict]:
+    """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, no accuracies.
+
+    A block's cells are fitted in `one_shot` calibration, from sums over the fit images that are taken once for all its ratios. Rows
+    that are kept are not measured again.
+    """
+    shape = get_info(model).shape
+    wants = replace(ask.compensation, calibration="one_shot")
+    settings = {"selection": "calibrated", **ask.settings, "compensation": wants}
+    schedules = {cell: cell.schedule(len(shape.blocks), **settings) for cell in grid(len(shape.blocks), ask.sites, ask.ratios)}
+    rows = kept.rows(schedules)
+    missing = [cell for cell in schedules if cell not in rows]
+    if missing:
+        images = parts.fit_images
+        uniform = {ratio: _uniform(model, ask, ratio) for ratio in {cell.ratio for cell in missing}}
+        statistics = score_channels(model, uniform[missing[0].ratio], images)
+        selected = {ratio: uncompensated(model, schedule, statistics) for ratio, schedule in uniform.items()}
+        blocks = sorted({cell.block for cell in missing})
+        for number, sums in enumerate(one_shot_sums(model, images, blocks)):
+            own = [cell for cell in missing if cell.block == sums.index]
+            sweep = Sweep(model, planner=partial(_compensated_cell, selected, sums, shape))
+            result = reduce(BatchResult.joined, (sweep.measure(batch, own) for batch in parts.curves))
+            for cell in own:
+                row = summarize(cell, result.baseline, result.cells[cell])
+                rows[cell] = row if parts.labelled else {name: row[name] for name in _BARE}
+                kept.keep_row(cell, schedules[cell], rows[cell])
+            progress(number + 1, len(blocks))
+        kept.keep_curves(schedules, {"selection": "calibrated", **vars(wants), "multiple_of": ask.multiple_of, "seed": ask.seed})
+    return [rows[cell] for cell in schedules]
+
+
+def _uniform(model: nn.Module, ask: Ask, ratio: float) -> Schedule:
+    return Schedule.uniform(len(get_info(model).shape.blocks), **dict.fromkeys(ask.sites, ratio), selection="calibrated", **ask.settings)
+
+
+def _compensated_cell(selected: dict[float, Plan], sums: BlockSums, shape: ModelShape, cell: Cell) -> Plan:
+    """The cell's plan, its site taken from a plan that prunes every site of every block by the same ratio."""
+    plan, blocks = selected[cell.ratio], [BlockPlan()] * len(shape.blocks)
+    kept = kept_counts(shape.blocks[cell.block], plan.schedule, cell.block)
+    whole = {site: shape.blocks[cell.block].site_width(site) for site in kept if site != cell.site}
+    alone = BlockPlan(**{cell.site: getattr(plan.blocks[cell.block], cell.site)})
+    blocks[cell.block] = sums.compensated(alone, kept | whole, plan.schedule.compensation)
+    return replace(plan, blocks=tuple(blocks))
