@@ -52,7 +52,7 @@ def ground(model, tmp_path) -> Ground:
 @pytest.mark.parametrize(("values", "says"), [
     ([], "a run is a JSON object, not list; send its kind and fields"),
     ({}, "unknown kind of run None; choose from sensitivity, redundancy, evaluation"),
-    ({"kind": "tuning"}, "unknown kind of run 'tuning'; choose from sensitivity, redundancy, evaluation"),
+    ({"kind": "training"}, "unknown kind of run 'training'; choose from sensitivity, redundancy, evaluation"),
     ({"kind": "redundancy", "sites": []}, "unknown field 'sites' of a run of kind redundancy; choose from images, batch_size"),
     ({"kind": "evaluation"}, "a run of kind evaluation needs a schedule; send it"),
     ({**SWEEP, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),

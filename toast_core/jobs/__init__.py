@@ -1,6 +1,6 @@
 """Jobs: measurements too long for a page, each in a process of its own, that outlive the page, the dashboard and the engine.
 
-kinds.py      what can be asked for: a class a kind, in the registry `KINDS`; composition.py and apply.py hold two of them
+kinds.py      what can be asked for: a class a kind, in the registry `KINDS`; composition.py, apply.py and tuning.py hold three
 run.py        what every kind must do, and what they share
 basis.py      the model, images and store that a job is about, named (`Basis`) and loaded (`Ground`)
 book.py       the record of every job: a SQLite file in the state folder

@@ -16,8 +16,10 @@ from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.composition import CompositionRun
 from toast_core.jobs.evaluation import analyze_evaluation, evaluation_identity
 from toast_core.jobs.run import Report, Run, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
+from toast_core.jobs.tuning import TuningRun
 from toast_core.pruning.execution.apply import check_execution
 from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -190,7 +192,7 @@ class EvaluationRun:
         return f"top-1 {top1['value']:.1f} % (95 %: {low:.1f} to {high:.1f} %)"
 
 
-KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in (SensitivityRun, RedundancyRun, EvaluationRun, CompositionRun, ApplyRun)}
+KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in (SensitivityRun, RedundancyRun, EvaluationRun, CompositionRun, ApplyRun, TuningRun)}
 
 
 def read_run(values: object) -> Run:
@@ -215,8 +217,15 @@ def read_run(values: object) -> Run:
 def run_to_dict(run: Run) -> dict:
     """Plain JSON values, every field written out: equal runs give equal values."""
     values = {field.name: getattr(run, field.name) for field in fields(run)}
-    plain = {name: value.to_dict() if isinstance(value, Schedule) else value for name, value in values.items()}
-    return {"kind": run.kind, **{name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}}
+    return {"kind": run.kind, **{name: _plain(value) for name, value in values.items()}}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Schedule):
+        return value.to_dict()
+    if isinstance(value, Compensation):
+        return dict(vars(value))
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def sweep_macs(shape: ModelShape, cells: list[Cell]) -> int:

@@ -6,9 +6,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from toast_core.analysis.cells import Cell, grid
 from toast_core.data.load import Batch, ImageData
 from toast_core.errors import DataError
 from toast_core.schedule.compensation import FULL, Compensation
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.shapes import ModelShape
 from toast_core.tuning.problem import Budget, Place
 
 DEFAULT_SITES = ("qk", "vo", "fc2")
@@ -35,6 +38,13 @@ class Ask:
     def settings(self) -> dict[str, object]:
         """The schedule's fields beside its ratios and selection."""
         return {"multiple_of": self.multiple_of, "seed": self.seed, "compensation": self.compensation}
+
+    def cell_schedules(self, shape: ModelShape) -> dict[Cell, Schedule]:
+        """The cells of the curves, each with the schedule that prunes it alone; `one_shot`, whatever the whole schedule is fitted with."""
+        wants = replace(self.compensation, calibration="one_shot")
+        settings = {"selection": "calibrated", **self.settings, "compensation": wants}
+        blocks = len(shape.blocks)
+        return {cell: cell.schedule(blocks, **settings) for cell in grid(blocks, self.sites, self.ratios)}
 
 
 @dataclass(frozen=True)

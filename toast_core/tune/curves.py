@@ -6,7 +6,7 @@ from functools import partial, reduce
 
 from torch import nn
 
-from toast_core.analysis.cells import Cell, grid, summarize
+from toast_core.analysis.cells import Cell, summarize
 from toast_core.analysis.sensitivity import BatchResult, Sweep
 from toast_core.compensation.one_shot import BlockSums, one_shot_sums
 from toast_core.compensation.walk import score_channels, uncompensated
@@ -34,9 +34,7 @@ def measure_curves(
     that are kept are not measured again.
     """
     shape = get_info(model).shape
-    wants = replace(ask.compensation, calibration="one_shot")
-    settings = {"selection": "calibrated", **ask.settings, "compensation": wants}
-    schedules = {cell: cell.schedule(len(shape.blocks), **settings) for cell in grid(len(shape.blocks), ask.sites, ask.ratios)}
+    schedules = ask.cell_schedules(shape)
     rows = kept.rows(schedules)
     missing = [cell for cell in schedules if cell not in rows]
     if missing:
@@ -54,7 +52,7 @@ def measure_curves(
                 rows[cell] = row if parts.labelled else {name: row[name] for name in _BARE}
                 kept.keep_row(cell, schedules[cell], rows[cell])
             progress(number + 1, len(blocks))
-        kept.keep_curves(schedules, {"selection": "calibrated", **vars(wants), "multiple_of": ask.multiple_of, "seed": ask.seed})
+        kept.keep_curves(schedules)
     return [rows[cell] for cell in schedules]
 
 

@@ -50,13 +50,14 @@ class Kept:
         if self.store is not None:
             self.store.put(self._curve(cell, schedule), row, {})
 
-    def keep_curves(self, schedules: dict[Cell, Schedule], settings: dict) -> Analysis | None:
-        """Store which cells make up the curves, so that pages find them; `settings` are what all their schedules share."""
-        if self.store is None:
-            return None
-        keys = tuple(self._curve(cell, schedule).key for cell, schedule in schedules.items())
-        label = f"compensated curves of {self.subject.identity.model}"
-        return self._put(CURVES, label, keys, settings, cells=[[cell.block, cell.site, cell.ratio] for cell in schedules])
+    def keep_curves(self, schedules: dict[Cell, Schedule]) -> None:
+        """Store which cells make up the curves, so that pages find them."""
+        if self.store is not None:
+            keys = tuple(self._curve(cell, schedule).key for cell, schedule in schedules.items())
+            one = next(iter(schedules.values()))
+            settings = {"selection": one.selection, "multiple_of": one.multiple_of, "seed": one.seed, **vars(one.compensation)}
+            cells = [[cell.block, cell.site, cell.ratio] for cell in schedules]
+            self._put(CURVES, f"compensated curves of {self.subject.identity.model}", keys, settings, cells=cells)
 
     def judgement(self, schedule: Schedule, look: int) -> tuple[Judgement, list[str]] | None:
         """A candidate on the images of one look, and the notes of its plan; None where it is not stored."""

@@ -65,7 +65,7 @@ def read_budget(
     value = gmacs if gmacs is not None else params
     if not math.isfinite(value):
         raise ScheduleError(f"a budget of {value:g} is no number; {named[0]} takes one below what the baseline needs")
-    budget = Budget("macs", int(value * 1e9)) if gmacs is not None else Budget("params", int(value))
+    budget = Budget("macs", round(value * 1e9)) if gmacs is not None else Budget("params", int(value))
     if not 0 < budget.limit < budget.of(whole):
         raise ScheduleError(
             f"a budget of {budget.said(budget.limit)} is not between 0 and the baseline's {budget.said(budget.of(whole))}; "
