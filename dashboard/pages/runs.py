@@ -10,6 +10,7 @@ from dashboard.client import EngineError
 from dashboard.engine_status import show_engine_status
 from dashboard.figure import show_table
 from dashboard.pages import PAGES, page
+from dashboard.tuned import take
 from toast_core.schedule.schedule import SELECTIONS
 
 _REFRESH_S = 1.0
@@ -196,6 +197,8 @@ def _show_job(job: dict) -> None:
         if job["analysis"] and job["run"]["kind"] in PAGES and st.button("Open the analysis", key=f"job-open-{number}"):
             view.choose("analysis", job["analysis"])
             st.switch_page(page(job["run"]["kind"]), query_params={"analysis": job["analysis"]})
+        if job["run"]["kind"] == "tuning" and job["state"] == "done":
+            st.button("Take the schedule", key=f"job-take-{number}", on_click=_take, args=(job,))
         for label, action in _ACTIONS[job["state"]].items():
             st.button(label, key=f"job-{action}-{number}", on_click=_control, args=(action, number), disabled=bool(job["wish"]))
     if job["state"] == "running":
@@ -258,3 +261,9 @@ def _control(action: str, number: int) -> None:
         state.engine_client().control(action, number)
     except EngineError as error:
         st.session_state["job-error"] = str(error)
+
+
+def _take(job: dict) -> None:
+    """Take a tuned schedule in hand; the notice says where it is."""
+    take(state.model_shape(), job)
+    st.session_state.setdefault("notice", f"The schedule of run {job['number']} is in hand, on the Tune page.")

@@ -14,6 +14,7 @@ from dashboard.comparison.known import taught
 from dashboard.draft_menu import show_draft_menu
 from dashboard.editor import show_editor, show_everywhere
 from dashboard.engine_status import show_engine_status
+from dashboard.fit_panel import show_fit
 from dashboard.measurement import follow, open_slots
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import stored_curves
@@ -50,6 +51,8 @@ def render() -> None:
         slots = open_slots(card, card, card)
         with st.container(border=True):
             ghost = _show_choices(shape)
+        with st.container(border=True):
+            show_fit(shape)
     with editing.container(border=True):
         show_editor(shape, taught(stored_curves(options, shape.name, schedule.selection), shape), ghost)
     _show_pictures(schedule, shape)
