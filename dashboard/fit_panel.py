@@ -46,16 +46,16 @@ def _calibrates() -> bool:
 
 
 def _wish(shape: ModelShape) -> Wish:
-    value, unit = st.columns([2, 3], vertical_alignment="bottom")
-    chosen = unit.selectbox("Budget in", list(UNITS), format_func=UNITS.get, key="budget-unit", label_visibility="collapsed")
-    if chosen == "reduction":
-        wanted = value.number_input("Budget", 1.0, 95.0, 40.0, 1.0, format="%.0f", key="budget-reduction")
-    else:
-        # a first proposal of 60 % of what the baseline needs
-        whole = _whole(shape, chosen)
-        wanted = value.number_input("Budget", 0.0, None, 0.6 * whole, whole / 50, format="%.4g", key=f"budget-{chosen}")
-    sites = st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
-    compensated = st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.get, key="budget-unit", width=170)
+        if chosen == "reduction":
+            wanted = st.number_input("Budget", 1.0, 95.0, 40.0, 1.0, format="%.0f", key="budget-reduction", width=150)
+        else:
+            # a first proposal of 60 % of what the baseline needs
+            whole = _whole(shape, chosen)
+            wanted = st.number_input("Budget", 0.0, None, 0.6 * whole, whole / 50, format="%.4g", key=f"budget-{chosen}", width=150)
+        sites = st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
+        compensated = st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
     return Wish(chosen, wanted, tuple(site for site in SITES if site in sites), compensated)
 
 

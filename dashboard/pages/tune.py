@@ -51,10 +51,11 @@ def render() -> None:
         slots = open_slots(card, card, card)
         with st.container(border=True):
             ghost = _show_choices(shape)
+    with editing:
+        with st.container(border=True):
+            show_editor(shape, taught(stored_curves(options, shape.name, schedule.selection), shape), ghost)
         with st.container(border=True):
             show_fit(shape)
-    with editing.container(border=True):
-        show_editor(shape, taught(stored_curves(options, shape.name, schedule.selection), shape), ghost)
     _show_pictures(schedule, shape)
     with st.container(border=True):
         _show_exchange(schedule, shape)
