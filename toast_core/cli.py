@@ -35,6 +35,7 @@ from toast_core.cli_parts import (
 )
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.presets import get_preset, presets
+from toast_core.waiting import wait_asleep
 
 # typer brings its own copy of click; this is the root of its usage errors
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
@@ -47,6 +48,7 @@ app.command()(cli_tune.tune)
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    wait_asleep()
     try:
         status = app(standalone_mode=False)
     except ToastError as error:

@@ -43,6 +43,7 @@ from toast_core.errors import ToastError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.queue import JobQueue
 from toast_core.schedule.schedule import Schedule
+from toast_core.waiting import wait_asleep
 from toast_core.worker_desk import Desk
 
 PROTOCOL = 2
@@ -197,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop, idle for too long, interrupted or terminated; ends at once where another worker holds the folder."""
+    wait_asleep()
     options = _parser().parse_args(argv)
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (options.state / LOCK_FILE).open("w") as lock:

@@ -19,6 +19,7 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.errors import ToastError
 from toast_core.jobs.book import JobBook
+from toast_core.waiting import wait_asleep
 
 _NICE = 5
 _WRITE_S = 0.25
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--number", type=int, required=True)
     options = parser.parse_args(argv)
     os.nice(_NICE)
+    wait_asleep()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     book = JobBook(options.folder)
     book.lock_path(options.number).write_text(str(os.getpid()))
