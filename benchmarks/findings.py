@@ -96,7 +96,7 @@ def _add(known: Evidence, replay: Replay, analysis: Analysis) -> None:
     elif metric == "composition":
         schedule = Schedule.from_json(json.dumps(analysis.request["schedule"]))
         known.compositions.append((schedule, [CompositionRow.from_dict(row) for row in rows]))
-    elif analysis.request["mode"] == "exact":
+    elif metric == "sensitivity" and analysis.request["mode"] == "exact":
         labels = replay.outcomes(replay.baseline(analysis.id).key)["label"]
         selection = str(analysis.request["settings"]["selection"])
         known.grids.append(Grid(tuple(rows), selection, len(labels), int(np.bincount(labels).min())))

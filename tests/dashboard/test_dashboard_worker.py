@@ -83,7 +83,7 @@ def test_a_line_that_is_no_request_is_an_error(real_engine, text):
     ({"request": "pause", "job": True}, "job is True; send its number"),
     ({"request": "cancel", "job": 7_000}, "there is no job 7000; the Runs page lists them"),
     ({"request": "quote"}, "a run is a JSON object, not NoneType"),
-    ({"request": "submit", "run": {"kind": "tuning"}}, "unknown kind of run 'tuning'; choose from"),
+    ({"request": "submit", "run": {"kind": "distill"}}, "unknown kind of run 'distill'; choose from"),
     ({"request": "measure"}, "session is None"),
     ({"request": "measure", "session": "a" * 65}, "session is"),
     ({"request": "measure", "session": "a", "schedule": BASELINE.to_dict(), "images": 0}, "images is 0"),
