@@ -12,7 +12,7 @@ from analysis_cache.errors import StoreError
 
 IDENTITY_VERSION = 1
 # raise a number when the definition of that measurement changes: stored cells then say that they are stale
-METRIC_VERSIONS = {"sensitivity": 2, "redundancy": 1, "evaluation": 1, "composition": 1, "agreement": 1}
+METRIC_VERSIONS = {"sensitivity": 2, "redundancy": 1, "evaluation": 1, "composition": 1, "agreement": 1, "latency": 1}
 KINDS = tuple(METRIC_VERSIONS)
 MAX_TEXT = 4096
 _DETAIL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

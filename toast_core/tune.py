@@ -156,7 +156,7 @@ def tune(
         "budget": {"unit": ask.budget.unit, "limit": ask.budget.limit},
         "baseline": {"macs": whole.macs, "params": whole.params},
         "achieved": {"macs": cost.macs, "params": cost.params, "left_over": ask.budget.limit - chosen.cost},
-        "reduction": 1 - ask.budget.of(cost) / problem.whole,
+        "reduction": 1 - chosen.cost / problem.whole,
         "predicted_kl": chosen.damage,
         "gap": chosen.gap,
         **advice,
