@@ -63,7 +63,7 @@ def interpolation(model: torch.nn.Module, images: torch.Tensor, count: int, cloc
     errors = [abs(row["error"]) for row in rows]
     return {
         "rounds": done, "parts": len(trials) - count - 1, "seconds": round(took, 1), "baseline_ms": ms[BASELINE],
-        "baseline_predicted_ms": table.predict_ms(), "median_error": statistics.median(errors), "max_error": max(errors), "schedules": rows,
+        "scale": table.scale, "median_error": statistics.median(errors), "max_error": max(errors), "schedules": rows,
     }
 
 

@@ -59,7 +59,7 @@ def bench(
     document: dict[str, Any] = _setting(baseline, loaded.toast_info.weights, chosen)
     found = _measured(cast(baseline, dtypes[0]), sizes[0], store) if table else None
     if found is not None:
-        document["table"] = found.to_dict() | {"digest": found.digest(), "unexplained": found.unexplained}
+        document["table"] = found.to_dict() | {"digest": found.digest(), "scale": found.scale}
         document["predicted_ms"] = found.predict_ms(chosen)
     rows = []
     for each in dtypes if compact is not None else ():
@@ -182,22 +182,22 @@ def _print(document: dict, rows: list["Latencies"], table: LatencyTable | None, 
     if table is not None:
         print(
             f"latency table at batch {table.batch_size}, {table.dtype}: kept, {table.rounds} rounds; baseline {table.baseline_ms:.2f} ms "
-            f"measured, {table.predict_ms():.2f} ms as the sum of its parts"
+            f"measured, {table.baseline_ms / table.scale:.2f} ms as the sum of its parts"
         )
         if schedule is not None:
             print(f"predicted for the schedule: {document['predicted_ms']:.2f} ms")
+    for row in rows:
+        print(_line(row))
     if rows:
-        columns = ["batch", "dtype", "run", "baseline ms", "compact ms", "p90", "p99", "images/s", "pairs", "speedup (quartiles)"]
-        cli.print_table("a forward in the median, in interleaved pairs; p90 and p99 are compact's", columns, [_row(row) for row in rows])
-        macs = document["macs"]
-        print(f"MAC ratio {macs['baseline'] / macs['compact']:.2f}")
+        print(f"MAC ratio {document['macs']['baseline'] / document['macs']['compact']:.2f}")
 
 
-def _row(row: "Latencies") -> list[str]:
-    timing, (_, p90, p99) = row.timing, row.compact_percentiles_ms
+def _line(row: "Latencies") -> str:
+    timing, (p50, p90, p99) = row.timing, row.compact_percentiles_ms
     speedup, low, high = timing.speedup
-    return [
-        str(timing.batch_size), row.dtype, "compiled" if row.compiled else "eager", f"{timing.baseline_ms[0]:.2f}",
-        f"{timing.compact_ms[0]:.2f}", f"{p90:.2f}", "" if p99 is None else f"{p99:.2f}",
-        f"{timing.throughput(timing.compact_ms)[0]:.0f}", str(timing.pairs), f"{speedup:.2f} ({low:.2f} to {high:.2f})",
-    ]
+    tail = f"p90 {p90:.2f}" + (f", p99 {p99:.2f}" if p99 is not None else "")
+    return (
+        f"batch {timing.batch_size}, {row.dtype}, {'compiled' if row.compiled else 'eager'}: {row.baseline_percentiles_ms[0]:.2f} -> "
+        f"{p50:.2f} ms ({tail}), {timing.throughput(timing.compact_ms)[0]:.0f} images/s, {speedup:.2f} times as fast "
+        f"(quartiles {low:.2f} to {high:.2f} of {timing.pairs} pairs)"
+    )

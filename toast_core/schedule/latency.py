@@ -4,7 +4,7 @@
     table.predict_ms()                                  # the baseline, as it was measured
     table.predict_ms(schedule)                          # a schedule's compact form, at table.batch_size images
     table.block_ms(3, kept_counts(shape.blocks[3], schedule, 3))   # (attention, feed-forward) of block 3
-    table.outside_ms                                    # embedding, patch merging, pooling, classifier
+    table.scale * table.outside_ms                      # embedding, patch merging, pooling, classifier
 
 A prediction is the sum of its parts, so a page that moves one bar asks for one block. `toast_core.analysis.block_times` measures.
 """
@@ -14,6 +14,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 
 from toast_core.schedule.cost import kept_counts
 from toast_core.schedule.schedule import Schedule
@@ -123,18 +124,24 @@ class LatencyTable:
     blocks: tuple[BlockTimes, ...]
     kinds: tuple[int, ...]
 
-    @property
-    def unexplained(self) -> float:
-        """The baseline as measured over the sum of its parts, less 1: how far parts that run alone are from parts in a model."""
+    @cached_property
+    def scale(self) -> float:
+        """The baseline as measured over the sum of its parts as measured; every part is multiplied by it.
+
+        Near 1 on an idle machine. On a busy one a whole forward is interrupted more often than a short part.
+        """
         whole = Schedule.uniform(len(self.kinds))
-        parts = sum(sum(self.block_ms(index, kept_counts(block, whole, index))) for index, block in enumerate(self.shape.blocks))
-        return self.baseline_ms / (self.outside_ms + parts) - 1
+        parts = sum(sum(self._measured_ms(index, kept_counts(block, whole, index))) for index, block in enumerate(self.shape.blocks))
+        return self.baseline_ms / (self.outside_ms + parts)
+
+    def _measured_ms(self, block: int, kept: Mapping[str, int]) -> tuple[float, float]:
+        times, width = self.blocks[self.kinds[block]], self.shape.blocks[block].width
+        return times.attention_ms(kept["qk"], kept["vo"]), times.ffn_ms(kept["fc1"], kept["fc2"], width)
 
     def block_ms(self, block: int, kept: Mapping[str, int]) -> tuple[float, float]:
         """Attention and feed-forward of one block, from the counts that it keeps by site (`schedule.cost.kept_counts`)."""
-        times = self.blocks[self.kinds[block]]
-        width = self.shape.blocks[block].width
-        return times.attention_ms(kept["qk"], kept["vo"]), times.ffn_ms(kept["fc1"], kept["fc2"], width)
+        attention, ffn = self._measured_ms(block, kept)
+        return self.scale * attention, self.scale * ffn
 
     def predict_ms(self, schedule: Schedule | None = None) -> float:
         """One forward of the compact form of `schedule` with calibrated selection; None: the baseline.
@@ -145,7 +152,7 @@ class LatencyTable:
         schedule = schedule or Schedule.uniform(len(self.kinds))
         schedule.check_length(len(self.kinds), self.shape.name)
         parts = (self.block_ms(index, kept_counts(block, schedule, index)) for index, block in enumerate(self.shape.blocks))
-        return self.outside_ms + sum(attention + ffn for attention, ffn in parts)
+        return self.scale * self.outside_ms + sum(attention + ffn for attention, ffn in parts)
 
     def digest(self) -> str:
         """sha256 of all values: another measurement has another one."""

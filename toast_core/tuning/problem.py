@@ -356,7 +356,10 @@ def _stops(
             f"block {place[0]} {place[1]} keeps no measured count between the ratios {low:g} and {high:g}; widen its range "
             f"(measured up to {stop_ratio(curve.width, curve.fewest):g})"
         )
-    step = max(1, -(-len(legal) // (MOST_PAIRED if paired else MOST_OPTIONS)))
-    spaced = (kept for kept in legal if kept % (step * multiple_of) == 0) if paired else legal[::step]
+    if paired:
+        step = multiple_of * max(1, -(-curve.width // (multiple_of * MOST_PAIRED)))
+        spaced = [kept for kept in legal if kept % step == 0]
+    else:
+        spaced = legal[:: max(1, -(-len(legal) // MOST_OPTIONS))]
     chosen = {legal[0], *spaced, legal[-1]}
     return ((stop_ratio(curve.width, kept), curve.damage(kept)) for kept in sorted(chosen, reverse=True))
