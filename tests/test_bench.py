@@ -27,13 +27,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
-    """Whatever is loaded is a tiny model, and tables are measured in one round."""
+    """Whatever is loaded is a tiny model, and its table's times are made up: a part takes as many milliseconds as channels it keeps."""
     model = grey_model()
     model.toast_info = saved.get_info(model)
+
+    def in_turns(trials: dict, *_: object) -> tuple[dict, int]:
+        return {place: 1.0 if isinstance(place, str) else float(sum(place[2:])) for place in trials}, 5
+
     monkeypatch.setattr(saved, "load_model", lambda *_: model)
-    monkeypatch.setattr(block_times.in_turns, "__defaults__", (1, *block_times.in_turns.__defaults__[1:]))
-    monkeypatch.setattr(block_times.measure_table, "__defaults__", (1, *block_times.measure_table.__defaults__[1:]))
-    monkeypatch.setattr(block_times, "_LEAST_ROUNDS", 1)
+    monkeypatch.setattr(block_times, "in_turns", in_turns)
     return model
 
 
@@ -111,7 +113,7 @@ class TestTune:
         monkeypatch.setattr(load, "load_data", lambda *_, **__: grey_data(tiny, 60, seed=2))
         store = str(tmp_path / "store.db")
         table = cli_bench.latency_table(tiny, 1, store)
-        limit, file = 0.9 * table.baseline_ms, tmp_path / "schedule.json"
+        limit, file = 0.6 * table.baseline_ms, tmp_path / "schedule.json"
         code = run(
             monkeypatch, "tune", "--model", "tiny", "--calibration", "greys", "--latency-ms", f"{limit:.6f}", "--ratios", "0.5,0.9",
             "--fitting", "one_shot", "--batch-size", "16", "-o", str(file), "--store", store, "--json",
