@@ -38,13 +38,16 @@ MAY_IMPORT = {
     "toast_core.export": _ENGINE - {"tuning", "export"},
     "toast_core.doctor": _ENGINE,
     "toast_core.analyze": _ENGINE,
+    "toast_core.latency": _ENGINE,
     "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.jobs": _ENGINE | {"analyze", "tune"},
     "toast_core.worker_desk": _ENGINE | {"jobs"},
     "toast_core.worker": _ENGINE | {"jobs", "worker_desk"},
 }
 # what they measure goes into the store
-KEEPERS = ("toast_core.analyze", "toast_core.tune", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker")
+KEEPERS = (
+    "toast_core.analyze", "toast_core.latency", "toast_core.tune", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker",
+)
 CACHE_MAY_IMPORT = {
     "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
     "toast_core.schedule", "toast_core.errors", "toast_core.intervals",

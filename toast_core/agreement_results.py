@@ -52,6 +52,44 @@ class Timing:
         return cls(int(values["batch_size"]), int(values["pairs"]), **triples)
 
 
+PERCENTILES = (50, 90, 99)
+FEWEST_FOR_P99 = 100
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """One batch size on the clock: the pairs' medians and quartiles, and the percentiles of a forward, baseline and compact.
+
+    dtype, compiled   how both models ran; compiled is torch.compile
+    timing            of the pairs
+    baseline_percentiles_ms, compact_percentiles_ms   p50, p90 and p99; p99 is None for fewer than FEWEST_FOR_P99 forwards
+    """
+
+    dtype: str
+    compiled: bool
+    timing: Timing
+    baseline_percentiles_ms: tuple[float, float, float | None]
+    compact_percentiles_ms: tuple[float, float, float | None]
+
+    @classmethod
+    def of(cls, dtype: str, compiled: bool, batch_size: int, seconds: Sequence[tuple[float, float]]) -> "Latencies":
+        """From the seconds of each pair, baseline first."""
+        return cls(dtype, compiled, Timing.of(batch_size, seconds), *(_percentiles(1e3 * one) for one in np.array(seconds).T))
+
+    def to_dict(self) -> dict:
+        """Plain JSON values, with images a second at the median and the quartiles."""
+        timing = self.timing
+        return {
+            "dtype": self.dtype, "compiled": self.compiled, **_listed(asdict(timing)),
+            **{
+                name: {f"p{share}_ms": value for share, value in zip(PERCENTILES, values, strict=True)}
+                for name, values in (("baseline", self.baseline_percentiles_ms), ("compact", self.compact_percentiles_ms))
+            },
+            "baseline_throughput": list(timing.throughput(timing.baseline_ms)),
+            "compact_throughput": list(timing.throughput(timing.compact_ms)),
+        }
+
+
 @dataclass(frozen=True)
 class Agreement:
     """What applying one schedule gave: accuracy of three executions on the same images, cost, time, and the file that holds the result.
@@ -142,6 +180,11 @@ class Agreement:
 def _spread(values: np.ndarray) -> tuple[float, float, float]:
     median, first, third = np.percentile(values, (50, 25, 75))
     return float(median), float(first), float(third)
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float, float | None]:
+    p50, p90, p99 = (float(value) for value in np.percentile(values, PERCENTILES))
+    return p50, p90, p99 if len(values) >= FEWEST_FOR_P99 else None
 
 
 def _triple(values: Sequence) -> tuple[float, float, float]:

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from toast_core import cli_parts as cli
+from toast_core.cli_bench import latency_table, measured_latency, print_latency
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
 from toast_core.schedule.schedule import SITES
@@ -25,7 +27,10 @@ def tune(
     reduction: Annotated[float | None, typer.Option(help="budget: the fraction of the baseline's MACs to save, for example 0.4")] = None,
     gmacs: Annotated[float | None, typer.Option(help="budget: GMACs of one image")] = None,
     params: Annotated[float | None, typer.Option(help="budget: number of parameters, for example 4e5")] = None,
-    latency_ms: Annotated[float | None, typer.Option(help="not yet: needs a measured latency table")] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="budget: milliseconds of a forward on this machine, from its latency table (toast bench --table)")
+    ] = None,
+    latency_batch_size: Annotated[int, typer.Option(min=1, help="images of that forward")] = 1,
     lock: Annotated[list[str] | None, typer.Option(help="BLOCK.SITE=RATIO, repeatable: keep this ratio")] = None,
     within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
     sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = "qk,vo,fc2",
@@ -44,7 +49,7 @@ def tune(
     store: Annotated[str | None, typer.Option(help="evidence store that keeps what is measured; default: the user's own")] = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Find the schedule that meets a MAC or parameter budget with the least damage; labels are not needed.
+    """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
 
     Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
     images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
@@ -65,7 +70,8 @@ def tune(
     from toast_core.tune import tune as run
 
     loaded = load_model(model, weights, num_classes, img_size, pick_device(device), seed)
-    budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms)
+    table = partial(latency_table, loaded, latency_batch_size, store)
+    budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
     data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
     ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
     with EvidenceStore.open(store) as evidence, cli.progress("tuning") as advance:
@@ -77,7 +83,7 @@ def tune(
 
         tuned = run(loaded, data, ask, front, told, kept)
     cli.write_text(output, tuned.schedule.to_json())
-    report = tuned.report | {"output": str(output)}
+    report = tuned.report | {"output": str(output)} | measured_latency(loaded, tuned.schedule, budget.table)
     for note in report["notes"]:
         print(f"toast: {note}", file=sys.stderr)
     if as_json:
@@ -127,7 +133,8 @@ def _print_report(report: dict) -> None:
             f"measured KL is {learned['ratio']:.2f} times the predicted one over {learned['schedules']} schedules; "
             f"the 95 % band learned from the others holds {report['audit']['covered']} of {report['audit']['asked']}"
         )
-    _print_edits(report["next_best_edits"])
+    print_latency(report)
+    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M")
     wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
     print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
 
@@ -140,10 +147,10 @@ def _candidate_row(row: dict, chosen: str) -> list[str]:
     return [*cells, f"{row['kl']:.4f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
 
 
-def _print_edits(edits: Edits) -> None:
+def _print_edits(edits: Edits, unit: str) -> None:
     for name, said in (("drop", "next to drop"), ("restore", "first to restore")):
         for edit in edits[name]:
             print(
                 f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
-                f"KL {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} M"
+                f"KL {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} {unit}"
             )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from toast_core.schedule.cost import count_cost
+from toast_core.schedule.latency import BlockTimes, LatencyTable, Line, Sheet
 from toast_core.schedule.shapes import BlockShape, ModelShape
 from toast_core.tuning.curves import read_curves
 from toast_core.tuning.problem import Budget, Place, Problem, make_problem
@@ -39,10 +39,9 @@ def tiny_problem(
 ) -> Problem:
     """A problem whose budget is a share of the baseline's cost."""
     shape = shape or tiny_shape()
-    whole, multiple_of = count_cost(shape), settings.get("multiple_of", 1)
-    curves = read_curves(made_up_rows(shape, seed, sites), shape, multiple_of)
-    limit = int(share * (whole.macs if unit == "macs" else whole.params))
-    return make_problem(shape, curves, Budget(unit, limit), sites, locks, ranges, **settings)
+    curves = read_curves(made_up_rows(shape, seed, sites), shape, settings.get("multiple_of", 1))
+    budget = Budget(unit, 0, tiny_table(shape) if unit == "latency_ns" else None)
+    return make_problem(shape, curves, replace(budget, limit=int(share * budget.whole(shape))), sites, locks, ranges, **settings)
 
 
 def thinned(problem: Problem, most: int) -> Problem:
@@ -52,3 +51,22 @@ def thinned(problem: Problem, most: int) -> Problem:
         step = max(1, -(-(len(group.options) - 1) // (most - 1)))
         groups.append(replace(group, options=tuple(dict.fromkeys((*group.options[::step], group.options[-1])))))
     return replace(problem, groups=tuple(groups))
+
+
+def tiny_table(shape: ModelShape | None = None) -> LatencyTable:
+    """A made-up machine: time is the kept share of each part, half as much again where qk and vo differ, a quarter more in a model."""
+    shape = shape or tiny_shape()
+    block = shape.blocks[0]
+    head, hidden, width = block.head_dim, block.hidden, block.width
+    counts, units, inputs = tuple(range(1, head + 1)), tuple(range(1, hidden + 1)), tuple(range(1, width))
+    times = BlockTimes(
+        equal=Line(counts, tuple(kept / head for kept in counts)),
+        unequal=Sheet(counts, counts, tuple(tuple(1.5 * (qk + vo) / (2 * head) for vo in counts) for qk in counts)),
+        whole=Line(units, tuple(2 * kept / hidden for kept in units)),
+        narrow=Sheet(inputs, units, tuple(tuple(0.1 + (kept / width + 1) * unit / hidden for unit in units) for kept in inputs)),
+    )
+    blocks = len(shape.blocks)
+    return LatencyTable(
+        shape=shape, batch_size=1, dtype="float32", device="cpu", processor="made up", threads=1, torch="2", rounds=5, outside_ms=0.5,
+        baseline_ms=1.25 * (0.5 + 3 * blocks), blocks=(times,), kinds=(0,) * blocks,
+    )

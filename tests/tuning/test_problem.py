@@ -1,14 +1,15 @@
 """Budgets, locks and ranges: what is asked is what is solved, costs are exact, and what cannot be is said in one line."""
 
 import re
+from itertools import product
 
 import pytest
 
-from tests.tuning.problems import SITES, made_up_rows, tiny_problem, tiny_shape
+from tests.tuning.problems import SITES, made_up_rows, thinned, tiny_problem, tiny_shape, tiny_table
 from toast_core.errors import ScheduleError
 from toast_core.schedule.cost import count_cost
 from toast_core.tuning.curves import read_curves
-from toast_core.tuning.problem import MOST_OPTIONS, Budget, make_problem, read_budget, read_locks, read_ranges
+from toast_core.tuning.problem import MOST_OPTIONS, MOST_PAIRED, Budget, make_problem, read_budget, read_locks, read_ranges
 from toast_core.tuning.solver import solve
 
 
@@ -23,18 +24,16 @@ class TestBudget:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({}, "no budget is given; give one of --reduction, --gmacs, --params"),
-            ({"reduction": 0.4, "gmacs": 1.0}, "the budgets --reduction and --gmacs are given together; give one of --reduction, --gmacs"),
+            ({}, "no budget is given; give one of --reduction, --gmacs, --params, --latency-ms"),
+            ({"reduction": 0.4, "gmacs": 1.0}, "the budgets --reduction and --gmacs are given together; give one of --reduction"),
             ({"reduction": 0.0}, "reduction 0 asks for nothing; write the fraction of MACs to save, for example 0.4"),
             ({"reduction": 40.0}, "reduction is 40, not below 1; ratios are fractions dropped, in [0, 1): write 0.4 for 40 %"),
             ({"gmacs": 5.0}, "a budget of 5 GMACs is not between 0 and the baseline's"),
             ({"gmacs": 0.0}, "a budget of 0 GMACs is not between 0 and the baseline's"),
             ({"params": -3.0}, "a budget of -3e-06 M parameters is not between 0 and the baseline's"),
             ({"gmacs": float("nan")}, "a budget of nan is no number; --gmacs takes one below what the baseline needs"),
-            (
-                {"latency_ms": 5.0},
-                "a latency of 5 ms cannot be met yet: no latency table has been measured; give --reduction, --gmacs or --params",
-            ),
+            ({"latency_ms": 5.0}, "a latency of 5 ms needs a latency table; measure one with toast bench --table"),
+            ({"latency_ms": float("inf")}, "a budget of inf is no number; --latency-ms takes one below what the baseline needs"),
         ],
     )
     def test_what_is_no_budget_is_refused(self, given: dict, message: str) -> None:
@@ -140,3 +139,52 @@ class TestCosts:
         assert MOST_OPTIONS // 2 < len(options) <= MOST_OPTIONS + 1
         assert options[0].ratios == (0.0, 0.0)
         assert options[-1].ratios[1] == 0.9
+
+
+class TestLatency:
+    """A budget in time, from a table."""
+
+    def test_it_is_read_against_the_table(self) -> None:
+        table = tiny_table()
+        assert read_budget(tiny_shape(), latency_ms=5.0, table=lambda: table) == Budget("latency_ns", 5_000_000, table)
+        with pytest.raises(ScheduleError, match=re.escape("a budget of 12 ms is not between 0 and the baseline's")):
+            read_budget(tiny_shape(), latency_ms=12.0, table=lambda: table)
+
+    @pytest.mark.parametrize("sites", [SITES, ("qk",), ("vo", "fc1", "fc2")])
+    @pytest.mark.parametrize("multiple_of", [1, 2])
+    def test_a_choice_takes_what_the_table_predicts(self, sites: tuple[str, ...], multiple_of: int) -> None:
+        problem = tiny_problem(1.5, unit="latency_ns", sites=sites, multiple_of=multiple_of)
+        for position in (0, 1, -1):
+            chosen = tuple(group.options[min(position, len(group.options) - 1)] for group in problem.groups)
+            predicted = problem.budget.table.predict_ms(problem.schedule(chosen)) * 1e6
+            assert abs(problem.cost(chosen) - predicted) <= 50 * (len(problem.groups) + 1), "half a step a group"
+        assert problem.cost(tuple(group.options[0] for group in problem.groups)) == problem.whole
+
+    @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+    def test_the_solution_fits_and_avoids_what_is_slow(self, share: float) -> None:
+        problem = tiny_problem(share, unit="latency_ns")
+        solution = solve(problem)
+        assert problem.budget.table.predict_ms(solution.schedule) <= problem.budget.limit / 1e6 + 1e-3
+        best = min(
+            (sum(option.damage for option in chosen) for chosen in product(*(group.options for group in thinned(problem, 9).groups))
+             if problem.cost(chosen) <= problem.budget.limit), default=float("inf"),
+        )
+        assert solution.damage <= best * 1.002 + 1e-12, "at least as good as every choice of a coarser grid"
+        assert all(block.qk == block.vo for block in solution.schedule.blocks), "unequal ones take longer than whole ones here"
+
+    def test_an_option_can_be_slower_than_the_baseline(self) -> None:
+        options = tiny_problem(0.9, unit="latency_ns").groups[0].options
+        assert min(option.saved_ns for option in options) < 0 < max(option.saved_ns for option in options)
+
+    def test_pairs_are_few_and_the_same_on_both_sides(self) -> None:
+        shape = tiny_shape(head_dim=64)
+        rows = made_up_rows(shape)
+        budget = Budget("latency_ns", 10_000_000, tiny_table(shape))
+        options = make_problem(shape, read_curves(rows, shape), budget, SITES, ranges={(0, "vo"): (0.3, 0.9)}).groups[0].options
+        assert len(options) <= (MOST_PAIRED + 2) ** 2
+        equal = [option for option in options if option.ratios[0] == option.ratios[1]]
+        assert len(equal) > MOST_PAIRED // 2
+
+    def test_an_impossible_one_names_the_least(self) -> None:
+        with pytest.raises(ScheduleError, match=r"is below [\d.]+ ms, the least that locks, ranges and measured ratios allow"):
+            tiny_problem(0.05, unit="latency_ns")

@@ -87,7 +87,15 @@ def time_pairs(
     baseline: nn.Module, compact: nn.Module, images: torch.Tensor, clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], object] = lambda pairs: None,
 ) -> Timing:
-    """Time both models on the same images, PAIRS times, alternating which goes first: what slows the machine slows both.
+    """Time both models on the same images, PAIRS times; see `pair_seconds`."""
+    return Timing.of(len(images), pair_seconds(baseline, compact, images, PAIRS, clock, progress))
+
+
+def pair_seconds(
+    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, most: int, clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda pairs: None,
+) -> list[tuple[float, float]]:
+    """Return the seconds of both models on the same images, `most` times, alternating which goes first: what slows the machine slows both.
 
     Slow models are timed less often, from `_LEAST_PAIRS` on, once `_LIMIT_S` seconds have passed. `progress` is told the pairs done.
     """
@@ -95,18 +103,21 @@ def time_pairs(
     images = images.to(parameter.device, parameter.dtype)
     for _ in range(_WARM_UP):
         for model in (baseline, compact):
-            _seconds(model, images, clock)
+            forward_seconds(model, images, clock)
     pairs: list[tuple[float, float]] = []
     start = clock()
-    while len(pairs) < PAIRS and (len(pairs) < _LEAST_PAIRS or clock() - start < _LIMIT_S):
+    while len(pairs) < most and (len(pairs) < _LEAST_PAIRS or clock() - start < _LIMIT_S):
         first, second = (baseline, compact) if len(pairs) % 2 == 0 else (compact, baseline)
-        took = {id(first): _seconds(first, images, clock), id(second): _seconds(second, images, clock)}
+        took = {id(first): forward_seconds(first, images, clock), id(second): forward_seconds(second, images, clock)}
         pairs.append((took[id(baseline)], took[id(compact)]))
         progress(len(pairs))
-    return Timing.of(len(images), pairs)
+    return pairs
 
 
-def _seconds(model: nn.Module, images: torch.Tensor, clock: Callable[[], float]) -> float:
+def forward_seconds(
+    model: Callable[[torch.Tensor], object], images: torch.Tensor, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of one forward, what the device does after the call included."""
     _finish(images.device)
     before = clock()
     with torch.inference_mode():

@@ -18,12 +18,13 @@ from toast_core.schedule.schedule import SITES, check_ratio
 from toast_core.tune import Ask, Kept, tune
 from toast_core.tune.ask import DEFAULT_RATIOS, DEFAULT_SITES, SHARES
 from toast_core.tuning.curves import read_curves
-from toast_core.tuning.problem import UNITS, Budget, make_problem
+from toast_core.tuning.problem import Budget, make_problem
 
 _IMAGES = 768
 _CANDIDATES = 4  # fitted and judged, usually
 _FIT_PASSES = 8  # forwards of the model that an error-correcting fit takes, its sums among them
 _SEED = 0
+_UNITS = ("macs", "params")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class TuningRun:
         check_sizes(self.multiple_of)
         if self.images is None:
             raise JobError(f"images is None; send how many calibration images to use, for example {_IMAGES}")
-        if self.unit not in UNITS:
-            raise JobError(f"unknown unit {self.unit!r:.80} of a budget; choose from {', '.join(UNITS)}")
+        if self.unit not in _UNITS:
+            raise JobError(f"unknown unit {self.unit!r:.80} of a budget; choose from {', '.join(_UNITS)}")
         if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
             raise JobError(f"limit is {self.limit!r:.80}; send a whole number of {self.unit}")
         for name, width in (("sites", 0), ("ratios", 0), ("locks", 3), ("ranges", 4)):

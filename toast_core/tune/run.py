@@ -116,7 +116,7 @@ def tune(
         "budget": {"unit": ask.budget.unit, "limit": ask.budget.limit},
         "baseline": {"macs": whole.macs, "params": whole.params},
         "achieved": {"macs": cost.macs, "params": cost.params, "left_over": ask.budget.limit - chosen.cost},
-        "reduction": 1 - ask.budget.of(cost) / problem.whole,
+        "reduction": 1 - chosen.cost / problem.whole,
         "predicted_kl": chosen.damage,
         "gap": chosen.gap,
         **advice,
@@ -144,6 +144,7 @@ def asked_of(ask: Ask, with_front: bool) -> dict:
         "locks": [[block, site, ratio] for (block, site), ratio in sorted(ask.locks.items())],
         "ranges": [[block, site, low, high] for (block, site), (low, high) in sorted(ask.ranges.items())],
         "compensation": vars(ask.compensation), "multiple_of": ask.multiple_of, "seed": ask.seed, "front": with_front,
+        **({"table": ask.budget.table.digest()} if ask.budget.table else {}),
     }
 
 

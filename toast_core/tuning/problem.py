@@ -1,13 +1,14 @@
 """What is to be solved: one option for each site of each block, under a budget, with locks and ranges. Exact costs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
 from toast_core.errors import ScheduleError
-from toast_core.schedule.cost import Cost, count_cost
+from toast_core.schedule.cost import Cost, count_cost, kept_counts
+from toast_core.schedule.latency import LatencyTable
 from toast_core.schedule.rounding import keep_count
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule, check_ratio
 from toast_core.schedule.shapes import ModelShape
@@ -15,16 +16,22 @@ from toast_core.schedule.stops import legal_stops, stop_ratio
 from toast_core.tuning.curves import Curve, Curves
 
 MOST_OPTIONS = 128  # of one site: more than enough for a cost within one percent of a block's, and few enough to solve in a second
+MOST_PAIRED = 16  # of qk and of vo where their times depend on each other, so that all pairs are options
+_STEP_NS = 100  # costs in whole steps, for the solver; a fifth of a percent of the shortest part of a demo's block
 Place = tuple[int, str]
-UNITS = {"macs": ("GMACs", 1e9), "params": ("M parameters", 1e6)}
+UNITS = {"macs": ("GMACs", 1e9), "params": ("M parameters", 1e6), "latency_ns": ("ms", 1e6)}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most multiply-accumulates (`macs`) or parameters (`params`) that the compact model may have."""
+    """The most multiply-accumulates (`macs`), parameters (`params`) or nanoseconds (`latency_ns`) that the compact model may have.
+
+    table: what times are taken from, at its batch size and on its machine; of a latency only.
+    """
 
     unit: str
     limit: int
+    table: LatencyTable | None = None
 
     def said(self, value: int) -> str:
         """A cost in this budget's unit, in words."""
@@ -32,8 +39,17 @@ class Budget:
         return f"{value / scale:.6g} {name}"
 
     def of(self, cost: Cost) -> int:
-        """What a model's cost counts here."""
+        """What a model's cost counts here, in MACs or parameters."""
         return cost.macs if self.unit == "macs" else cost.params
+
+    def whole(self, shape: ModelShape) -> int:
+        """What the baseline costs."""
+        return self.of(count_cost(shape)) if self.table is None else nanoseconds(self.table.predict_ms())
+
+
+def nanoseconds(milliseconds: float) -> int:
+    """Whole steps of `_STEP_NS`, as a latency budget counts."""
+    return round(milliseconds * 1e6 / _STEP_NS) * _STEP_NS
 
 
 def read_budget(
@@ -42,33 +58,40 @@ def read_budget(
     gmacs: float | None = None,
     params: float | None = None,
     latency_ms: float | None = None,
+    table: Callable[[], LatencyTable] | None = None,
 ) -> Budget:
-    """Return the one budget that is given: a fraction of the baseline's MACs to save, GMACs, or a number of parameters.
+    """Return the one budget that is given: a fraction of the baseline's MACs to save, GMACs, parameters, or a latency.
+
+    Args:
+        latency_ms: of one forward of the table's batch size.
+        table: measures or finds the latency table; asked only for a latency.
 
     Raises:
-        ScheduleError: none or several are given, a latency is, or the budget is not below the baseline's cost.
+        ScheduleError: none or several are given, a latency without a table, or the budget is not below the baseline's cost.
     """
-    if latency_ms is not None:
-        raise ScheduleError(
-            f"a latency of {latency_ms:g} ms cannot be met yet: no latency table has been measured; give --reduction, --gmacs or --params"
-        )
-    given = {"--reduction": reduction, "--gmacs": gmacs, "--params": params}
+    given = {"--reduction": reduction, "--gmacs": gmacs, "--params": params, "--latency-ms": latency_ms}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
         found = f"the budgets {' and '.join(named)} are given together" if named else "no budget is given"
         raise ScheduleError(f"{found}; give one of {', '.join(given)}")
-    whole = count_cost(shape)
     if reduction is not None:
         if check_ratio(reduction, "reduction") == 0:
             raise ScheduleError("reduction 0 asks for nothing; write the fraction of MACs to save, for example 0.4")
-        return Budget("macs", int(whole.macs * (1 - reduction)))
-    value = gmacs if gmacs is not None else params
+        return Budget("macs", int(count_cost(shape).macs * (1 - reduction)))
+    value = next(value for value in given.values() if value is not None)
     if not math.isfinite(value):
         raise ScheduleError(f"a budget of {value:g} is no number; {named[0]} takes one below what the baseline needs")
-    budget = Budget("macs", round(value * 1e9)) if gmacs is not None else Budget("params", int(value))
-    if not 0 < budget.limit < budget.of(whole):
+    if gmacs is not None:
+        budget = Budget("macs", round(value * 1e9))
+    elif params is not None:
+        budget = Budget("params", int(value))
+    elif table is None:
+        raise ScheduleError(f"a latency of {value:g} ms needs a latency table; measure one with toast bench --table")
+    else:
+        budget = Budget("latency_ns", round(value * 1e6), table())
+    if not 0 < budget.limit < budget.whole(shape):
         raise ScheduleError(
-            f"a budget of {budget.said(budget.limit)} is not between 0 and the baseline's {budget.said(budget.of(whole))}; "
+            f"a budget of {budget.said(budget.limit)} is not between 0 and the baseline's {budget.said(budget.whole(shape))}; "
             "give one below what the baseline needs"
         )
     return budget
@@ -137,17 +160,24 @@ def _ratio(text: str, where: str) -> float:
 
 @dataclass(frozen=True)
 class Option:
-    """One choice of a group: ratios of its sites, MACs and parameters saved against the baseline, damage predicted in nats."""
+    """One choice of a group: ratios of its sites, what it saves against the baseline, damage predicted in nats.
+
+    saved_ns is 0 unless the budget is a latency; an option can be slower than the baseline.
+    """
 
     ratios: tuple[float, ...]
     saved_macs: int
     saved_params: int
     damage: float
+    saved_ns: int = 0
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sites of one block of which one option is taken: fc1 and fc2 belong together, since their costs multiply."""
+    """Sites of one block of which one option is taken.
+
+    fc1 and fc2 belong together, since their costs multiply; in time qk and vo do too, since they run fast where they are equal.
+    """
 
     block: int
     sites: tuple[str, ...]
@@ -167,7 +197,7 @@ class Problem:
     @cached_property
     def whole(self) -> int:
         """What the baseline costs, in the budget's unit."""
-        return self.budget.of(count_cost(self.shape))
+        return self.budget.whole(self.shape)
 
     @property
     def least(self) -> int:
@@ -176,7 +206,7 @@ class Problem:
 
     def saved(self, option: Option) -> int:
         """What an option saves, in the budget's unit."""
-        return option.saved_macs if self.budget.unit == "macs" else option.saved_params
+        return {"macs": option.saved_macs, "params": option.saved_params, "latency_ns": option.saved_ns}[self.budget.unit]
 
     def cost(self, chosen: tuple[Option, ...]) -> int:
         """What one option a group costs together, in the budget's unit."""
@@ -191,7 +221,7 @@ class Problem:
 
     def under(self, limit: int) -> "Problem":
         """The same problem with another limit."""
-        return replace(self, budget=Budget(self.budget.unit, limit))
+        return replace(self, budget=replace(self.budget, limit=limit))
 
     def check_feasible(self) -> None:
         """Raise a ScheduleError that names the nearest budget that can be met, unless this one can."""
@@ -224,9 +254,11 @@ def make_problem(
     locks, ranges, multiple_of = dict(locks or {}), dict(ranges or {}), settings.get("multiple_of", 1)
     _check_places(shape, locks, ranges, sites)
     groups, notes = [], []
+    heads = (("qk",), ("vo",)) if budget.table is None else (("qk", "vo"),)
+    paired = {"qk", "vo"} <= set(sites) and budget.table is not None
     for block in range(len(shape.blocks)):
-        one = _OneBlock(shape, block, multiple_of)
-        for members in (("qk",), ("vo",), ("fc1", "fc2")):
+        one = _OneBlock(shape, block, multiple_of, budget.table)
+        for members in (*heads, ("fc1", "fc2")):
             choices = []
             for site in members:
                 place = (block, site)
@@ -241,7 +273,8 @@ def make_problem(
                         f"block {block} {site} has no measured curve; measure it, or fix it with --lock {block}.{site}=RATIO"
                     )
                 else:
-                    choices.append(list(_stops(curves[place], multiple_of, site == "fc1", ranges.get(place, (0.0, 1.0)), place)))
+                    within, thin = ranges.get(place, (0.0, 1.0)), paired and site in ("qk", "vo")
+                    choices.append(list(_stops(curves[place], multiple_of, site == "fc1", within, place, thin)))
             groups.append(Group(block, members, tuple(one.option(members, pairs) for pairs in product(*choices))))
     problem = Problem(shape, budget, tuple(groups), settings, tuple(notes))
     problem.check_feasible()
@@ -255,6 +288,7 @@ class _OneBlock:
     shape: ModelShape
     block: int
     multiple_of: int
+    table: LatencyTable | None = None
 
     @cached_property
     def _alone(self) -> ModelShape:
@@ -264,14 +298,23 @@ class _OneBlock:
     def _whole(self) -> Cost:
         return count_cost(self._alone)
 
+    @cached_property
+    def _whole_ms(self) -> float:
+        return self._ms(Schedule.uniform(1))
+
+    def _ms(self, schedule: Schedule) -> float:
+        return sum(self.table.block_ms(self.block, kept_counts(self._alone.blocks[0], schedule, 0)))
+
     def option(self, sites: tuple[str, ...], pairs: tuple[tuple[float, float | None], ...]) -> Option:
         entry = BlockSchedule(**{site: ratio for site, (ratio, _) in zip(sites, pairs, strict=True)})
-        cost = count_cost(self._alone, Schedule((entry,), selection="calibrated", multiple_of=self.multiple_of))
+        schedule = Schedule((entry,), selection="calibrated", multiple_of=self.multiple_of)
+        cost = count_cost(self._alone, schedule)
         return Option(
             tuple(ratio for ratio, _ in pairs),
             self._whole.macs - cost.macs,
             self._whole.params - cost.params,
             sum(damage or 0.0 for _, damage in pairs),
+            0 if self.table is None else nanoseconds(self._whole_ms - self._ms(schedule)),
         )
 
 
@@ -296,9 +339,13 @@ def _locked(curve: Curve | None, width: int, ratio: float, multiple_of: int) -> 
 
 
 def _stops(
-    curve: Curve, multiple_of: int, measured_only: bool, within: tuple[float, float], place: Place
+    curve: Curve, multiple_of: int, measured_only: bool, within: tuple[float, float], place: Place, paired: bool
 ) -> Iterator[tuple[float, float]]:
-    """(ratio, damage) of a site's options; fc1's are the measured counts alone, since they multiply with fc2's."""
+    """(ratio, damage) of a site's options.
+
+    fc1's are the measured counts alone, since they multiply with fc2's. Those of a pair are multiples of one step, so that both have
+    the same ones.
+    """
     low, high = within
     legal = [kept for ratio, kept in legal_stops(curve.width, multiple_of) if kept >= curve.fewest and low <= ratio <= high]
     if measured_only:
@@ -309,6 +356,10 @@ def _stops(
             f"block {place[0]} {place[1]} keeps no measured count between the ratios {low:g} and {high:g}; widen its range "
             f"(measured up to {stop_ratio(curve.width, curve.fewest):g})"
         )
-    step = max(1, -(-len(legal) // MOST_OPTIONS))
-    chosen = {*legal[::step], legal[-1]}
+    if paired:
+        step = multiple_of * max(1, -(-curve.width // (multiple_of * MOST_PAIRED)))
+        spaced = [kept for kept in legal if kept % step == 0]
+    else:
+        spaced = legal[:: max(1, -(-len(legal) // MOST_OPTIONS))]
+    chosen = {legal[0], *spaced, legal[-1]}
     return ((stop_ratio(curve.width, kept), curve.damage(kept)) for kept in sorted(chosen, reverse=True))
