@@ -27,8 +27,10 @@ def choose_analysis(metric: str) -> Evidence | None:
     asked = st.query_params.get("analysis")
     if asked and not any(short_id.startswith(asked) or asked.startswith(short_id) for short_id in offered):
         st.warning(f"The link asks for analysis {asked[:16]}, which is not here; the best one that is here is shown.")
-    key = view.choice_key("analysis", list(offered), next(iter(offered)), lambda option, text: option.startswith(text[: len(option)]))
-    chosen = offered[st.selectbox("Analysis", list(offered), format_func=lambda short_id: offered[short_id].title, key=key)]
+    names = list(offered)
+    key = view.choice_key(metric, "analysis", names, names[0], lambda option, text: option.startswith(text[: len(option)]))
+    picked = st.selectbox("Analysis", names, format_func=lambda short_id: offered[short_id].title, key=key)
+    chosen = offered[view.settled("analysis", picked, names, names[0])]
     for concern in chosen.concerns:
         st.warning(f"These figures may not hold for this dashboard's model and images: {concern}.")
     return chosen

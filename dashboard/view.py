@@ -7,14 +7,17 @@ import streamlit as st
 NAMES = ("analysis", "site", "metric", "block", "ratio", "threshold", "dropped", "cost", "reference", "candidate", "without", "class")
 
 
-def choice_key(name: str, options: Sequence[str], default: str, same: Callable[[str, str], bool] = str.__eq__) -> str:
-    """Return the key of the widget that chooses `name`, with a value in place: the session's, the link's, or the default.
+def choice_key(
+    page: str, name: str, options: Sequence[str], default: str, same: Callable[[str, str], bool] = str.__eq__
+) -> str:
+    """Return the key of a page's widget that chooses `name`, with a value in place: the session's, the link's, or the default.
 
     Args:
+        page: every page has a key of its own: under one key, a page would be handed the value of another page's widget.
         options: the values that there are, as texts.
         same: whether an option is what a link's text asks for; equality by default.
     """
-    key = f"view-{name}"
+    key = f"view-{page}-{name}"
     if st.session_state.get(key) not in options:
         asked = (st.query_params.get(name), st.session_state.get("view", {}).get(name))
         found = (option for text in asked if text for option in options if same(option, text))
@@ -22,9 +25,14 @@ def choice_key(name: str, options: Sequence[str], default: str, same: Callable[[
     return key
 
 
-def choose(name: str, value: str) -> None:
-    """Make a choice in the widget's stead; for callbacks."""
-    st.session_state[f"view-{name}"] = value
+def settled(name: str, picked: str | None, options: Sequence[str], default: str) -> str:
+    """A select box's choice; where an option's words have just changed and the box knows it no more, what was shown before."""
+    return next(one for one in (picked, st.session_state.get("view", {}).get(name), default) if one in options)
+
+
+def choose(page: str, name: str, value: str) -> None:
+    """Make a choice in a page's widget's stead; for callbacks."""
+    st.session_state[f"view-{page}-{name}"] = value
 
 
 def publish(**chosen: str) -> None:

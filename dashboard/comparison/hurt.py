@@ -93,7 +93,7 @@ def _show_pictures(found: Damage, names: Sequence[str]) -> dict[str, str]:
     if not hurt:
         return {}
     words, choice = st.columns([3, 2], vertical_alignment="bottom")
-    key = view.choice_key("class", [_ALL, *hurt], _ALL)
+    key = view.choice_key("compare", "class", [_ALL, *hurt], _ALL)
     chosen = choice.selectbox("Class", [_ALL, *hurt], key=key, format_func=lambda one: "All classes" if one == _ALL else names[int(one)])
     places = [place for place in range(len(found.wrong)) if chosen in (_ALL, str(found.label[place]))]
     words.markdown(f"**Newly wrong images**, the surest mistakes first: {min(_PICTURES, len(places))} of {len(places):,}")

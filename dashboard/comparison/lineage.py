@@ -36,7 +36,7 @@ def show_lineage(known: Sequence[Candidate], file: str) -> None:
     by_number = {one.draft.number: one.draft for one in own}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         number = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
-        if st.button("Take in hand", key="lineage-take") and _taken(by_number[number]):
+        if st.button("Take in hand", key="lineage-take") and number in by_number and _taken(by_number[number]):
             st.switch_page(page("tune"))
         st.button("Remove", on_click=_remove, args=(number,), key="lineage-remove", help="Its descendants stay.")
     if error := st.session_state.pop("lineage-error", None):

@@ -1,8 +1,8 @@
 // The equaliser. Streamlit calls the default export on every run of the page with the same `parentElement`.
 //
 // What moves is drawn here without asking the server; the server hears of an edit when the pointer is released or the keys rest.
-// Every message carries a number and is sent again with the next one until the page's data says that it was `seen`: so no edit is
-// lost, and data of an earlier run never pushes back a bar that has moved since.
+// Every message carries a number and is sent again, with the next one or after a while, until the page's data says that it was
+// `seen`: so no edit is lost, and data of an earlier run never pushes back a bar that has moved since.
 
 const SITES = ["qk", "vo", "fc1", "fc2"];
 const PAIRS = [["qk", "vo"], ["fc1", "fc2"]];
@@ -10,6 +10,7 @@ const ABOUT = {
   qk: "query, key", vo: "value, output", fc1: "FFN inputs", fc2: "FFN hidden",
 };
 const SETTLE_MS = 300;
+const RESEND_MS = 1500; // doubled each time: sending interrupts the page's run, which must get the time to answer
 const DOUBLE_MS = 300;
 const DOUBLE_PX = 6;
 const DRAG_PX = 3;
@@ -33,7 +34,7 @@ function newDesk(root) {
   return {
     root, data: null, now: null, limits: new Map(), linked: new Set(), selected: ["fc2", 0],
     tabStops: { qk: 0, vo: 0, fc1: 0, fc2: 0 }, hovered: null, drag: null, timer: 0,
-    number: 0, queue: [], last: null, bars: {}, parts: {}, built: "", heated: null, post: null,
+    number: 0, queue: [], resend: 0, last: null, bars: {}, parts: {}, built: "", heated: null, post: null,
   };
 }
 
@@ -42,6 +43,7 @@ function newDesk(root) {
 function adopt(desk, data) {
   desk.data = data;
   desk.queue = desk.queue.filter((message) => message.number > data.seen);
+  if (!desk.queue.length) clearTimeout(desk.resend);
   const isNewest = data.seen >= desk.number;
   desk.number = Math.max(desk.number, data.seen);
   const form = JSON.stringify([data.of, data.kinds.map((kind) => kind.widths)]);
@@ -60,7 +62,13 @@ function adopt(desk, data) {
 
 function send(desk, message) {
   desk.queue.push({ number: ++desk.number, ...message });
+  post(desk, RESEND_MS);
+}
+
+function post(desk, patience) {
+  clearTimeout(desk.resend);
   desk.post([...desk.queue]);
+  desk.resend = setTimeout(() => desk.queue.length && post(desk, 2 * patience), patience);
 }
 
 function sendEdit(desk) {

@@ -67,10 +67,11 @@ def render() -> None:
 def _show_choices(by_key: dict[str, Candidate]) -> tuple[str, Candidate, list[Candidate]]:
     """The cost axis, what differences refer to, and the candidates shown; the reference always is."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        key = view.choice_key("cost", list(_COSTS), "macs")
+        key = view.choice_key("compare", "cost", list(_COSTS), "macs")
         cost = st.segmented_control("Cost", list(_COSTS), format_func=_COST_LABELS.get, required=True, key=key)
-        key = view.choice_key("reference", list(by_key), BASELINE)
-        reference = st.selectbox("Differences to", list(by_key), format_func=lambda one: by_key[one].name, key=key, width=260)
+        key = view.choice_key("compare", "reference", list(by_key), BASELINE)
+        picked = st.selectbox("Differences to", list(by_key), format_func=lambda one: by_key[one].name, key=key, width=260)
+        reference = view.settled("reference", picked, list(by_key), BASELINE)
         asked = st.session_state.get("compare-without", st.query_params.get("without", "").split(","))
         st.session_state["compare-without"] = [one for one in asked if one in by_key]
         without = st.multiselect(
@@ -155,8 +156,9 @@ def _show_difference(by_key: dict[str, Candidate], reference: Candidate, shape: 
     """Choose one candidate and show where it differs from the reference, and the command line that measures it."""
     with st.container(border=True):
         words, choice = st.columns([3, 2], vertical_alignment="bottom")
-        key = view.choice_key("candidate", list(by_key), _first_choice(by_key))
-        candidate = by_key[choice.selectbox("Candidate", list(by_key), format_func=lambda one: by_key[one].name, key=key)]
+        key = view.choice_key("compare", "candidate", list(by_key), _first_choice(by_key))
+        picked = choice.selectbox("Candidate", list(by_key), format_func=lambda one: by_key[one].name, key=key)
+        candidate = by_key[view.settled("candidate", picked, list(by_key), _first_choice(by_key))]
         count = sites_changed(candidate.schedule, reference.schedule)
         words.markdown(
             f"**{candidate.name} against {reference.name}, block by block**  \n{count} of {len(SITES) * len(shape.blocks)} sites differ; "

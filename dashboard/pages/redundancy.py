@@ -57,7 +57,7 @@ def render() -> None:
 
 def _choose_site(rows: list[RedundancyRow]) -> str:
     there = [site for site in REDUNDANCY_SITES if any(row.site == site for row in rows)]
-    key = view.choice_key("site", there, there[0])
+    key = view.choice_key("redundancy", "site", there, there[0])
     return st.segmented_control("Site", there, format_func=_SITE_LABELS.get, required=True, key=key)
 
 
@@ -65,7 +65,7 @@ def _choose_threshold(row: RedundancyRow) -> float:
     """The multiple of the RMS that counts as near zero, among those counted."""
     multiples = {_multiple_key(point[0]): point[0] for point in row.sparsity_curve}
     nearest = min(multiples, key=lambda key: abs(multiples[key] - _DEFAULT_MULTIPLE))
-    key = view.choice_key("threshold", list(multiples), nearest)
+    key = view.choice_key("redundancy", "threshold", list(multiples), nearest)
     return multiples[st.select_slider("Near zero: at most", list(multiples), key=key, format_func=lambda text: f"{text} of the RMS")]
 
 
@@ -73,7 +73,7 @@ def _choose_dropped(row: RedundancyRow) -> float:
     """The fraction of channels that the rest rebuilds, among those measured."""
     fractions = {key: float(key) for key in sorted(row.r2, key=float)}
     nearest = min(fractions, key=lambda key: abs(fractions[key] - _DEFAULT_DROPPED))
-    key = view.choice_key("dropped", list(fractions), nearest)
+    key = view.choice_key("redundancy", "dropped", list(fractions), nearest)
     chosen = st.select_slider("Rebuilt from the rest", list(fractions), key=key, format_func=lambda text: f"{float(text):.0%} dropped")
     return fractions[chosen]
 
@@ -136,7 +136,7 @@ def _table_row(row: RedundancyRow, dropped: float) -> dict[str, object]:
 def _choose_block(rows: list[RedundancyRow]) -> RedundancyRow:
     blocks = {str(row.block): row for row in rows}
     st.subheader("Channels of one block", anchor=False)
-    key = view.choice_key("block", list(blocks), next(reversed(blocks)))
+    key = view.choice_key("redundancy", "block", list(blocks), next(reversed(blocks)))
     return blocks[st.segmented_control("Block", list(blocks), required=True, key=key, wrap=True)]
 
 

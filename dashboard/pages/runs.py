@@ -195,7 +195,7 @@ def _show_job(job: dict) -> None:
     title.markdown(f"{_BADGES[job['state']]} **Run {number}**: {job['title']}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if job["analysis"] and job["run"]["kind"] in PAGES and st.button("Open the analysis", key=f"job-open-{number}"):
-            view.choose("analysis", job["analysis"])
+            view.choose(job["run"]["kind"], "analysis", job["analysis"])
             st.switch_page(page(job["run"]["kind"]), query_params={"analysis": job["analysis"]})
         if job["run"]["kind"] == "tuning" and job["state"] == "done":
             st.button("Take the schedule", key=f"job-take-{number}", on_click=_take, args=(job,))

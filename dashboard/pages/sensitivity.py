@@ -53,10 +53,11 @@ def render() -> None:
         return
     left, right = st.columns(2)
     help_text = "  \n".join(f"{site}: {_SITE_HELP[site]}" for site in sites)
-    key = view.choice_key("site", sites, "fc2" if "fc2" in sites else sites[0])
+    key = view.choice_key("sensitivity", "site", sites, "fc2" if "fc2" in sites else sites[0])
     site = left.segmented_control("Site", sites, required=True, key=key, help=help_text, wrap=True)
+    key = view.choice_key("sensitivity", "metric", list(METRICS), "top1")
     metric = right.segmented_control(
-        "Metric", list(METRICS), format_func=_METRIC_LABELS.get, required=True, key=view.choice_key("metric", list(METRICS), "top1"),
+        "Metric", list(METRICS), format_func=_METRIC_LABELS.get, required=True, key=key,
         help="Differences to the unpruned model on the same images; KL is how far the class probabilities move, in nats.",
     )
     st.fragment(_show_cells, run_every=None if evidence.finished else _REFRESH_S)(evidence, site, metric)
@@ -142,17 +143,17 @@ def _alt(site: str, metric: Metric) -> str:
 def _chosen_cell(rows: Sequence[Row]) -> tuple[int, float]:
     """The cell whose details are shown: chosen by a click on the heat map or in the boxes beside it."""
     blocks = [str(block) for block in dict.fromkeys(row["block"] for row in rows)]
-    block = int(st.session_state[view.choice_key("block", blocks, blocks[0])])
+    block = int(st.session_state[view.choice_key("sensitivity", "block", blocks, blocks[0])])
     ratios = [f"{row['ratio']:g}" for row in rows if row["block"] == block]
-    return block, float(st.session_state[view.choice_key("ratio", ratios, ratios[len(ratios) // 2])])
+    return block, float(st.session_state[view.choice_key("sensitivity", "ratio", ratios, ratios[len(ratios) // 2])])
 
 
 def _take_selected() -> None:
     points = st.session_state[_HEATMAP_KEY]["selection"]["points"]
     if points:
         block, ratio, _ = points[-1]["customdata"]
-        view.choose("block", str(block))
-        view.choose("ratio", f"{ratio:g}")
+        view.choose("sensitivity", "block", str(block))
+        view.choose("sensitivity", "ratio", f"{ratio:g}")
 
 
 def _show_cell(evidence: Evidence, rows: Sequence[Row], site: str, block: int, ratio: float) -> None:
@@ -160,8 +161,8 @@ def _show_cell(evidence: Evidence, rows: Sequence[Row], site: str, block: int, r
     ratios = [f"{row['ratio']:g}" for row in rows if row["block"] == block]
     st.markdown(f"**One cell** {_MEASURED}  \nClick one in the heat map, or choose it here.")
     left, right = st.columns(2)
-    left.selectbox("Block", blocks, key="view-block")
-    right.selectbox("Ratio dropped", ratios, key="view-ratio", format_func=lambda text: percent(float(text)))
+    left.selectbox("Block", blocks, key="view-sensitivity-block")
+    right.selectbox("Ratio dropped", ratios, key="view-sensitivity-ratio", format_func=lambda text: percent(float(text)))
     row = next(row for row in rows if (row["block"], row["ratio"]) == (block, ratio))
     row = with_intervals(evidence, [row])[0]
     for metric in METRICS.values():

@@ -384,7 +384,7 @@ def test_the_page_shows_who_is_known_how_and_who_gets_hurt(compared):
 def test_what_lacks_per_image_outcomes_says_what_to_press(compared):
     at = open_page(candidate="draft-2")
     assert "Not known image by image yet: Draft 2. Press Measure above" in words(at)
-    at.selectbox(key="view-candidate").set_value("baseline").run()
+    at.selectbox(key="view-compare-candidate").set_value("baseline").run()
     assert "The baseline hurts no one" in words(at) and not at.exception
 
 

@@ -164,6 +164,7 @@ def test_keys_alone_tune_and_a_link_and_a_file_bring_the_schedule_back(address, 
     page = mine.new_page()
     page.goto(f"{address}/tune?schedule={encode_schedule(_SCHEDULE)}")
     expect(page.get_by_text("Measured on 75 images")).to_be_visible()
+    expect(page.get_by_role("slider", name="block 0, qk", exact=True)).to_be_visible()
     here = page.locator("[role=slider]:focus")
     for _ in range(60):
         page.keyboard.press("Tab")

@@ -368,6 +368,18 @@ def test_undo_keys_send_a_step_after_the_edit_that_is_on_its_way(browser):
     assert [message["number"] for message in messages] == [1, 2, 3]
 
 
+def test_a_message_that_got_lost_is_sent_again_until_it_was_seen(browser):
+    page = open_desk(browser)
+    bar(page, "fc2", 3).press("PageUp")
+    page.wait_for_function("sent.length === 2")
+    first, again = page.evaluate("sent")
+    assert first == again and first[0]["number"] == 1
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.1), desk=Desk(seen=1)))
+    bar(page, "fc2", 3).press("PageUp")
+    page.wait_for_function("sent.length === 3")
+    assert [message["number"] for message in page.evaluate("sent.at(-1)")] == [2]
+
+
 def test_data_of_an_earlier_run_does_not_push_a_bar_back(browser):
     page = open_desk(browser)
     bar(page, "fc2", 4).press("PageUp")

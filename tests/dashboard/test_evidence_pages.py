@@ -133,8 +133,8 @@ def test_redundancy_follows_its_choices_and_the_link(store: EvidenceStore):
     assert not at.exception
     assert "With 25% of the channels dropped" in _words(at)
     assert at.query_params["analysis"] == analysis.short_id and at.query_params["site"] == "hidden"
-    assert at.session_state["view-block"] == "3"
-    at.select_slider(key="view-dropped").set_value("0.5").run()
+    assert at.session_state["view-redundancy-block"] == "3"
+    at.select_slider(key="view-redundancy-dropped").set_value("0.5").run()
     words = _words(at)
     assert "best in block 3 (held-out R² 0.700)" in words and "in block 0 (0.500)" in words
     assert "10 images, 170 tokens" in words and "1 dead channel" in words
@@ -225,3 +225,39 @@ def test_intervals_of_a_constant_shift_are_narrow():
         {"top5": np.ones(50, bool), "loss": np.full(50, 1.5, np.float32)}, {"top5": np.ones(50, bool), "loss": np.ones(50, np.float16)}
     )
     assert found["loss_ci95"] == pytest.approx([0.5, 0.5]) and found["top5_ci95"][0] < 0 < found["top5_ci95"][1]
+
+
+def test_a_page_is_not_handed_the_choices_of_another(store: EvidenceStore):
+    stored.put_sweep(store)
+    stored.put_redundancy(store)
+
+    def show() -> None:
+        from importlib import import_module
+
+        import streamlit as st
+
+        from dashboard import state
+
+        name = st.session_state.get("shown", "sensitivity")
+        state.open_session(state.model_shape())
+        import_module(f"dashboard.pages.{name}").render()
+
+    at = AppTest.from_function(show, default_timeout=30).run()
+    at.selectbox(key="view-sensitivity-block").set_value("3").run()
+    at.session_state["shown"] = "redundancy"
+    at.run()
+    assert not at.exception
+    assert at.query_params["block"] == "3"
+
+
+def test_a_choice_that_its_box_knows_no_more_stays_what_it_was():
+    def show() -> None:
+        import streamlit as st
+
+        from dashboard import view
+
+        st.session_state["view"] = {"analysis": "b"}
+        st.write(view.settled("analysis", None, ["a", "b"], "a"), view.settled("analysis", "a", ["a", "b"], "b"))
+        st.write(view.settled("analysis", None, ["a", "c"], "c"))
+
+    assert [element.value for element in AppTest.from_function(show).run().markdown] == ["b a", "c"]
