@@ -2,10 +2,11 @@
 
     python benchmarks/desk.py [--repeats 5] [--chromium /usr/bin/chromium]
 
-First paint of the Overview with the shipped analyses, from a server that was just started and from a warm one; every page, warm; from a
-bar's pointer to the totals beside it, on a ViT-H of 32 blocks x 4 sites; from the release of a bar to what the server draws and to the
-measured accuracy, on demo_vit and 1,000 images. Servers, engines and stores live in a temporary folder and are ended. OMP_NUM_THREADS is
-passed on to the engine. Times are milliseconds of a wall clock, on whatever else the machine does: the load is written beside them.
+First paint of the Overview with the shipped analyses, from a server that was just started and from a warm one; every page, warm, and a
+bare Streamlit page to compare with; from a bar's pointer to the totals beside it, on a ViT-H of 32 blocks x 4 sites; from the release of
+a bar to the totals as the server counts them, to its charts and to the measured accuracy, on demo_vit and 1,000 images. Servers, engines
+and stores live in a temporary folder and are ended. OMP_NUM_THREADS is passed on to the engine. Times are milliseconds of a wall clock,
+on whatever else the machine does: the load is written beside them.
 Needs playwright. Writes benchmarks/results/desk.json.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -72,7 +74,7 @@ _GIVE_CURVES = """root => {
   data.curves_note = "";
 }"""
 # Looks at every frame what the page shows of the next release, and keeps when each part was first there.
-_WATCH_RELEASE = """() => {
+_WATCH_RELEASE = """root => {
   const seen = window.seen = {};
   const address = () => new URL(location).searchParams.get("schedule");
   const chart = () => {
@@ -87,12 +89,13 @@ _WATCH_RELEASE = """() => {
       const now = performance.now() - released, text = document.querySelector('[data-testid="stMetric"]')?.closest(
         '[data-testid="stColumn"]')?.textContent ?? "", drawn = chart();
       if (address() !== before.address) seen.address ??= now;
-      if (drawn !== null && drawn !== before.chart) seen.totals ??= now;
+      if (root.dataset.counted === "server") seen.totals ??= now;
+      if (drawn !== null && drawn !== before.chart) seen.charts ??= now;
       unmeasured ||= !text.includes("Measured on");
       if (unmeasured && (/Measuring: [1-9]/.test(text) || text.includes("Measured on"))) seen.first ??= now;
       if (unmeasured && text.includes("Measured on")) seen.final ??= now;
     }
-    if (!(seen.final && seen.totals)) requestAnimationFrame(look);
+    if (!(seen.final && seen.totals && seen.charts)) requestAnimationFrame(look);
   };
   look();
 }"""
@@ -159,6 +162,31 @@ def await_ready(engine: EngineClient) -> None:
 
 def _elapsed_ms(since: float) -> float:
     return round(1000 * (time.perf_counter() - since), 1)
+
+
+def _bare(browser: Browser, folder: Path, repeats: int) -> list[float]:
+    """Milliseconds to the title of a Streamlit page of one line: what no dashboard made with it can be faster than, here and now."""
+    (folder / "bare.py").write_text('import streamlit\nstreamlit.title("Bare")\n')
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = ["--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.address", "127.0.0.1"]
+    command = [sys.executable, "-m", "streamlit", "run", "bare.py", "--server.port", str(port), *settings]
+    process, times = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), []
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.1)
+        for _ in range(repeats + 1):
+            context = browser.new_context(viewport=WINDOW)
+            page, since = context.new_page(), time.perf_counter()
+            page.goto(f"http://127.0.0.1:{port}", wait_until="commit")
+            page.get_by_role("heading", name="Bare").wait_for(timeout=WAIT_MS)
+            times.append(_elapsed_ms(since))
+            context.close()
+    finally:
+        process.terminate()
+        process.wait()
+    return times[1:]
 
 
 def _spread(times: list[float]) -> dict:
@@ -236,12 +264,12 @@ def _drag(browser: Browser, folder: Path, with_curves: bool) -> dict:
 
 
 def _release(page: Page, block: int, ratio: float) -> dict[str, float]:
-    """Drag a bar of fc2 to a ratio and let go; milliseconds from there to address, totals, first and final accuracy."""
-    page.evaluate(_WATCH_RELEASE)
+    """Drag a bar of fc2 to a ratio and let go; milliseconds to address, totals as the server counts them, charts, and accuracy."""
+    page.locator(".equaliser .total.macs").evaluate(_WATCH_RELEASE)
     middle, foot, height = _take_bar(page, f"block {block}, fc2")
     page.mouse.move(middle, foot - ratio * height, steps=4)
     page.mouse.up()
-    page.wait_for_function("window.seen.final && window.seen.totals", timeout=WAIT_MS)
+    page.wait_for_function("window.seen.final && window.seen.totals && window.seen.charts", timeout=WAIT_MS)
     return page.evaluate("window.seen")
 
 
@@ -273,6 +301,7 @@ def main(repeats: int, chromium: str) -> dict:
     with tempfile.TemporaryDirectory(prefix="toast-desk-") as name, sync_playwright() as playwright:
         folder = Path(name)
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        bare = _bare(browser, folder, repeats)
         warm = _warm(browser, folder / "warm", repeats)
         drags = {
             "no curves": _drag(browser, folder / "large", with_curves=False),
@@ -282,7 +311,8 @@ def main(repeats: int, chromium: str) -> dict:
         version = browser.version
         browser.close()
     return {
-        "cold_overview_ms": cold, **warm, "drag_32_blocks_ms": drags, "load_average_before": before, "load_average_after": load_average(),
+        "bare_streamlit_ms": _spread(bare), "cold_overview_ms": cold, **warm,
+        "drag_32_blocks_ms": drags, "load_average_before": before, "load_average_after": load_average(),
         "cores": os.cpu_count(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS"), "repeats": repeats, "chromium": version,
     }
 

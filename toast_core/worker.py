@@ -49,6 +49,7 @@ from toast_core.worker_desk import Desk
 PROTOCOL = 2
 STATE_FILE, LOCK_FILE, JOBS_FOLDER = "worker.json", "worker.lock", "jobs"
 IDLE_LIMIT_S = 30 * 60
+_NICE = 10  # pages answer first: while it loads or measures, a server and a browser beside it on two cores would wait for it
 _MAX_LINE_BYTES = 1_000_000
 _MAX_SESSION_CHARS = 64
 _REQUESTS = ("describe", "measure", "quote", "submit", "jobs", "pause", "resume", "cancel", "log", "pictures", "stop")
@@ -199,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop, idle for too long, interrupted or terminated; ends at once where another worker holds the folder."""
     wait_asleep()
+    os.nice(_NICE)
     options = _parser().parse_args(argv)
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (options.state / LOCK_FILE).open("w") as lock:

@@ -34,7 +34,7 @@ function newDesk(root) {
   return {
     root, data: null, now: null, limits: new Map(), linked: new Set(), selected: ["fc2", 0],
     tabStops: { qk: 0, vo: 0, fc1: 0, fc2: 0 }, hovered: null, drag: null, timer: 0,
-    number: 0, queue: [], resend: 0, last: null, bars: {}, parts: {}, built: "", heated: null, post: null,
+    number: 0, queue: [], resend: 0, last: null, counted: null, bars: {}, parts: {}, built: "", heated: null, post: null,
   };
 }
 
@@ -56,6 +56,7 @@ function adopt(desk, data) {
     desk.now = Object.fromEntries(SITES.map((site) => [
       site, data.ratios[site].map((ratio, block) => ({ ratio, kept: data.kept[site][block] })),
     ]));
+    desk.counted = data.counted;
   }
   paintAll(desk);
 }
@@ -109,6 +110,7 @@ function set(desk, site, block, stop) {
   if (limitOf(desk, site, block).locked) return refuse(desk, site, block);
   if (stop === null) return false;
   desk.now[site][block] = { ratio: stop[0], kept: stop[1] };
+  desk.counted = null;
   paintBar(desk, site, block);
   const pair = PAIRS.find((names) => names.includes(site));
   const other = pair.find((name) => name !== site);
@@ -476,13 +478,15 @@ function paintLinks(desk) {
   for (const [name, button] of Object.entries(desk.parts.links)) button.setAttribute("aria-pressed", desk.linked.has(name));
 }
 
+// Counted here while a bar moves, and by the server as soon as it has answered.
 function paintTotals(desk) {
-  const { data, parts } = desk, cost = costOf(desk, desk.now), compared = data.ghost && costOf(desk, kept(desk, data.ghost));
+  const { data, parts } = desk, cost = desk.counted ?? costOf(desk, desk.now), compared = data.ghost && costOf(desk, kept(desk, data.ghost));
   for (const [name, scale, unit] of [["macs", 1e9, ""], ["params", 1e6, " M"]]) {
     const words = (count) => `${(count / scale).toPrecision(3)}${unit}`;
     const change = (before) => `${signed((100 * (cost[name] - before)) / before, 0)} %`;
     parts[name].figure.textContent = words(cost[name]);
     parts[name].total.dataset.exact = cost[name];
+    parts[name].total.dataset.counted = desk.counted ? "server" : "browser";
     const against = `${change(data.baseline[name])} against ${words(data.baseline[name])}`;
     parts[name].note.textContent = compared ? `${against}\n${change(compared[name])} against the marks` : against;
   }
@@ -568,6 +572,7 @@ function onDown(desk, site, block, event) {
     clearTimeout(desk.timer);
     desk.timer = 0;
     desk.now = last.before;
+    desk.counted = null;
     desk.last = null;
     toggleLock(desk, site, block);
     paintAll(desk);
@@ -613,6 +618,7 @@ function onCancel(desk) {
   if (!desk.drag) return;
   desk.drag = null;
   desk.now = desk.last.before;
+  desk.counted = null;
   paintAll(desk);
 }
 

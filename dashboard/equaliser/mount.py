@@ -12,7 +12,7 @@ from dashboard.limits import Limit, Limits
 from dashboard.prediction import Curves, Interaction
 from dashboard.stored_curves import StoredCurves
 from toast_core.errors import ScheduleError
-from toast_core.schedule.cost import kept_counts
+from toast_core.schedule.cost import count_cost, kept_counts
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.shapes import ModelShape
 
@@ -41,9 +41,11 @@ def show_equaliser(shape: ModelShape, stored: StoredCurves, ghost: Schedule | No
 def equaliser_data(
     shape: ModelShape, schedule: Schedule, limits: Limits, desk: Desk, stored: StoredCurves, ghost: Schedule | None
 ) -> dict:
-    """Everything the browser draws and counts with, as JSON values."""
+    """Everything the browser draws and counts with, as JSON values; `counted` is what the schedule in hand costs."""
+    cost = count_cost(shape, schedule)
     return {
         **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
+        "counted": {"macs": cost.macs, "params": cost.params},
         "multiple_of": schedule.multiple_of, "seen": desk.seen, "linked": desk.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,

@@ -151,7 +151,7 @@ _MOUNT = """async ({ source, css }) => {
   });
 }"""
 _TOTALS = """(cases) => cases.map((data) => {
-  show(data);
+  show({ ...data, counted: null });
   const exact = (name) => document.querySelector(`.total.${name}`).dataset.exact;
   return [Number(exact("macs")), Number(exact("params")), exact("top1") ? JSON.parse(exact("top1")) : null];
 })"""
@@ -366,6 +366,19 @@ def test_undo_keys_send_a_step_after_the_edit_that_is_on_its_way(browser):
     messages = page.evaluate("sent.at(-1)")
     assert [message.get("step", "ratios") for message in messages] == ["ratios", "undo", "redo"]
     assert [message["number"] for message in messages] == [1, 2, 3]
+
+
+def test_the_servers_own_count_takes_over_when_it_has_answered(browser):
+    page, total = open_desk(browser), "document.querySelector('.total.macs').dataset"
+    bar(page, "fc2", 3).press("PageUp")
+    assert page.evaluate(f"{total}.counted") == "browser"
+    answer = data_of(Schedule.uniform(12, selection="calibrated").with_ratio(3, "fc2", 0.1), desk=Desk(seen=1))
+    assert answer["counted"]["macs"] == int(page.evaluate(f"{total}.exact"))
+    ratios_sent(page)
+    page.evaluate("(data) => show(data)", answer | {"counted": {"macs": 7, "params": 8}})
+    assert page.evaluate(f"[{total}.counted, {total}.exact]") == ["server", "7"]
+    bar(page, "fc2", 3).press("PageUp")
+    assert page.evaluate(f"{total}.counted") == "browser"
 
 
 def test_a_message_that_got_lost_is_sent_again_until_it_was_seen(browser):
