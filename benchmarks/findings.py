@@ -1,9 +1,9 @@
-"""The README's generated parts: what the shipped analyses say, and the demo models' accuracy. No figure in them is typed by hand.
+"""The generated parts of README.md and docs/findings.md: accuracy, training-free pruning, and what the shipped analyses say.
 
     python benchmarks/findings.py [--write]
 
-Reads analysis_cache/shipped/*.toastbundle (without torch) and benchmarks/results/demo_accuracy.json; prints the parts, or with
---write puts them between their markers in README.md.
+Reads analysis_cache/shipped/*.toastbundle (without torch) and benchmarks/results/; prints the parts, or with --write puts them
+between their markers. No figure in them is typed by hand.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import pandas as pd
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
+from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
 from toast_core.analysis.cells import SITE_GROUPS
 from toast_core.composition_results import CompositionRow, judge
@@ -29,8 +30,9 @@ from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-ACCURACY = Path(__file__).parent / "results" / "demo_accuracy.json"
+README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
+RESULTS = Path(__file__).parent / "results"
+ACCURACY = RESULTS / "demo_accuracy.json"
 LIMIT_POINTS = 1.0  # of top-1, that a block may lose and still hold a ratio
 SHOWN_RATIOS = (0.5, 0.7, 0.9)
 COMPARED_RATIO = 0.5
@@ -314,21 +316,33 @@ def replaced(text: str, name: str, part: str) -> str:
     before, found, rest = text.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise StoreError(f"README.md has no place for {name}; write {start.strip()} and {end} on lines of their own")
+        raise StoreError(f"there is no place for {name}; write {start.strip()} and {end} on lines of their own")
     return f"{before}{start}\n{part}\n\n{end}{after}"
+
+
+def generated(path: Path) -> str:
+    """What a document's text would be if its parts were written now.
+
+    Raises:
+        StoreError: no bundle is shipped, or markers are missing.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path == FINDINGS:
+        return replaced(text, "findings", findings_part(evidence_of(shipped_bundles())))
+    free = [json.loads(one.read_text()) for one in sorted(RESULTS.glob("training_free_demo_*.json"), reverse=True)]
+    text = replaced(text, "accuracy", accuracy_part(json.loads(ACCURACY.read_text())))
+    return replaced(text, "training-free", training_free_part(free))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the parts into README.md")
+    parser.add_argument("--write", action="store_true", help="put the parts into the documents")
     arguments = parser.parse_args()
     try:
-        parts = {"accuracy": accuracy_part(json.loads(ACCURACY.read_text())), "findings": findings_part(evidence_of(shipped_bundles()))}
-        text = README.read_text()
-        for name, part in parts.items():
-            print(f"{part}\n")
-            text = replaced(text, name, part)
+        for path in (README, FINDINGS):
+            text = generated(path)
+            print(text)
+            if arguments.write:
+                path.write_text(text, encoding="utf-8")
     except StoreError as error:
         sys.exit(f"findings: {error}")
-    if arguments.write:
-        README.write_text(text)

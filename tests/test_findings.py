@@ -1,6 +1,5 @@
 """The README's generated parts: each figure from small evidence whose answer is known, and the README as it would be written now."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.exchange import export_bundle
-from analysis_cache.replay import shipped_bundles
 from analysis_cache.store import EvidenceStore
 from benchmarks import findings
+from benchmarks.training_free_part import shapes_sentence
 from tests.analysis_cache.evidence import TIME, identity
 from tests.analysis_cache.test_shipped import put_sweep
 from tests.composition import composition_rows
@@ -124,7 +123,7 @@ class TestReading:
     def test_no_bundle_and_no_place_are_refused(self) -> None:
         with pytest.raises(StoreError, match="no bundle in analysis_cache/shipped; write one with toast cache export"):
             findings.evidence_of([])
-        with pytest.raises(StoreError, match=r"README\.md has no place for x; write <!-- x:start --> and <!-- x:end -->"):
+        with pytest.raises(StoreError, match=r"there is no place for x; write <!-- x:start --> and <!-- x:end -->"):
             findings.replaced("text <!-- x:end -->", "x", "part")
 
     def test_a_part_is_replaced_and_nothing_else(self) -> None:
@@ -133,15 +132,21 @@ class TestReading:
         assert new == "a\n<!-- x:start -->\n\nnew\n\n<!-- x:end -->\nb\n" and findings.replaced(new, "x", "new") == new
 
 
-class TestReadme:
-    """What stands in the README is what the script would write now."""
+class TestDocuments:
+    """What stands in the documents is what the script would write now."""
 
-    def test_the_accuracies_are_those_measured(self) -> None:
-        text = findings.README.read_text()
-        assert findings.replaced(text, "accuracy", findings.accuracy_part(json.loads(findings.ACCURACY.read_text()))) == text
+    @pytest.mark.parametrize("path", [findings.README, findings.FINDINGS], ids=lambda path: path.name)
+    def test_their_figures_are_those_of_the_results(self, path: Path) -> None:
+        assert findings.generated(path) == path.read_text(encoding="utf-8")
 
-    def test_the_findings_are_those_of_the_shipped_analyses(self) -> None:
-        if not shipped_bundles():
-            pytest.skip("no bundle in analysis_cache/shipped yet")
-        text = findings.README.read_text()
-        assert findings.replaced(text, "findings", findings.findings_part(findings.evidence_of(shipped_bundles()))) == text
+
+class TestTrainingFree:
+    def test_a_tuned_schedule_below_a_shape_is_told_with_its_distance(self) -> None:
+        def found(method: str, points: float) -> dict:
+            interval = {"points_to_baseline_ci95": [points - 0.1, points + 0.1]}
+            return {"method": f"error-correcting, {method}", "reduction": 0.4, "points_to_baseline": points, **interval}
+
+        rows = [found("tuned", -0.3), found("uniform", -0.35), found("linear", -0.15), found("step", 0.0)]
+        told, without_step = shapes_sentence(rows, [0.4]), shapes_sentence(rows[:3], [0.4])
+        assert told.endswith("at or above 1 of 3; where it is below, by 0.30 points at most, with intervals apart for step at 40%.")
+        assert without_step.endswith("at or above 1 of 2; where it is below, by 0.15 points at most, and the intervals overlap.")
