@@ -91,12 +91,14 @@ def recover(
 
             settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
             settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
-            if store is None:
+            if store is None or not world.is_first:
                 recovered = run(loaded, chosen, planner, data, recipe, **settings)
             else:
+                from analysis_cache.store import EvidenceStore
                 from toast_core.recover import recover_kept
 
-                recovered, _ = recover_kept(store, loaded, chosen, planner, data, recipe, **settings)
+                with EvidenceStore.open(store) as evidence:
+                    recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
         if not world.is_first:
             return
         save_model(recovered.model, output)

@@ -61,33 +61,39 @@ class KeptRecovery:
         self.store.put(identity, report, {})
         return self._announce(report["epochs"], utc_now())
 
+    def stored(self) -> Analysis:
+        """The analysis as it is in the store; StoreError where it is not."""
+        return self.store.get_analysis(self._analysis(0, None).id)
+
     def _announce(self, epochs: int, finished: str | None) -> Analysis:
-        keys = [self.identity(part="epoch", epoch=epoch).key for epoch in range(epochs + 1)]
-        asked = {"metric": METRIC, "schedule": self.schedule.to_dict(), "recipe": asdict(self.recipe), **self.shared}
-        label = f"recovery of {self.subject.identity.model}, schedule {self.schedule.digest()[:8]}"
-        analysis = Analysis(self.subject.request(**asked), label, (self.report_key, *keys), utc_now(), finished)
+        analysis = self._analysis(epochs, finished)
         self.store.put_analysis(analysis)
         return analysis
 
+    def _analysis(self, epochs: int, finished: str | None) -> Analysis:
+        keys = [self.identity(part="epoch", epoch=epoch).key for epoch in range(epochs + 1)]
+        asked = {"metric": METRIC, "schedule": self.schedule.to_dict(), "recipe": asdict(self.recipe), **self.shared}
+        label = f"recovery of {self.subject.identity.model}, schedule {self.schedule.digest()[:8]}"
+        return Analysis(self.subject.request(**asked), label, (self.report_key, *keys), utc_now(), finished)
+
 
 def recover_kept(
-    place: str,
+    store: EvidenceStore,
     baseline: nn.Module,
     schedule: Schedule,
     planner: Callable[[], Plan],
     data: ImageData,
     recipe: Recipe,
+    world: World = World(),  # noqa: B008 - frozen
+    fitted_on: str = "",
     **settings: object,
-) -> tuple[Recovered, Analysis | None]:
-    """Do what `toast_core.recovery.recover` does and keep its figures; only the first of several processes writes.
+) -> tuple[Recovered, Analysis]:
+    """Do what `toast_core.recovery.recover` does and keep its figures; for the first of several processes only.
 
     Raises:
-        StoreError: the store cannot be opened or written; ToastErrors of `recover`.
+        StoreError: the store cannot be written; ToastErrors of `recover`.
     """
-    world = settings.setdefault("world", World())
-    if not world.is_first:
-        return recover(baseline, schedule, planner, data, recipe, **settings), None
-    with EvidenceStore.open(place) as store:
-        kept = KeptRecovery(store, baseline, schedule, data, recipe, settings.get("fitted_on", ""), world.size)
-        recovered = recover(baseline, schedule, planner, data, recipe, on_epoch=lambda row, model: kept.keep_epoch(row), **settings)
-        return recovered, kept.keep_report(recovered.report)
+    kept = KeptRecovery(store, baseline, schedule, data, recipe, fitted_on, world.size)
+    settings |= {"world": world, "fitted_on": fitted_on, "on_epoch": lambda row, model: kept.keep_epoch(row)}
+    recovered = recover(baseline, schedule, planner, data, recipe, **settings)
+    return recovered, kept.keep_report(recovered.report)

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from toast_core.data.load import ImageData
 from toast_core.errors import DeviceError, ModelError
+from toast_core.models.info import get_info
 from toast_core.recovery.checkpoint import Checkpoint
 from toast_core.recovery.objective import Objective
 from toast_core.recovery.parts import make_average, make_mixing, make_optimizer, make_scheduler
@@ -41,8 +42,7 @@ class Trainer:
         """
         self.student, self.recipe, self.world = student.train(), recipe, world
         self.objective = Objective(recipe, baseline)
-        self.classes = baseline.toast_info.shape.num_classes
-        self.mixing = make_mixing(recipe, self.classes)
+        self.mixing = make_mixing(recipe, get_info(baseline).shape.num_classes)
         self.precision = precision_for(recipe.precision, world.device)
         devices = [world.device] if world.device.type == "cuda" else None
         # every process starts from the first one's weights, which DistributedDataParallel hands round
