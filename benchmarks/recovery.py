@@ -49,7 +49,7 @@ SOURCE = Path("/usr/share/datasets/fashion-mnist")
 PAPER = {"demo_vit": "deit_small_patch16_224@2.7", "demo_swin": "swin_tiny_patch4_window7_224@3.1"}  # twelve blocks each, as the demos
 CALIBRATION, FIT_IMAGES, BATCH_SIZE = "fashion-mnist:calibration", 512, 64
 REPORTED = (0, 1, 2, 5, 10)
-RECIPE = Recipe(epochs=10, batch_size=128, lr=1e-3, patience=0)
+RECIPE = Recipe(epochs=10, batch_size=128, lr=3e-4, patience=0)
 
 
 def schedule_for(name: str, model: str) -> Schedule:

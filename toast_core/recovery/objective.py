@@ -88,6 +88,11 @@ def logit_distance(logits: torch.Tensor, goal: torch.Tensor, temperature: float)
 
 
 def block_distance(own: list[torch.Tensor], goals: list[torch.Tensor]) -> torch.Tensor:
-    """Squared distance of block outputs over the baseline's own squared size; mean over blocks."""
-    pairs = zip(own, goals, strict=True)
-    return torch.stack([(ours.float() - goal.float()).square().mean() / goal.float().square().mean() for ours, goal in pairs]).mean()
+    """Squared distance of an image's block outputs over the baseline's own squared size; mean over blocks and images."""
+
+    def size(values: torch.Tensor) -> torch.Tensor:
+        return values.float().flatten(1).square().mean(1)
+
+    # an image's own share: the mean over a batch is then the mean over its parts
+    shares = [(size(ours - goal) / size(goal)).mean() for ours, goal in zip(own, goals, strict=True)]
+    return torch.stack(shares).mean()
