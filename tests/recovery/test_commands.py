@@ -12,8 +12,10 @@ from typer.main import get_command
 from analysis_cache.store import EvidenceStore
 from tests.recovery.tiny import same_weights
 from toast_core.cli import app
+from toast_core.cli_recover import note_of
 from toast_core.errors import DataError, ModelError, ScheduleError
 from toast_core.pruning.saved import load_model
+from toast_core.recovery.run import Told
 from toast_core.schedule.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,13 @@ def test_what_it_refuses(schedule, tmp_path):
         toast(*COMMON, "--schedule", schedule, "--batch-size", 512, *output)
     with pytest.raises(ModelError, match="does not end in"):
         toast(*COMMON, "--schedule", schedule, "-o", tmp_path / "out.pt")
+
+
+def test_a_note_says_loss_accuracy_and_time_left():
+    seen = {"validation_top1": 91.234, "validation_agreement": 95.0}
+    assert note_of(Told(10, 40, 3, 0.41234, seen, 250.4)) == "epoch 3, loss 0.412, validation top-1 91.23 %, 4 min 10 s left"
+    unlabelled = Told(10, 40, 1, 1.0, seen | {"validation_top1": None}, 9)
+    assert note_of(unlabelled) == "epoch 1, loss 1.000, validation agreement 95.00 %, 9 s left"
 
 
 def process(command: list[object]) -> str:

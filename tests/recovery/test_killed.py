@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,19 +36,21 @@ class Stop(Exception):
     """Stands for whatever ends a process between two steps."""
 
 
-@pytest.mark.parametrize("at", [1, 9, 13, 18, 26])
-def test_stopped_after_any_step_it_goes_on_to_the_same_end(tmp_path, at):
+@pytest.mark.parametrize(("at", "optimizer"), [(1, "adamw"), (9, "adamw"), (13, "muon"), (18, "lamb"), (26, "adafactor")])
+def test_stopped_after_any_step_it_goes_on_to_the_same_end(tmp_path, at, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer)
+
     def stop(told):
         if told.images_done == at * RECIPE.batch_size:
             raise Stop
 
     with pytest.raises(Stop):
-        recovered(checkpoint=tmp_path, checkpoint_steps=4, progress=stop)
+        recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=stop)
     seen = []
-    second = recovered(checkpoint=tmp_path, checkpoint_steps=4, progress=lambda told: seen.append(told.images_done))
+    second = recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=lambda told: seen.append(told.images_done))
     assert seen[0] > RECIPE.batch_size or at < 4
-    whole = recovered()
+    whole = recovered(recipe)
     assert same_weights(second.model, whole.model) and second.report["history"] == whole.report["history"]
-    again = recovered(checkpoint=tmp_path, progress=lambda told: pytest.fail("a finished run has no steps left"))
+    again = recovered(recipe, checkpoint=tmp_path, progress=lambda told: pytest.fail("a finished run has no steps left"))
     assert same_weights(again.model, whole.model)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]

@@ -104,11 +104,17 @@ class TestLearning:
         assert same_weights(one.model, recovered(recipe).model)
 
     def test_gradients_of_several_forwards_are_those_of_one(self):
-        one = recovered(replace(RECIPE, batch_size=8, optimizer="sgd", lr=0.05))
-        two = recovered(replace(RECIPE, batch_size=4, accumulate=2, optimizer="sgd", lr=0.05))
+        recipe = replace(RECIPE, optimizer="sgd", lr=0.05, distill_blocks=True)
+        one, two = recovered(replace(recipe, batch_size=8)), recovered(replace(recipe, batch_size=4, accumulate=2))
         theirs = two.model.state_dict()
         for name, value in one.model.state_dict().items():
             assert torch.allclose(value.float(), theirs[name].float(), rtol=1e-4, atol=1e-6), name
+
+    def test_forwards_in_bfloat16_learn_as_well_and_leave_weights_in_float32(self):
+        found = recovered(replace(RECIPE, precision="bfloat16", labels=False, augment=False))
+        assert found.report["precision"] == "bfloat16"
+        assert found.report["after"]["validation_loss"] < found.report["before"]["validation_loss"]
+        assert {value.dtype for value in found.model.state_dict().values() if value.is_floating_point()} == {torch.float32}
 
     def test_its_cost_is_that_of_the_compact_model_and_the_baseline_beside_it(self):
         found, shape = recovered(), get_info(grey_model("vit")).shape

@@ -39,7 +39,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """tensors by part ("model", "average", "best", "optimizer") and name; `numbers` is what the optimizer keeps beside tensors."""
+    """tensors by part ("model", "average", "best", "optimizer") and name; `numbers` are the optimizer's plain values."""
 
     identity: Mapping[str, object]
     standing: Standing

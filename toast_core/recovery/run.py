@@ -93,6 +93,7 @@ def recover(
         identity = _identity(baseline, schedule, data, parts, recipe, step_images) | {"calibration": fitted_on}
         prepare_folder(checkpoint)
         found = read_checkpoint(checkpoint, identity)
+        _check_shared(checkpoint, found, world)
     student = unfilled(baseline, schedule, recipe.execution) if found else apply_plan(baseline, planner(), recipe.execution)
     trainer = Trainer(student.to(world.device), baseline, recipe, world, len(parts.train) // step_images)
     run = _Run(trainer, data, parts, recipe, world, step_images, found)
@@ -112,6 +113,13 @@ def _check(name: str, execution: str, schedule: Schedule) -> None:
         raise PlanError(f"{name} is already pruned ({execution}); recover from the baseline model and a schedule")
     if schedule.coupling == "uncoupled" and any((*schedule.ratios("qk"), *schedule.ratios("vo"))):
         raise PlanError("coupling uncoupled keeps other dimensions on each side of a pair, and training would fill both; choose coupled")
+
+
+def _check_shared(folder: Path, found: Checkpoint | None, world: World) -> None:
+    """Raise a ModelError unless all processes see the same checkpoint, or none."""
+    step = float(found.standing.step) + 1 if found else 0.0
+    if world.sums([step]) != [step * world.size]:
+        raise ModelError(f"checkpoint folder {folder} is not the same for all {world.size} processes; use one that every machine shares")
 
 
 def _identity(

@@ -20,6 +20,7 @@ from toast_core.recovery.randomness import drawn_from, seed_of
 from toast_core.recovery.recipe import Recipe
 
 _STEP = 4  # what a seed is for, see `images`
+_GROUP = "group"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Trainer:
         self.precision = precision_for(recipe.precision, world.device)
         devices = [world.device] if world.device.type == "cuda" else None
         # every process starts from the first one's weights, which DistributedDataParallel hands round
-        self.runner = DistributedDataParallel(student, device_ids=devices, broadcast_buffers=False) if world.size > 1 else student
+        options = {"device_ids": devices, "broadcast_buffers": False, "find_unused_parameters": not (recipe.distill or recipe.labels)}
+        self.runner = DistributedDataParallel(student, **options) if world.size > 1 else student
         self.average = make_average(student, recipe)
         for watched in {student, self.result}:
             self.objective.watch(watched)
@@ -112,17 +114,20 @@ class Trainer:
         return Validation(loss / count, top1, 100 * same / count)
 
     def state(self) -> tuple[dict[str, Mapping[str, torch.Tensor]], dict[str, dict[str, object]]]:
-        """Tensors by part and name, and what the optimizer keeps beside tensors."""
+        """Tensors by part and name, and the optimizer's plain values: by a parameter's index, and by `group` and a group's."""
         tensors: dict[str, Mapping[str, torch.Tensor]] = {"model": self.student.state_dict(), "optimizer": {}}
         if self.average is not None:
             tensors["average"] = self.average.module.state_dict()
-        numbers: dict[str, dict[str, object]] = {}
-        for index, kept in self.optimizer.state_dict()["state"].items():
-            for name, value in kept.items():
+        kept = {str(index): found for index, found in self.optimizer.state_dict()["state"].items()}
+        # some optimizers count their steps in a group; its parameters and settings are those of the recipe
+        kept |= {f"{_GROUP}{index}": group for index, group in enumerate(self.optimizer.param_groups)}
+        numbers: dict[str, dict[str, object]] = {key: {} for key in kept}
+        for key, found in kept.items():
+            for name, value in found.items():
                 if isinstance(value, torch.Tensor):
-                    tensors["optimizer"][f"{index}.{name}"] = value
-                else:
-                    numbers.setdefault(str(index), {})[name] = value
+                    tensors["optimizer"][f"{key}.{name}"] = value
+                elif isinstance(value, int | float):
+                    numbers[key][name] = value
         return tensors, numbers
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -131,15 +136,18 @@ class Trainer:
         Raises:
             ModelError: it does not hold this model's tensors.
         """
-        kept: dict[int, dict[str, object]] = {int(index): dict(found) for index, found in checkpoint.numbers.items()}
+        kept = {key: dict(found) for key, found in checkpoint.numbers.items()}
         for key, value in checkpoint.tensors.get("optimizer", {}).items():
-            index, _, name = key.partition(".")
-            kept.setdefault(int(index), {})[name] = value
+            owner, _, name = key.partition(".")
+            kept[owner][name] = value
+        state = {int(key): found for key, found in kept.items() if not key.startswith(_GROUP)}
         try:
             self.student.load_state_dict(checkpoint.tensors["model"])
             if self.average is not None:
                 self.average.module.load_state_dict(checkpoint.tensors["average"])
-            self.optimizer.load_state_dict({"state": kept, "param_groups": self.optimizer.state_dict()["param_groups"]})
+            groups = self.optimizer.state_dict()["param_groups"]
+            groups = [group | kept[f"{_GROUP}{index}"] for index, group in enumerate(groups)]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(f"the checkpoint does not hold this model ({reason}); delete it to begin again") from error
