@@ -1,6 +1,7 @@
 """`toast recover`: a pruned model fine-tuned toward its baseline, in one process or in several that torchrun starts."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from toast_core import cli_parts as cli
 from toast_core.errors import ScheduleError
 
 _MINUTE_S = 60
+_LOG_S = 30  # between two lines where there is no terminal for a bar
 
 
 def recover(
@@ -84,10 +86,16 @@ def recover(
             return cli.planned(loaded, chosen, calibration, calibration_images, batch_size)
 
         with cli.progress("recovering", with_note=True) as advance:
+            spoke = time.monotonic()
 
             def tell(told: Any) -> None:
-                if world.is_first:
-                    advance(told.images_done, told.images_total, note_of(told))
+                nonlocal spoke
+                if not world.is_first:
+                    return
+                advance(told.images_done, told.images_total, note_of(told))
+                if not sys.stderr.isatty() and time.monotonic() - spoke > _LOG_S:
+                    spoke = time.monotonic()
+                    print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
 
             settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
             settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
