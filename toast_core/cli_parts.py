@@ -84,7 +84,6 @@ def pruned_model(
     """Load the model and put the schedule into effect: what `evaluate` and `apply` share."""
     from toast_core.analysis.evaluate import pick_device
     from toast_core.pruning.execution.apply import apply_plan, check_execution
-    from toast_core.pruning.planner import make_plan
     from toast_core.pruning.saved import load_model
 
     where = pick_device(device)
@@ -95,12 +94,19 @@ def pruned_model(
     if chosen is None or loaded.toast_info.schedule is not None:
         return loaded
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    if not chosen.compensation.is_none and calibration is not None:
-        return apply_plan(loaded, compensated_plan(loaded, chosen, calibration, calibration_images, batch_size), execution)
+    return apply_plan(loaded, planned(loaded, chosen, calibration, calibration_images, batch_size), execution)
+
+
+def planned(model: Any, schedule: Schedule, calibration: str | None, images: int, batch_size: int) -> Any:
+    """The schedule's plan: compensated where it asks for that and calibration images are named, which the planner demands otherwise."""
+    from toast_core.pruning.planner import make_plan
+
+    if not schedule.compensation.is_none and calibration is not None:
+        return compensated_plan(model, schedule, calibration, images, batch_size)
     statistics = None
-    if chosen.needs_calibration:
-        statistics = calibrate(loaded, calibration, calibration_images, chosen.seed, batch_size, chosen.class_weight)
-    return apply_plan(loaded, make_plan(loaded, chosen, statistics), execution)
+    if schedule.needs_calibration:
+        statistics = calibrate(model, calibration, images, schedule.seed, batch_size, schedule.class_weight)
+    return make_plan(model, schedule, statistics)
 
 
 def compensated_plan(model: Any, schedule: Schedule, calibration: str, images: int, batch_size: int) -> Any:
@@ -137,20 +143,21 @@ def _counted(batches: Any, total: int, advance: Callable[[int, int], None]) -> A
 
 
 class progress:
-    """A progress bar on stderr, on a terminal only; calling the value moves it."""
+    """A progress bar on stderr, on a terminal only; calling the value moves it. With a note, the third value stands behind the bar."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, with_note: bool = False) -> None:
+        self.what, self.with_note = what, with_note
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Callable[..., None]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        last = TextColumn("{task.fields[note]}") if self.with_note else TimeRemainingColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), last)
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self.bar.start()
-        task = self.bar.add_task(self.what)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
+        task = self.bar.add_task(self.what, note="")
+        return lambda done, total, note="": self.bar.update(task, completed=done, total=total, note=note)
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
