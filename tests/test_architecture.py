@@ -17,7 +17,7 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
     "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "registry", "schedule",
-    "models", "data", "pruning", "compensation", "tuning", "analysis", "export",
+    "executors", "models", "data", "pruning", "compensation", "tuning", "analysis", "export",
 }
 MAY_IMPORT = {
     "toast_core.errors": set(),
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "toast_core.analysis_results": {"intervals", "errors", "schedule", "results"},
     "toast_core.composition_results": {"intervals"},
     "toast_core.agreement_results": {"results"},
+    "toast_core.executors": {"errors"},
     "toast_core.models": {"errors", "registry", "schedule"},
     "toast_core.data": {"errors", "registry", "schedule", "models"},
     "toast_core.pruning": {"errors", "registry", "schedule", "models"},
@@ -37,14 +38,17 @@ MAY_IMPORT = {
     "toast_core.analysis": _ENGINE - {"tuning", "analysis", "export"},
     "toast_core.export": _ENGINE - {"tuning", "export"},
     "toast_core.doctor": _ENGINE,
-    "toast_core.analyze": _ENGINE,
+    "toast_core.kept_parts": _ENGINE,
+    "toast_core.analyze": _ENGINE | {"kept_parts"},
     "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.jobs": _ENGINE | {"analyze", "tune"},
     "toast_core.worker_desk": _ENGINE | {"jobs"},
     "toast_core.worker": _ENGINE | {"jobs", "worker_desk"},
 }
 # what they measure goes into the store
-KEEPERS = ("toast_core.analyze", "toast_core.tune", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker")
+KEEPERS = (
+    "toast_core.kept_parts", "toast_core.analyze", "toast_core.tune", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker",
+)
 CACHE_MAY_IMPORT = {
     "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
     "toast_core.schedule", "toast_core.errors", "toast_core.intervals",
