@@ -1,6 +1,8 @@
 """Ray alone: workers that are killed, a run left and gone on with."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from toast_core.errors import ExecutorError  # noqa: E402
 from toast_core.executors import Executor, open_executor  # noqa: E402
 from toast_core.kept_parts import StoreParts  # noqa: E402
 
+ROOT = Path(__file__).parents[2]
 CELLS = grid(3, ("qk", "fc2"), (0.3, 0.6))
 
 
@@ -84,3 +87,23 @@ def test_a_run_that_was_left_goes_on_where_it_stopped(executor: Executor, tmp_pa
         assert sweep(store, executor) == expected
     assert not set(saved) & set(again), "a stored part was measured again"
     assert len(saved) + len(again) == 18, "a part came twice"
+
+
+ALONE = """
+from tests.executors.works import Squares
+from toast_core.errors import ExecutorError
+from toast_core.executors import open_executor
+with open_executor("ray", "auto", 1) as executor:
+    try:
+        list(executor.map(Squares(kills_at=2), range(4)))
+    except ExecutorError:
+        print(sorted(square for _, (square, *_) in executor.map(Squares(), range(4))))
+print("done")
+"""
+
+
+def test_without_a_cluster_workers_start_here_and_stdout_is_left_to_results() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done\n", "Ray, or what was printed beside it, is on stdout"
+    assert "[0, 1, 4, 9]" in done.stderr

@@ -45,6 +45,8 @@ def connect(address: str | None) -> None:
     import ray
 
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a new cluster, without a line to say so
     try:
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (Exception, SystemExit) as error:  # Ray leaves the process where it cannot find a cluster

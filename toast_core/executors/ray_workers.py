@@ -2,7 +2,9 @@
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -81,6 +83,8 @@ class RayWorkers:
         self.address = address
         self._deaths = 0
         self._crew, self._key, self._held = _Crew(), 0, None
+        # Ray says on stdout that a worker died; a command's result belongs there, and nothing else
+        self._quiet = redirect_stdout(sys.stderr)
         connect(address)
         try:
             self.device, self.workers = _room(address, device, workers)
@@ -89,6 +93,7 @@ class RayWorkers:
             raise
 
     def __enter__(self) -> "RayWorkers":
+        self._quiet.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,6 +101,7 @@ class RayWorkers:
             ray.kill(worker.actor)
         self._crew = _Crew()
         ray.shutdown()
+        self._quiet.__exit__(None, None, None)
 
     def map(self, work: Work, tasks: Sequence[Any], group: Callable[[Any], Hashable] = hash) -> Iterator[tuple[Any, Any]]:
         """Yield each task with its result as they end; see `Executor.map`.
