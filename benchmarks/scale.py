@@ -14,6 +14,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +52,24 @@ def batch_of(images: int) -> Batch:
     return Batch(x, torch.zeros(images, dtype=torch.long), np.arange(images))
 
 
-def cpu_s(run: object, repeats: int = REPEATS) -> float:
-    """The median CPU time of the process over a few runs, after one that is not counted."""
-    run()
+def cpu_s(run: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The least CPU time of a few runs, after one that is not counted: what shares the caches only ever adds to it."""
+    return beside(run, lambda: None, repeats)[0]
+
+
+def beside(run: Callable[[], object], other: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float, float]:
+    """The least CPU time of two runs in alternation, and the median of their ratio, on which a drift of the machine falls on both."""
     seen = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        seen.append(time.process_time() - start)
-    return statistics.median(seen)
+    for number in range(repeats + 1):
+        times = []
+        for each in (run, other):
+            start = time.process_time()
+            each()
+            times.append(time.process_time() - start)
+        if number:
+            seen.append(times)
+    ratios = [one / max(two, 1e-9) for one, two in seen]
+    return min(one for one, _ in seen), min(two for _, two in seen), statistics.median(ratios)
 
 
 def line(x: list[float], y: list[float]) -> dict[str, float]:
@@ -73,15 +83,21 @@ def cells_of(block: int, ratios: tuple[float, ...] = RATIOS, sites: tuple[str, .
     return [Cell(block, site, ratio) for site in sites for ratio in ratios]
 
 
-def after_prefix(sweep: Sweep, batch: Batch, cells: list[Cell], repeats: int = REPEATS) -> float:
-    """CPU time of cells alone, the batch's block inputs being held."""
+def forwards(model: torch.nn.Module, batch: Batch, count: int) -> Callable[[], None]:
+    """A run of so many forwards."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                model(batch.images)
+
+    return run
+
+
+def held(sweep: Sweep, batch: Batch, cells: list[Cell]) -> Callable[[], object]:
+    """A run of cells alone, the batch's block inputs being held."""
     sweep.measure(batch, [])
-    return cpu_s(lambda: sweep.measure(batch, cells), repeats)
-
-
-def forward_s(model: torch.nn.Module, batch: Batch) -> float:
-    with torch.inference_mode():
-        return cpu_s(lambda: model(batch.images))
+    return lambda: sweep.measure(batch, cells)
 
 
 def measure_local() -> dict:
@@ -93,19 +109,19 @@ def measure_local() -> dict:
     by_images = [cpu_s(lambda count=count: sweep.measure(batch_of(count), cells_of(9))) for count in images]
     counts = [1, 2, 4, 6, 9]
     by_cells = [
-        after_prefix(sweep, whole, cells_of(6, tuple(round(0.1 * step, 1) for step in range(1, 1 + count)))) for count in counts
+        cpu_s(held(sweep, whole, cells_of(6, tuple(round(0.1 * step, 1) for step in range(1, 1 + count))))) for count in counts
     ]
-    suffix = list(range(depth - 1))  # the last block runs for the class token alone and is cheaper, so it is left out of the line
-    by_suffix = [after_prefix(sweep, whole, cells_of(depth - 1 - after), 2) for after in suffix]
-    last = [by_suffix.pop(0), suffix.pop(0)]
-    forward = forward_s(model, whole)
-    prefix = cpu_s(lambda: sweep.measure(batch_of(BATCH), []))
+    last, *by_suffix = [
+        beside(held(sweep, whole, cells_of(depth - 1 - after)), forwards(model, whole, 4)) for after in range(depth)
+    ]
+    prefix = beside(lambda: sweep.measure(batch_of(BATCH), []), forwards(model, whole, 1))
     return {
         "images": {"x": images, "cpu_s": by_images, "cells": len(cells_of(9))},
         "cells": {"x": [len(SITES) * count for count in counts], "cpu_s": by_cells, "images": BATCH},
+        # the last block runs for the class token alone and is cheaper, so it is left out of the line
         "suffix": {
-            "x": suffix, "cpu_s": by_suffix, "last_block_cpu_s": last[0], "cells": len(cells_of(0)), "images": BATCH, "blocks": depth,
-            "forward_cpu_s": forward, "prefix_cpu_s": prefix,
+            "x": list(range(1, depth)), "forwards": [ratio * 4 for *_, ratio in by_suffix], "cpu_s": [cpu for cpu, *_ in by_suffix],
+            "last_block_forwards": 4 * last[2], "cells": len(cells_of(0)), "images": BATCH, "blocks": depth, "prefix_forwards": prefix[2],
         },
     }
 
@@ -115,12 +131,12 @@ def measure_width() -> dict:
     rows = []
     for width in FAMILY:
         model, batch = model_of(width), batch_of(4)
+        cells = cells_of(6)
+        cpu, forward, ratio = beside(held(Sweep(model), batch, cells), forwards(model, batch, 4))
         rows.append(
             {
-                "width": width,
-                "macs": count_cost(model.toast_info.shape).macs,
-                "forward_cpu_s": forward_s(model, batch) / len(batch.index),
-                "cell_cpu_s": after_prefix(Sweep(model), batch, cells_of(6), 2) / len(batch.index) / len(cells_of(6)),
+                "width": width, "macs": count_cost(model.toast_info.shape).macs, "forward_cpu_s": forward / 4 / len(batch.index),
+                "cell_cpu_s": cpu / len(batch.index) / len(cells), "cell_forwards": ratio * 4 / len(cells),
             }
         )
     return {"rows": rows, "block": 6, "blocks": 12}
@@ -237,10 +253,10 @@ def measure_check() -> dict:
     model, ratios = load_model("demo_vit"), tuple(step / 10 for step in range(1, 10))
     batch = next(load_data("fashion-mnist", model, BATCH).batches(BATCH))
     sweep, cells = Sweep(model), [cell for block in range(12) for cell in cells_of(block, ratios)]
-    whole = cpu_s(lambda: sweep.measure(Batch(batch.images, batch.labels, batch.index), cells), 1)
+    cpu, forward, ratio = beside(lambda: sweep.measure(Batch(batch.images, batch.labels, batch.index), cells), forwards(model, batch, 100))
     return {
         "model": "demo_vit", "blocks": 12, "cells": len(cells), "cells_a_block": len(cells) // 12, "images": BATCH,
-        "cpu_s": whole / BATCH, "forward_cpu_s": forward_s(model, batch) / BATCH,
+        "cpu_s": cpu / BATCH, "forward_cpu_s": forward / 100 / BATCH, "forwards": ratio * 100,
     }
 
 
@@ -253,35 +269,34 @@ def fit(measured: dict) -> dict:
     """The slopes, in the units that other models share: blocks and forwards."""
     local, width, workers, driver = (measured[name] for name in ("local", "width", "workers", "driver"))
     suffix = local["suffix"]
-    block_s = suffix["forward_cpu_s"] / suffix["blocks"]
-    each = [value / suffix["cells"] / block_s for value in suffix["cpu_s"]]
+    each = [value / suffix["cells"] * suffix["blocks"] for value in suffix["forwards"]]
     rows = width["rows"]
-    by_wall = {
-        name: statistics.median(row["wall_s"] for row in workers["runs"] if (row["executor"], row["workers"]) == name)
-        for name in (("local", 1), ("ray", 1), ("ray", 2))
+    by_way = {
+        name: {
+            key: statistics.median(row[key] for row in workers["runs"] if f"{row['executor']} {row['workers']}" == name)
+            for key in ("wall_s", "work_cpu_s", "driver_cpu_s")
+        }
+        for name in ("local 1", "ray 1", "ray 2")
     }
-    work = {
-        name: statistics.median(row["work_cpu_s"] for row in workers["runs"] if (row["executor"], row["workers"]) == name)
-        for name in by_wall
-    }
+    cell_images = workers["cells"] * workers["images_a_cell"]
     cells, parts = driver["cells"], driver["parts"]
     return {
         "images": line(local["images"]["x"], local["images"]["cpu_s"]),
         "cells": line(local["cells"]["x"], local["cells"]["cpu_s"]),
         "suffix_blocks": line(suffix["x"], each),
-        "prefix_forwards": suffix["prefix_cpu_s"] / suffix["forward_cpu_s"],
+        "prefix_forwards": suffix["prefix_forwards"],
         "width_exponent": {
             name: line([float(np.log(row["width"])) for row in rows], [float(np.log(row[f"{name}_cpu_s"])) for row in rows])
             for name in ("forward", "cell")
         },
         "gmacs_per_cpu_s": {str(row["width"]): row["macs"] / row["forward_cpu_s"] / 1e9 for row in rows},
-        "cell_forwards": {str(row["width"]): row["cell_cpu_s"] / row["forward_cpu_s"] for row in rows},
+        "cell_forwards": {str(row["width"]): row["cell_forwards"] for row in rows},
         "workers": {
-            "cell_images_per_s": {
-                f"{name} {count}": workers["cells"] * workers["images_a_cell"] / wall for (name, count), wall in by_wall.items()
+            "cell_images_per_s": {name: cell_images / way["wall_s"] for name, way in by_way.items()},
+            "cores_received": {name: way["work_cpu_s"] / way["wall_s"] for name, way in by_way.items()},
+            "cell_images_per_cpu_s": {
+                name: cell_images / (way["work_cpu_s"] + way["driver_cpu_s"]) for name, way in by_way.items()
             },
-            "two_over_one": by_wall["ray", 1] / by_wall["ray", 2],
-            "work_cpu_two_over_local": work["ray", 2] / work["local", 1],
             "task_wall_ms": workers["empty"]["wall_ms_a_task"],
             "task_driver_cpu_ms": workers["empty"]["driver_cpu_ms_a_task"],
             "cell_wall_ms": workers["empty"]["wall_ms_a_task"] / workers["cells_a_task"],
@@ -296,7 +311,7 @@ def fit(measured: dict) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(MEASURES), help="what to measure anew, of " + ", ".join(MEASURES))
+    parser.add_argument("--only", default=",".join(MEASURES), help=f"what to measure anew, of {', '.join(MEASURES)}; '': only fit")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/scale.md from the results, measuring nothing")
     arguments = parser.parse_args()
     if arguments.write:
@@ -304,7 +319,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     measured = json.loads(RESULTS.read_text())["measured"] if RESULTS.exists() else {}
-    for name in arguments.only.split(","):
+    for name in filter(None, arguments.only.split(",")):
         measured[name] = MEASURES[name]()
         print(name, json.dumps(measured[name]), flush=True)
         RESULTS.write_text(json.dumps({"measured": measured}, indent=1) + "\n")  # minutes of work

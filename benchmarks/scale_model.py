@@ -127,9 +127,8 @@ def _moments(shape: ModelShape, forward_s: float, macs_per_s: float) -> dict:
 
 def check(fits: dict, measured: dict) -> dict:
     """A sweep of another model, as the slopes predict it and as it was measured."""
-    forwards = sweep_forwards(fits, measured["blocks"], measured["cells_a_block"], widest=False)
-    predicted = forwards * measured["forward_cpu_s"]
-    return {"predicted_cpu_s": predicted, "measured_cpu_s": measured["cpu_s"], "ratio": measured["cpu_s"] / predicted}
+    predicted = sweep_forwards(fits, measured["blocks"], measured["cells_a_block"], widest=False)
+    return {"predicted_forwards": predicted, "measured_forwards": measured["forwards"], "ratio": measured["forwards"] / predicted}
 
 
 def tables(results: dict) -> dict[str, str]:
@@ -162,20 +161,19 @@ def tables(results: dict) -> dict[str, str]:
             ["sweep", "predicted", "measured", "measured / predicted"],
             [
                 [
-                    f"{results['measured']['check']['model']}, {results['measured']['check']['cells']} cells, CPU of an image",
-                    _s(checked["predicted_cpu_s"]), _s(checked["measured_cpu_s"]), f"{checked['ratio']:.2f}",
+                    f"{results['measured']['check']['model']}, {results['measured']['check']['cells']} cells, in forwards of an image",
+                    f"{checked['predicted_forwards']:.0f}", f"{checked['measured_forwards']:.0f}", f"{checked['ratio']:.2f}",
                 ]
             ],
         ),
         "workers": _table(
-            ["executor", "cell-images a second"],
-            [[name, f"{value:.0f}"] for name, value in workers["cell_images_per_s"].items()],
+            ["executor, workers", "cell-images a second", "cores that the work got", "cell-images a second of CPU, the driver's included"],
+            [
+                [name, f"{value:.0f}", f"{workers['cores_received'][name]:.2f}", f"{workers['cell_images_per_cpu_s'][name]:.0f}"]
+                for name, value in workers["cell_images_per_s"].items()
+            ],
         )
-        + f"\n\nTwo workers over one: {workers['two_over_one']:.2f} times the throughput on {runs['cores']} cores; the work itself took "
-        f"{workers['work_cpu_two_over_local']:.2f} times the CPU time that it takes in one process. A task that does nothing takes "
-        f"{workers['task_wall_ms']:.1f} ms there and back, {workers['cell_wall_ms']:.2f} ms for each of its {runs['cells_a_task']} cells, "
-        f"and {workers['task_driver_cpu_ms']:.1f} ms of the driver's CPU. The machine was shared: load averages of "
-        f"{min(row['load'] for row in runs['runs']):.1f} to {max(row['load'] for row in runs['runs']):.1f} on {runs['cores']} cores.",
+        + _in_words(workers, runs),
         "assumed": _table(["assumed, not measured", ""], [[f"{value:g}", what] for value, what in ASSUMED.values()]),
         "sweep": _table(
             ["GPUs", "sensitivity", "driver busy", "model sent"],
@@ -226,6 +224,20 @@ def tables(results: dict) -> dict[str, str]:
             ],
         ),
     }
+
+
+def _in_words(workers: dict, runs: dict) -> str:
+    """What the table of workers comes to, beside what a task costs."""
+    by_wall, by_cpu, cores = (workers[name] for name in ("cell_images_per_s", "cell_images_per_cpu_s", "cores_received"))
+    loads = [row["load"] for row in runs["runs"]]
+    return (
+        f"\n\nTwo workers gave {by_wall['ray 2'] / by_wall['ray 1']:.2f} times the throughput of one, on the "
+        f"{cores['ray 2']:.2f} cores that other programs left them of {runs['cores']}, and one worker {cores['ray 1']:.2f}; load averages "
+        f"were {min(loads):.1f} to {max(loads):.1f}. For the same CPU time, two workers did {by_cpu['ray 2'] / by_cpu['local 1']:.0%} of "
+        f"what one process does alone: that share is what two free cores would keep of twice the throughput. A task that does nothing "
+        f"takes {workers['task_wall_ms']:.1f} ms there and back, {workers['cell_wall_ms']:.2f} ms for each of its "
+        f"{runs['cells_a_task']} cells, and {workers['task_driver_cpu_ms']:.1f} ms of the driver's CPU."
+    )
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

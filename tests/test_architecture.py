@@ -179,6 +179,11 @@ class TestPlaces:
             return
         assert "timm" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
 
+    @every_file
+    def test_ray_is_named_where_its_workers_are(self, path: Path) -> None:
+        if module_of(path) not in ("toast_core.executors.ray_workers", "toast_core.executors.connecting"):
+            assert "ray" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
+
     @pytest.mark.parametrize("path", sorted((ROOT / "toast_core/pruning/importance").glob("*.py")), ids=lambda path: path.name)
     def test_importance_is_pure_tensor_maths(self, path: Path) -> None:
         found = set(imports(tree_of(path), path))
@@ -264,6 +269,19 @@ class TestTorchFree:
     @pytest.mark.parametrize("path", [path for path in FILES if part_of(module_of(path)) in TORCH_FREE[1:]], ids=str)
     def test_not_even_inside_a_function(self, path: Path) -> None:
         assert not {target.partition(".")[0] for target in imports(tree_of(path), path)} & {"torch", "timm", "safetensors", "torchvision"}
+
+
+def test_the_local_path_runs_without_ray() -> None:
+    """Ray is an extra: everything else loads behind a firewall, and the local executor runs."""
+    modules = [module_of(path) for path in FILES if path.is_relative_to(ROOT / "toast_core") and module_of(path) not in (
+        "toast_core.executors.ray_workers", "toast_core.__main__",
+    )]
+    more = (
+        "from toast_core.executors import open_executor\n"
+        "with open_executor('local', 'cpu') as executor: assert list(executor.map(abs, [-1])) == [(-1, 1)]"
+    )
+    result = behind_firewall(modules, more, blocked=("ray",))
+    assert result.returncode == 0, result.stderr
 
 
 class TestSizes:

@@ -46,3 +46,13 @@ def test_the_derivation_follows_from_the_slopes(model: ModuleType, results: dict
 
 def test_cost_is_linear_in_images_cells_and_the_suffix(results: dict) -> None:
     assert all(results["fits"][name]["r2"] > 0.9 for name in ("images", "cells", "suffix_blocks"))
+
+
+def test_what_the_prose_concludes_holds(results: dict) -> None:
+    derived = results["derived"]
+    ceilings, (one, *_, many) = derived["ceilings"], derived["rows"]
+    assert ceilings["evaluation_gpus"] < ceilings["redundancy_gpus"] < ceilings["sweep_gpus"]
+    assert many["gpus"] > ceilings["redundancy_gpus"] and many["redundancy_s"] > derived["rows"][1]["redundancy_s"]
+    assert many["gpus"] < ceilings["sweep_gpus"] and one["sweep_s"] / many["sweep_s"] > 0.8 * many["gpus"]
+    assert derived["sweep"]["worker_bytes"] > 8e9, "the default of --memory-gb"
+    assert derived["sweep"]["decode_share"] < 0.01 < ceilings["evaluation_decoding_share"]

@@ -2,10 +2,7 @@
 
 import importlib.util
 import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,8 +14,6 @@ from toast_core.errors import ExecutorError, ToastError
 from toast_core.executors import Local, open_executor
 from toast_core.executors.connecting import CONNECT_TIMEOUT_S, check_address
 from toast_core.executors.queueing import TaskQueue
-
-ROOT = Path(__file__).parents[2]
 
 
 class TestNames:
@@ -106,13 +101,3 @@ class TestQueue:
         lost = queue.take()
         queue.put_back(lost)
         assert len(queue) == 3 and queue.take() == lost
-
-
-def test_the_local_path_does_not_import_ray() -> None:
-    code = (
-        "import sys; from toast_core.cli import app; from toast_core.executors import open_executor\n"
-        "with open_executor('local', 'cpu') as executor: list(executor.map(abs, [1]))\n"
-        "import toast_core.analyze, toast_core.tune, toast_core.jobs\n"
-        "sys.exit('ray' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
