@@ -146,7 +146,7 @@ def tables(results: dict) -> dict[str, str]:
                 ["cells", _s(fits["cells"]["slope"]) + " of CPU a cell" + r2.format(fits["cells"]["r2"]), "block 6, 16 images"],
                 [
                     "blocks after the pruned one",
-                    f"{suffix['slope']:.2f} blocks each, and {suffix['intercept']:.2f} for its own" + r2.format(suffix["r2"]),
+                    f"{suffix['slope']:.2f} blocks each, {suffix['intercept']:+.2f} beside them" + r2.format(suffix["r2"]),
                     "18 cells of every block but the last",
                 ],
                 ["width, a forward", f"width to the power {width['forward']['slope']:.2f}", ", ".join(fits["cell_forwards"])],

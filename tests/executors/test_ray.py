@@ -48,7 +48,7 @@ def test_tasks_run_in_other_processes_on_the_device_asked_for(executor: Executor
     assert executor.workers == 2
 
 
-@pytest.mark.parametrize("at", [1, 40])
+@pytest.mark.parametrize("at", [1, 20], ids=["evaluating the baseline", "measuring cells"])
 def test_a_worker_killed_in_a_sweep_changes_nothing(executor: Executor, tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int) -> None:
     marker = tmp_path / "killed"
     with EvidenceStore.open(tmp_path / "local.db") as store:
