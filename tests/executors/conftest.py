@@ -11,7 +11,7 @@ def cluster() -> Iterator[str]:
     pytest.importorskip("ray")
     from toast_core.executors.connecting import prepare_environment
 
-    prepare_environment()
+    prepare_environment(None)
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from toast_core.errors import ExecutorError
 from toast_core.executors.base import Executor
-from toast_core.executors.connecting import check_address
+from toast_core.executors.connecting import check_address, prepare_environment
 from toast_core.executors.local import Local
 
 
@@ -32,6 +32,7 @@ def open_executor(name: str, device: str = "auto", workers: int | None = None) -
         raise ExecutorError(f"workers is {workers}; write a whole number of at least 1")
     if find_spec("ray") is None:
         raise ExecutorError(f"--executor {name} needs Ray, which is not installed; install the extra: pip install 'toast-studio[scale]'")
+    prepare_environment(address or None)
     if address:
         check_address(address)
     from toast_core.executors.ray_workers import RayWorkers

@@ -12,10 +12,14 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)
 _SETTINGS = 4
 
 
-def prepare_environment() -> None:
-    """Set what Ray reads when it is imported: it sends no usage figures, and gives up seconds after a cluster does not answer."""
+def prepare_environment(address: str | None) -> None:
+    """Set what Ray reads when it is imported: it sends no usage figures, and soon gives up a cluster that does not answer.
+
+    A new cluster on this machine, which may be busy, has Ray's own time to start.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(CONNECT_TIMEOUT_S))
+    if address is not None:
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(2 * CONNECT_TIMEOUT_S))
 
 
 def check_address(address: str) -> None:
@@ -45,8 +49,6 @@ def connect(address: str | None) -> None:
     import ray
 
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default for a new cluster, without a line to say so
     try:
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (Exception, SystemExit) as error:  # Ray leaves the process where it cannot find a cluster

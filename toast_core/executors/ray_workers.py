@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import ray
+from ray.exceptions import RayError, RayTaskError
+
 from toast_core.errors import ExecutorError, ToastError
 from toast_core.executors.base import Work
-from toast_core.executors.connecting import connect, prepare_environment
+from toast_core.executors.connecting import connect
 from toast_core.executors.queueing import TaskQueue
-
-prepare_environment()
-import ray  # noqa: E402 - reads the environment
-from ray.exceptions import RayError, RayTaskError  # noqa: E402
 
 _LOG = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda")
