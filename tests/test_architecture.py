@@ -17,7 +17,7 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
     "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "registry", "schedule",
-    "models", "data", "pruning", "compensation", "tuning", "analysis", "recovery", "export",
+    "executors", "models", "data", "pruning", "compensation", "tuning", "analysis", "recovery", "export",
 }
 MAY_IMPORT = {
     "toast_core.errors": set(),
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "toast_core.analysis_results": {"intervals", "errors", "schedule", "results"},
     "toast_core.composition_results": {"intervals"},
     "toast_core.agreement_results": {"results"},
+    "toast_core.executors": {"errors"},
     "toast_core.models": {"errors", "registry", "schedule"},
     "toast_core.data": {"errors", "registry", "schedule", "models"},
     "toast_core.pruning": {"errors", "registry", "schedule", "models"},
@@ -38,7 +39,8 @@ MAY_IMPORT = {
     "toast_core.recovery": _ENGINE - {"tuning", "recovery", "export"},
     "toast_core.export": _ENGINE - {"tuning", "recovery", "export"},
     "toast_core.doctor": _ENGINE,
-    "toast_core.analyze": _ENGINE,
+    "toast_core.kept_parts": _ENGINE,
+    "toast_core.analyze": _ENGINE | {"kept_parts"},
     "toast_core.latency": _ENGINE,
     "toast_core.tune": _ENGINE | {"analyze"},
     "toast_core.recover": _ENGINE | {"analyze"},
@@ -48,8 +50,8 @@ MAY_IMPORT = {
 }
 # what they measure goes into the store
 KEEPERS = (
-    "toast_core.analyze", "toast_core.latency", "toast_core.tune", "toast_core.recover", "toast_core.jobs", "toast_core.worker_desk",
-    "toast_core.worker",
+    "toast_core.kept_parts", "toast_core.analyze", "toast_core.latency", "toast_core.tune", "toast_core.recover", "toast_core.jobs",
+    "toast_core.worker_desk", "toast_core.worker",
 )
 CACHE_MAY_IMPORT = {
     "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
@@ -181,6 +183,11 @@ class TestPlaces:
             return
         assert "timm" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
 
+    @every_file
+    def test_ray_is_named_where_its_workers_are(self, path: Path) -> None:
+        if module_of(path) not in ("toast_core.executors.ray_workers", "toast_core.executors.connecting"):
+            assert "ray" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
+
     @pytest.mark.parametrize("path", sorted((ROOT / "toast_core/pruning/importance").glob("*.py")), ids=lambda path: path.name)
     def test_importance_is_pure_tensor_maths(self, path: Path) -> None:
         found = set(imports(tree_of(path), path))
@@ -266,6 +273,19 @@ class TestTorchFree:
     @pytest.mark.parametrize("path", [path for path in FILES if part_of(module_of(path)) in TORCH_FREE[1:]], ids=str)
     def test_not_even_inside_a_function(self, path: Path) -> None:
         assert not {target.partition(".")[0] for target in imports(tree_of(path), path)} & {"torch", "timm", "safetensors", "torchvision"}
+
+
+def test_the_local_path_runs_without_ray() -> None:
+    """Ray is an extra: everything else loads behind a firewall, and the local executor runs."""
+    modules = [module_of(path) for path in FILES if path.is_relative_to(ROOT / "toast_core") and module_of(path) not in (
+        "toast_core.executors.ray_workers", "toast_core.__main__",
+    )]
+    more = (
+        "from toast_core.executors import open_executor\n"
+        "with open_executor('local', 'cpu') as executor: assert list(executor.map(abs, [-1])) == [(-1, 1)]"
+    )
+    result = behind_firewall(modules, more, blocked=("ray",))
+    assert result.returncode == 0, result.stderr
 
 
 class TestSizes:

@@ -7,6 +7,7 @@
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
+    |- ExecutorError   workers that cannot be reached or are not there (also RuntimeError)
     `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
 
 The command line prints the message and exits 2. Nothing here imports torch.
@@ -31,6 +32,10 @@ class DataError(ToastError, ValueError):
 
 class DeviceError(ToastError, RuntimeError):
     """This machine lacks the device or dtype asked for."""
+
+
+class ExecutorError(ToastError, RuntimeError):
+    """Workers elsewhere were asked for and cannot be had, or are gone."""
 
 
 class PlanError(ToastError, ValueError):
