@@ -6,6 +6,7 @@
     |- DataError       a folder, image set or class count           (also ValueError)
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
+    |- ExportError     an export that cannot be written or read, or that differs from its model (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
     |- ExecutorError   workers that cannot be reached or are not there (also RuntimeError)
     `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
@@ -44,3 +45,7 @@ class PlanError(ToastError, ValueError):
 
 class JobError(ToastError, ValueError):
     """A job is not described well, is not there, or is in a state that does not allow what was asked."""
+
+
+class ExportError(ToastError, ValueError):
+    """An export cannot be written or read back, or computes something else than its model."""
