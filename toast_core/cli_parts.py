@@ -84,7 +84,6 @@ def pruned_model(
     """Load the model and put the schedule into effect: what `evaluate` and `apply` share."""
     from toast_core.analysis.evaluate import pick_device
     from toast_core.pruning.execution.apply import apply_plan, check_execution
-    from toast_core.pruning.planner import make_plan
     from toast_core.pruning.saved import load_model
 
     where = pick_device(device)
@@ -95,12 +94,19 @@ def pruned_model(
     if chosen is None or loaded.toast_info.schedule is not None:
         return loaded
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    if not chosen.compensation.is_none and calibration is not None:
-        return apply_plan(loaded, compensated_plan(loaded, chosen, calibration, calibration_images, batch_size), execution)
+    return apply_plan(loaded, plan_of(loaded, chosen, calibration, calibration_images, batch_size), execution)
+
+
+def plan_of(model: Any, schedule: Schedule, calibration: str | None, images: int, batch_size: int) -> Any:
+    """Return the schedule's plan for a baseline model: compensated, or chosen from statistics, where it asks for that."""
+    from toast_core.pruning.planner import make_plan
+
+    if not schedule.compensation.is_none and calibration is not None:
+        return compensated_plan(model, schedule, calibration, images, batch_size)
     statistics = None
-    if chosen.needs_calibration:
-        statistics = calibrate(loaded, calibration, calibration_images, chosen.seed, batch_size, chosen.class_weight)
-    return apply_plan(loaded, make_plan(loaded, chosen, statistics), execution)
+    if schedule.needs_calibration:
+        statistics = calibrate(model, calibration, images, schedule.seed, batch_size, schedule.class_weight)
+    return make_plan(model, schedule, statistics)
 
 
 def compensated_plan(model: Any, schedule: Schedule, calibration: str, images: int, batch_size: int) -> Any:

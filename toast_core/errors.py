@@ -7,7 +7,8 @@
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
-    `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
+    |- PlanError       a plan that cannot be made or does not fit   (also ValueError)
+    `- CertificateError  a certificate that cannot be read or written (also ValueError)
 
 The command line prints the message and exits 2. Nothing here imports torch.
 """
@@ -39,3 +40,7 @@ class PlanError(ToastError, ValueError):
 
 class JobError(ToastError, ValueError):
     """A job is not described well, is not there, or is in a state that does not allow what was asked."""
+
+
+class CertificateError(ToastError, ValueError):
+    """A certificate cannot be read or written, or what it should be checked against does not belong to it."""
