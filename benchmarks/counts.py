@@ -9,9 +9,9 @@ about 8 GB. Prints one line a model: the relative difference, which comes from t
 from dataclasses import replace
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from toast_core import apply_plan, count_macs, load_model, make_plan
+from toast_core.models.counting import counted_macs
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.presets import Preset, presets
 
@@ -28,9 +28,7 @@ def difference(preset: Preset) -> float:
     plan = make_plan(model, replace(preset.schedule, selection="calibrated"), Statistics(1, scores))
     compact = apply_plan(model, plan, "compact")
     size = model.toast_info.shape.image_size
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        compact(torch.zeros(1, 3, size, size))
-    return count_macs(compact) / (counter.get_total_flops() / 2) - 1
+    return count_macs(compact) / counted_macs(compact, torch.zeros(1, 3, size, size)) - 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from analysis_cache.commands import cache_app
-from toast_core import cli_analyze, cli_bench, cli_export, cli_recover, cli_tune
+from toast_core import cli_analyze, cli_bench, cli_certify, cli_export, cli_recover, cli_tune
 from toast_core.cli_parts import (
     BatchSize,
     Calibration,
@@ -50,6 +50,7 @@ app.command()(cli_tune.tune)
 app.command()(cli_bench.bench)
 app.command()(cli_recover.recover)
 app.command()(cli_export.export)
+app.command()(cli_certify.certify)
 
 
 def main() -> None:

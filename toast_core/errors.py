@@ -9,7 +9,8 @@
     |- ExportError     an export that cannot be written or read, or that differs from its model (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
     |- ExecutorError   workers that cannot be reached or are not there (also RuntimeError)
-    `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
+    |- PlanError       a plan that cannot be made or does not fit   (also ValueError)
+    `- CertificateError  a certificate that cannot be read or written (also ValueError)
 
 The command line prints the message and exits 2. Nothing here imports torch.
 """
@@ -49,3 +50,7 @@ class JobError(ToastError, ValueError):
 
 class ExportError(ToastError, ValueError):
     """An export cannot be written or read back, or computes something else than its model."""
+
+
+class CertificateError(ToastError, ValueError):
+    """A certificate cannot be read or written, or what it should be checked against does not belong to it."""

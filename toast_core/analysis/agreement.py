@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,31 +20,41 @@ PAIRS = 15
 _LEAST_PAIRS = 5
 _WARM_UP = 3
 _LIMIT_S = 20.0
+Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What the three executions answered, and how far the logits of masked and compact are apart.
+    """What the executions answered, and how far their logits are from the compact model's.
 
-    outcomes            by execution, in the same order
-    largest_difference  of a logit, masked against compact, over all images and classes
-    largest_logit       of masked, by absolute value
+    outcomes       by execution, in the same order
+    differences    the largest of a logit to compact, by execution, over all images and classes
+    largest_logit  of masked, by absolute value
     """
 
     outcomes: dict[str, Outcomes]
-    largest_difference: float
+    differences: dict[str, float]
     largest_logit: float
+
+    @property
+    def largest_difference(self) -> float:
+        """Masked against compact."""
+        return self.differences["masked"]
 
     @property
     def same(self) -> int:
         """How many images masked and compact give the same class."""
-        return int((self.outcomes["masked"].predicted == self.outcomes["compact"].predicted).sum())
+        return self.same_as_compact("masked")
+
+    def same_as_compact(self, name: str) -> int:
+        """How many images this execution and compact give the same class."""
+        return int((self.outcomes[name].predicted == self.outcomes["compact"].predicted).sum())
 
 
 def compare(
-    models: dict[str, nn.Module], data: ImageData, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
+    models: Mapping[str, Forward], data: ImageData, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Compared:
-    """Run every image through the models named EXECUTIONS, all three on the same batch before the next one is read.
+    """Run every image through the models named EXECUTIONS and through any others, all on the same batch before the next one is read.
 
     `progress` is told the images done and all of them.
 
@@ -53,27 +63,30 @@ def compare(
         DeviceError: the device ran out of memory.
         PlanError: a logit is not a finite number, so that nothing can be compared.
     """
-    parts: dict[str, list[Outcomes]] = {name: [] for name in EXECUTIONS}
-    difference = largest = torch.zeros(())
-    done = 0
+    parts: dict[str, list[Outcomes]] = {name: [] for name in models}
+    differences, largest = dict.fromkeys(models, torch.zeros(())), torch.zeros(())
+    parameter, done = next(models["baseline"].parameters()), 0
     for batch in data.batches(batch_size):
-        logits = {name: _logits(models[name], batch) for name in EXECUTIONS}
-        for name in EXECUTIONS:
-            parts[name].append(outcomes_of(logits[name], batch.labels, batch.index))
-        # torch's maximum, since Python's would pass over what is not a number
-        difference = torch.maximum(difference, (logits["masked"] - logits["compact"]).abs().max())
+        logits = {name: _logits(model, batch, parameter) for name, model in models.items()}
+        for name, found in logits.items():
+            parts[name].append(outcomes_of(found, batch.labels, batch.index))
+            # torch's maximum, since Python's would pass over what is not a number
+            differences[name] = torch.maximum(differences[name], (found - logits["compact"]).abs().max())
         largest = torch.maximum(largest, logits["masked"].abs().max())
         done += len(batch.index)
         progress(done, len(data))
     if not done:
         raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
-    if not torch.isfinite(difference + largest):
-        raise PlanError("masked and compact give logits that are not finite numbers; check the weights, or choose smaller ratios")
-    return Compared({name: join_outcomes(found) for name, found in parts.items()}, float(difference), float(largest))
+    broken = [name for name, value in differences.items() if not torch.isfinite(value)]
+    if broken or not torch.isfinite(largest):
+        names = "masked and compact" if {"masked", "compact"} & {*broken} or not broken else ", ".join(broken)
+        raise PlanError(f"{names} give logits that are not finite numbers; check the weights, or choose smaller ratios")
+    found = {name: float(value) for name, value in differences.items()}
+    return Compared({name: join_outcomes(outcomes) for name, outcomes in parts.items()}, found, float(largest))
 
 
-def _logits(model: nn.Module, batch: Batch) -> torch.Tensor:
-    parameter = next(model.parameters())
+def _logits(model: Forward, batch: Batch, parameter: torch.Tensor) -> torch.Tensor:
+    """Of a batch, moved to where `parameter` is."""
     try:
         with torch.inference_mode():
             return model(batch.images.to(parameter.device, parameter.dtype)).float().cpu()
@@ -92,7 +105,7 @@ def time_pairs(
 
 
 def pair_seconds(
-    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, most: int, clock: Callable[[], float] = time.perf_counter,
+    baseline: nn.Module, compact: Forward, images: torch.Tensor, most: int, clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], object] = lambda pairs: None,
 ) -> list[tuple[float, float]]:
     """Return the seconds of both models on the same images, `most` times, alternating which goes first: what slows the machine slows both.

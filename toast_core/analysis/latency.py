@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from toast_core.agreement_results import Latencies
-from toast_core.analysis.agreement import pair_seconds
+from toast_core.analysis.agreement import Forward, pair_seconds
 from toast_core.analysis.evaluate import cast
 from toast_core.errors import DeviceError
 from toast_core.models.info import get_info
@@ -22,12 +22,13 @@ def random_images(model: nn.Module, batch_size: int, seed: int = 0) -> torch.Ten
 
 
 def time_models(
-    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, dtype: str = "float32", compiled: bool = False, pairs: int = PAIRS,
+    baseline: nn.Module, compact: Forward, images: torch.Tensor, dtype: str = "float32", compiled: bool = False, pairs: int = PAIRS,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Latencies:
     """Time both models on the same batch in interleaved pairs; slow models are timed less often than `pairs`.
 
     Args:
+        compact: what is no module runs in its own dtype.
         images: (B, C, H, W), any values.
         compiled: both models go through torch.compile first; what that takes is not counted.
         progress: is told the pairs done.
@@ -36,7 +37,7 @@ def time_models(
         DeviceError: an unknown dtype, one that the device cannot run, a compiler that is missing or fails, or too little memory.
     """
     device, size = next(baseline.parameters()).device, len(images)
-    models = [cast(model, dtype) for model in (baseline, compact)]
+    models = [cast(model, dtype) if isinstance(model, nn.Module) else model for model in (baseline, compact)]
     try:
         if compiled:
             torch.compiler.reset()

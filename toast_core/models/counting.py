@@ -1,6 +1,10 @@
 """Counting a model's multiply-accumulates."""
 
+from collections.abc import Callable
+
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from toast_core.models.info import get_info
 from toast_core.schedule.cost import count_cost
@@ -19,3 +23,10 @@ def count_macs(model: nn.Module | ModelShape, schedule: Schedule | None = None) 
         return count_cost(model, schedule).macs
     info = get_info(model)
     return count_cost(info.shape, schedule or info.schedule).macs
+
+
+def counted_macs(forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> int:
+    """Return the multiply-accumulates of one forward as PyTorch counts its operators; 0 where the forward runs outside of PyTorch."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        forward(images)
+    return counter.get_total_flops() // 2
