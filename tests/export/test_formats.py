@@ -147,6 +147,7 @@ class TestLoader:
         for text in (
             loader.path.read_text() + "\nraise SystemExit('ran')\n",
             loader.path.read_text().replace('"""', '"""; raise SystemExit("ran"); """', 1),
+            "raise SystemExit('ran')\n" + loader.path.read_text(),
             "raise SystemExit('ran')\n",
         ):
             path.write_text(text)
