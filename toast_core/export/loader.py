@@ -69,7 +69,8 @@ class LoaderFormat:
         except (OSError, UnicodeDecodeError) as error:
             raise ExportError(f"{path} cannot be read as text ({first_line(error)}); name a file from toast export") from error
         code = _TEXT.partition("import hashlib")[2].format(program=path.with_suffix(".program.pt2").name, sha256=_sha256_in(text))
-        if text.count('"""') != 4 or text.rpartition("\nimport hashlib")[2] != code:
+        head, _, rest = text.rpartition("\nimport hashlib")
+        if rest != code or head.count('"""') != 2 or not (head.startswith('"""') and head.endswith('"""\n')):
             raise ExportError(f"{path} is not a loader as toast export writes it, so it is not run; export the model again")
         refuse_pickles(path.with_suffix(".program.pt2"))
         spec = importlib.util.spec_from_file_location(path.stem, path)
