@@ -206,7 +206,7 @@ def _print(certificate: Certificate) -> None:
 
 
 def _line(label: str, cells: list[str]) -> None:
-    print(f"{label:21}" + "".join(f" {cell:>15}" for cell in cells))
+    print(f"{label:21}" + "".join(f" {cell:>18}" for cell in cells))
 
 
 def _print_times(record: Certificate, found: Certificate) -> None:
