@@ -22,6 +22,7 @@ import pandas as pd
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
+from benchmarks.result_parts import latency_part, recovery_part
 from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
 from toast_core.analysis.cells import SITE_GROUPS
@@ -331,7 +332,10 @@ def generated(path: Path) -> str:
         return replaced(text, "findings", findings_part(evidence_of(shipped_bundles())))
     free = [json.loads(one.read_text()) for one in sorted(RESULTS.glob("training_free_demo_*.json"), reverse=True)]
     text = replaced(text, "accuracy", accuracy_part(json.loads(ACCURACY.read_text())))
-    return replaced(text, "training-free", training_free_part(free))
+    text = replaced(text, "training-free", training_free_part(free))
+    trained = [(one.stem.removeprefix("recovery_"), json.loads(one.read_text())) for one in sorted(RESULTS.glob("recovery_demo_*.json"))]
+    text = replaced(text, "recovery", recovery_part(trained))
+    return replaced(text, "latency", latency_part(json.loads((RESULTS / "latency_table.json").read_text())))
 
 
 if __name__ == "__main__":

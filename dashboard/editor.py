@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import state
 from dashboard.equaliser.mount import show_equaliser
 from dashboard.stored_curves import StoredCurves
+from dashboard.stored_latency import StoredLatency
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SITES, Schedule
 from toast_core.schedule.shapes import ModelShape
@@ -29,11 +30,11 @@ class _Table:
     shown: Schedule
 
 
-def show_editor(shape: ModelShape, stored: StoredCurves, ghost: Schedule | None) -> None:
+def show_editor(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> None:
     """Show both editors on the schedule in hand; `ghost` is the schedule that the equaliser's marks show."""
     equaliser, table = st.tabs(["Equaliser", "Table"])
     with equaliser:
-        show_equaliser(shape, stored, ghost)
+        show_equaliser(shape, stored, latency, ghost)
     with table:
         _show_table()
 

@@ -1,7 +1,7 @@
 """What a sweep that still runs knows so far: its finished parts in the store, paired with the baseline. Imports no torch.
 
 An exact sweep finishes all its cells with the last batch; until then a cell's figures are in parts, one a block and batch, which
-`toast_core.analyze.StoreParts` writes and removes at the end.
+`toast_core.kept_parts.StoreParts` writes and removes at the end.
 """
 
 import json

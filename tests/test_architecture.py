@@ -17,7 +17,8 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
     "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "certificate_fields",
-    "certificate_results", "registry", "schedule", "models", "data", "pruning", "compensation", "tuning", "analysis", "export",
+    "certificate_results", "registry", "schedule", "executors", "models", "data", "pruning", "compensation", "tuning", "analysis",
+    "recovery", "export",
 }
 MAY_IMPORT = {
     "toast_core.errors": set(),
@@ -31,25 +32,30 @@ MAY_IMPORT = {
     "toast_core.agreement_results": {"results"},
     "toast_core.certificate_fields": {"errors", "schedule"},
     "toast_core.certificate_results": {"errors", "schedule", "results", "agreement_results", "certificate_fields"},
+    "toast_core.executors": {"errors"},
     "toast_core.models": {"errors", "registry", "schedule"},
     "toast_core.data": {"errors", "registry", "schedule", "models"},
     "toast_core.pruning": {"errors", "registry", "schedule", "models"},
     "toast_core.compensation": {"errors", "schedule", "models", "pruning"},
     "toast_core.tuning": {"errors", "schedule", "results", "analysis_results", "intervals"},
-    "toast_core.analysis": _ENGINE - {"tuning", "analysis", "export"},
-    "toast_core.export": _ENGINE - {"tuning", "export"},
+    "toast_core.analysis": _ENGINE - {"tuning", "analysis", "recovery", "export"},
+    "toast_core.recovery": _ENGINE - {"tuning", "recovery", "export"},
+    "toast_core.export": _ENGINE - {"tuning", "recovery", "export"},
     "toast_core.certificate": _ENGINE,
     "toast_core.doctor": _ENGINE,
-    "toast_core.analyze": _ENGINE,
+    "toast_core.kept_parts": _ENGINE,
+    "toast_core.analyze": _ENGINE | {"kept_parts"},
     "toast_core.latency": _ENGINE,
     "toast_core.tune": _ENGINE | {"analyze"},
-    "toast_core.jobs": _ENGINE | {"analyze", "tune"},
+    "toast_core.recover": _ENGINE | {"analyze"},
+    "toast_core.jobs": _ENGINE | {"analyze", "tune", "recover"},
     "toast_core.worker_desk": _ENGINE | {"jobs"},
     "toast_core.worker": _ENGINE | {"jobs", "worker_desk"},
 }
 # what they measure goes into the store
 KEEPERS = (
-    "toast_core.analyze", "toast_core.latency", "toast_core.tune", "toast_core.jobs", "toast_core.worker_desk", "toast_core.worker",
+    "toast_core.kept_parts", "toast_core.analyze", "toast_core.latency", "toast_core.tune", "toast_core.recover", "toast_core.jobs",
+    "toast_core.worker_desk", "toast_core.worker",
 )
 CACHE_MAY_IMPORT = {
     "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
@@ -178,9 +184,14 @@ class TestPlaces:
     @pytest.mark.parametrize("path", FILES + TRAINING, ids=ids(FILES + TRAINING))
     def test_timm_is_named_by_models_transforms_and_training_only(self, path: Path) -> None:
         place = path.relative_to(ROOT).as_posix()
-        if place.startswith(("toast_core/models/", "training/")) or place == "toast_core/data/transform.py":
+        if place.startswith(("toast_core/models/", "training/", "toast_core/data/transform.py", "toast_core/recovery/parts.py")):
             return
         assert "timm" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
+
+    @every_file
+    def test_ray_is_named_where_its_workers_are(self, path: Path) -> None:
+        if module_of(path) not in ("toast_core.executors.ray_workers", "toast_core.executors.connecting"):
+            assert "ray" not in {target.partition(".")[0] for target in imports(tree_of(path), path)}
 
     @pytest.mark.parametrize("path", sorted((ROOT / "toast_core/pruning/importance").glob("*.py")), ids=lambda path: path.name)
     def test_importance_is_pure_tensor_maths(self, path: Path) -> None:
@@ -267,6 +278,19 @@ class TestTorchFree:
     @pytest.mark.parametrize("path", [path for path in FILES if part_of(module_of(path)) in TORCH_FREE[1:]], ids=str)
     def test_not_even_inside_a_function(self, path: Path) -> None:
         assert not {target.partition(".")[0] for target in imports(tree_of(path), path)} & {"torch", "timm", "safetensors", "torchvision"}
+
+
+def test_the_local_path_runs_without_ray() -> None:
+    """Ray is an extra: everything else loads behind a firewall, and the local executor runs."""
+    modules = [module_of(path) for path in FILES if path.is_relative_to(ROOT / "toast_core") and module_of(path) not in (
+        "toast_core.executors.ray_workers", "toast_core.__main__",
+    )]
+    more = (
+        "from toast_core.executors import open_executor\n"
+        "with open_executor('local', 'cpu') as executor: assert list(executor.map(abs, [-1])) == [(-1, 1)]"
+    )
+    result = behind_firewall(modules, more, blocked=("ray",))
+    assert result.returncode == 0, result.stderr
 
 
 class TestSizes:

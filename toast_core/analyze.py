@@ -1,9 +1,7 @@
 """Analyses kept in the evidence store: what is stored is not measured again, and a killed run goes on where it stopped."""
 
 import hashlib
-import json
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +12,8 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
 from analysis_cache.store import EvidenceStore
-from toast_core.analysis.cells import OUTCOME_NAMES, Cell, CellOutcomes
-from toast_core.analysis.composition import Measured, composition_row, measure_condition
+from toast_core.analysis.cells import Cell, CellOutcomes
+from toast_core.analysis.composition import CompositionWork, composition_row
 from toast_core.analysis.evaluate import evaluate
 from toast_core.analysis.memory import images_at_once
 from toast_core.analysis.redundancy import redundancy
@@ -25,10 +23,12 @@ from toast_core.analysis_results import REDUNDANCY_SITES
 from toast_core.composition_results import Condition, conditions
 from toast_core.data.load import ImageData, arranged
 from toast_core.errors import PlanError, ScheduleError
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
+from toast_core.kept_parts import KeptParts, StoreParts
 from toast_core.models.info import get_info, weights_digest
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
-from toast_core.results import OUTCOME_NAMES as IMAGE_OUTCOMES
 from toast_core.results import Outcomes
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
@@ -45,8 +45,8 @@ class Subject:
     identity: CellIdentity
 
     @classmethod
-    def of(cls, model: nn.Module, data: ImageData, batch_size: int, kind: str) -> "Subject":
-        """Describe a baseline model (in the dtype and on the device it is to run) and an image set.
+    def of(cls, model: nn.Module, data: ImageData, batch_size: int, kind: str, executor: Executor = LOCAL) -> "Subject":
+        """Describe a baseline model (in the dtype it is to run, and on the device unless the executor has its own) and an image set.
 
         Raises:
             PlanError: the model is already pruned.
@@ -70,7 +70,7 @@ class Subject:
             batch_size,
             data.seed,
             str(parameter.dtype).removeprefix("torch."),
-            parameter.device.type,
+            parameter.device.type if executor.in_order else executor.device,
         )
         return cls(model, data, batch_size, identity)
 
@@ -115,13 +115,13 @@ def sensitivity_identities(
 
 
 def analyze_redundancy(
-    subject: Subject, store: EvidenceStore, memory_gb: float = 8.0, progress: Progress | None = None
+    subject: Subject, store: EvidenceStore, memory_gb: float = 8.0, progress: Progress | None = None, executor: Executor = LOCAL
 ) -> tuple[Analysis, list[dict]]:
     """Return the analysis and its rows (`RedundancyRow.to_dict`), measuring unless every row is stored."""
     identities = redundancy_identities(subject)
     analysis = _announce(store, subject, f"redundancy of {subject.identity.model}", identities, metric="redundancy")
     if len(store.has_many(analysis.cell_keys)) < len(identities):
-        rows = redundancy(subject.model, subject.data, subject.batch_size, memory_gb, progress)
+        rows = redundancy(subject.model, subject.data, subject.batch_size, memory_gb, progress, executor=executor)
         for identity, row in zip(identities, rows, strict=True):
             store.put(identity, row.to_dict(), {})
     return _finish(store, analysis)
@@ -136,6 +136,7 @@ def analyze_sensitivity(
     settings: dict[str, object] | None = None,
     progress: Progress | None = None,
     memory_gb: float = 8.0,
+    executor: Executor = LOCAL,
 ) -> tuple[Analysis, list[dict]]:
     """Return the analysis and its rows (`cells.summarize`), measuring the cells that are not stored, within `memory_gb` (1e9 bytes).
 
@@ -162,11 +163,11 @@ def analyze_sensitivity(
     missing = [cell for cell in cells if identities[cell].key not in known]
 
     total = len(missing) * len(subject.data)
-    parts = StoreParts(store, subject, statistics_digest, settings, lambda done: progress and progress(min(done, total), total))
+    parts = StoreParts(store, subject.identity, statistics_digest, settings, lambda done: progress and progress(min(done, total), total))
     if missing:
         if rule.mode == "exact" and baseline.key not in known:
             # first, so that whoever looks on while the sweep runs can pair the parts with it
-            outcomes = evaluate(subject.model, subject.data, subject.batch_size, subject.identity.dtype).outcomes
+            outcomes = evaluate(subject.model, subject.data, subject.batch_size, subject.identity.dtype, executor=executor).outcomes
             store.put(baseline, evaluation_summary(outcomes), outcome_arrays(outcomes))
         whole, value_bytes = settings.get("selection") == "per_batch", next(subject.model.parameters()).element_size()
         most_images = images_at_once(get_info(subject.model).shape, subject.batch_size, memory_gb, value_bytes, whole)
@@ -179,54 +180,11 @@ def analyze_sensitivity(
             rule,
             parts,
             on_cell=lambda row, outcomes: store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, _arrays(outcomes)),
+            executor=executor,
         )
     # of every block: a run killed while it stored its cells left parts of blocks that lack nothing any more
     store.remove(parts.keys({cell.block for cell in cells}))
     return _finish(store, analysis)
-
-
-class StoreParts:
-    """Finished parts of a sweep in the store: one cell entry for a block's cells on a batch; removed when the sweep is done."""
-
-    def __init__(
-        self, store: EvidenceStore, subject: Subject, statistics_digest: str, settings: dict[str, object],
-        counted: Callable[[int], object] = lambda done: None,
-    ) -> None:
-        self.store, self.subject, self.counted, self.done = store, subject, counted, 0
-        self.shared = {"part": "sensitivity", "calibration": statistics_digest, "settings": json.dumps(settings, sort_keys=True)}
-
-    def _identity(self, batch: int, block: int) -> CellIdentity:
-        return replace(self.subject.identity, details={**self.shared, "batch": batch, "block": block})
-
-    def keys(self, blocks: Iterable[int]) -> list[str]:
-        """The keys of these blocks' parts on every batch, stored or not."""
-        batches = math.ceil(len(self.subject.data) / self.subject.batch_size)
-        return [self._identity(batch, block).key for block in blocks for batch in range(batches)]
-
-    def load(self, batch: int, block: int) -> dict[Cell, CellOutcomes]:
-        """Return what is stored of this part, possibly nothing."""
-        key = self._identity(batch, block).key
-        if not self.store.has_many([key]):
-            return {}
-        stored = self.store.get(key)
-        known = {
-            Cell(block, site, ratio): CellOutcomes(*(stored.arrays[name][row] for name in OUTCOME_NAMES))
-            for row, (site, ratio) in enumerate(stored.summary["cells"])
-        }
-        self._count(known)
-        return known
-
-    def save(self, batch: int, block: int, cells: dict[Cell, CellOutcomes]) -> None:
-        """Store this part; committed when this returns."""
-        if not cells:
-            return
-        arrays = {name: np.stack([getattr(outcomes, name) for outcomes in cells.values()]) for name in OUTCOME_NAMES}
-        self.store.put(self._identity(batch, block), {"cells": [[cell.site, cell.ratio] for cell in cells]}, arrays)
-        self._count(cells)
-
-    def _count(self, cells: dict[Cell, CellOutcomes]) -> None:
-        self.done += sum(len(outcomes) for outcomes in cells.values())
-        self.counted(self.done)
 
 
 def composition_identities(subject: Subject, schedule: Schedule, statistics: Statistics | None = None) -> dict[Condition, CellIdentity]:
@@ -257,7 +215,8 @@ def composition_identities(subject: Subject, schedule: Schedule, statistics: Sta
 
 
 def analyze_composition(
-    subject: Subject, store: EvidenceStore, schedule: Schedule, statistics: Statistics | None = None, progress: Progress | None = None
+    subject: Subject, store: EvidenceStore, schedule: Schedule, statistics: Statistics | None = None, progress: Progress | None = None,
+    executor: Executor = LOCAL,
 ) -> tuple[Analysis, list[dict]]:
     """Return the analysis and its rows (`CompositionRow.to_dict`), deployment first, measuring the conditions that are not stored.
 
@@ -284,66 +243,24 @@ def analyze_composition(
         deployment = None if deployed in missing else parts.load()
         if deployment is None:
             missing = list(dict.fromkeys((deployed, *missing)))
-        for number, condition in enumerate(missing):
-            advance = _share_of(progress, number, len(missing))
-            measured = measure_condition(subject.model, schedule, statistics, subject.data, condition, advance)
-            if condition == deployed:
-                deployment = measured
-                parts.save(deployment)
-            row = composition_row(subject.model, schedule, condition, measured, deployment)
-            store.put(identities[condition], row.to_dict(), outcome_arrays(measured.outcomes))
+        ended, images = 0, len(subject.data)
+
+        def tell(done: int) -> None:
+            if progress:
+                progress(ended * images + done, len(missing) * images)
+
+        work = CompositionWork(subject.model, schedule, statistics, subject.data, tell)
+        for wave in ([deployed] if deployed in missing else [], [condition for condition in missing if condition != deployed]):
+            for condition, measured in executor.map(work, wave):
+                if condition == deployed:
+                    deployment = measured
+                    parts.save(deployment)
+                row = composition_row(subject.model, schedule, condition, measured, deployment)
+                store.put(identities[condition], row.to_dict(), outcome_arrays(measured.outcomes))
+                ended += 1
+                tell(0)
         parts.remove()
     return _finish(store, analysis)
-
-
-class KeptParts:
-    """What deployment kept for each image, in the store while conditions are still to be compared with it; removed at the end."""
-
-    BYTES = 8 << 20  # of one entry: the store takes 16 MiB
-
-    def __init__(self, store: EvidenceStore, deployment: CellIdentity) -> None:
-        self.store, self.deployment = store, deployment
-
-    def _identity(self, number: int) -> CellIdentity:
-        return replace(self.deployment, details={**self.deployment.detail, "part": number})
-
-    def save(self, measured: Measured) -> None:
-        """Store it; to be called before deployment's own cell is stored, which `load` relies on."""
-        images = len(measured.outcomes.index)
-        bits = np.concatenate([np.zeros((images, 0), np.uint8), *measured.kept.values()], axis=1)
-        step = max(1, self.BYTES // max(1, bits.shape[1]))
-        starts = range(0, images, step)
-        sites = [[block, site, kept.shape[1]] for (block, site), kept in measured.kept.items()]
-        for number, start in enumerate(starts):
-            self.store.put(self._identity(number), {"parts": len(starts), "sites": sites}, {"kept": bits[start : start + step]})
-
-    def load(self) -> Measured | None:
-        """Return what is stored of deployment, or None where an entry is missing."""
-        keys = self._keys()
-        if not keys or len(self.store.has_many(keys)) < len(keys):
-            return None
-        entries = [self.store.get(key) for key in keys]
-        bits = np.concatenate([entry.arrays["kept"] for entry in entries])
-        ends = np.cumsum([0, *(width for *_, width in entries[0].summary["sites"])])
-        kept = {
-            (block, site): bits[:, start:end]
-            for (block, site, _), start, end in zip(entries[0].summary["sites"], ends[:-1], ends[1:], strict=True)
-        }
-        arrays = self.store.get(self.deployment.key).arrays
-        return Measured(Outcomes(*(arrays[name] for name in IMAGE_OUTCOMES)), kept)
-
-    def remove(self) -> None:
-        """Remove it from the store."""
-        self.store.remove(self._keys())
-
-    def _keys(self) -> list[str]:
-        first = self.store.heads([self._identity(0).key])
-        return [self._identity(number).key for number in range(first[0].summary["parts"])] if first else []
-
-
-def _share_of(progress: Progress | None, number: int, passes: int) -> Progress:
-    """Progress of one of several passes over the same images, told as progress of all."""
-    return lambda done, total: progress(number * total + done, passes * total) if progress else None
 
 
 def _arrays(outcomes: CellOutcomes) -> dict[str, np.ndarray]:

@@ -103,9 +103,9 @@ class Form:
 
     form                one of FORMS
     file                of an exported form; None for the others
-    sha256              of the file; of every tensor for the others
-    size_bytes          of the file; of all tensors for the others
-    params              None where the file does not run in PyTorch
+    sha256              of the file (of a loader with its program: of both digests); of every tensor for the others
+    size_bytes          of the file, with a loader's program; of all tensors for the others
+    params              None where the file is not a model of this package
     macs                multiply-accumulates of one image from shapes; of a file they are those of the compact model
     counted_macs        as PyTorch counts the operators of one forward; None where they do not run in PyTorch
     top1_count, top5_count   images of all whose label is the largest logit, or among the five largest

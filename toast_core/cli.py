@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from analysis_cache.commands import cache_app
-from toast_core import cli_analyze, cli_bench, cli_certify, cli_tune
+from toast_core import cli_analyze, cli_bench, cli_certify, cli_export, cli_recover, cli_tune
 from toast_core.cli_parts import (
     BatchSize,
     Calibration,
     CalibrationImages,
     Device,
+    ExecutorName,
     ImgSize,
     Json,
     Model,
@@ -26,7 +27,9 @@ from toast_core.cli_parts import (
     Seed,
     Selection,
     Weights,
+    Workers,
     app,
+    own_device,
     print_json,
     print_table,
     progress,
@@ -45,6 +48,8 @@ app.command()(cli_analyze.analyze)
 app.command()(cli_analyze.report)
 app.command()(cli_tune.tune)
 app.command()(cli_bench.bench)
+app.command()(cli_recover.recover)
+app.command()(cli_export.export)
 app.command()(cli_certify.certify)
 
 
@@ -164,32 +169,38 @@ def evaluate(
     seed: Seed = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     device: Device = "auto",
+    executor: ExecutorName = "local",
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Measure top-1, top-5 and loss with 95 % intervals, of the baseline or of a schedule."""
-    from toast_core.analysis.evaluate import evaluate as run
-    from toast_core.data.load import load_data
+    from toast_core.executors import open_executor
 
-    pruned = pruned_model(
-        model,
-        weights,
-        num_classes,
-        img_size,
-        schedule,
-        preset,
-        selection,
-        calibration,
-        calibration_images,
-        execution,
-        batch_size,
-        seed,
-        device,
-    )
-    applied = pruned.toast_info.schedule
-    seed = seed if seed is not None else applied.seed if applied else 0
-    images_of = load_data(data, pruned, images, order, seed)
-    with progress("evaluating") as advance:
-        result = run(pruned, images_of, batch_size, dtype, advance)
+    with open_executor(executor, device, workers) as runner:
+        from toast_core.analysis.evaluate import evaluate as run
+        from toast_core.data.load import load_data
+
+        pruned = pruned_model(
+            model,
+            weights,
+            num_classes,
+            img_size,
+            schedule,
+            preset,
+            selection,
+            calibration,
+            calibration_images,
+            execution,
+            batch_size,
+            seed,
+            own_device(runner),
+            runner,
+        )
+        applied = pruned.toast_info.schedule
+        seed = seed if seed is not None else applied.seed if applied else 0
+        images_of = load_data(data, pruned, images, order, seed)
+        with progress("evaluating") as advance:
+            result = run(pruned, images_of, batch_size, dtype, advance, runner)
     for name in result.skipped[:5]:
         print(f"toast: skipped unreadable image {name}", file=sys.stderr)
     info = pruned.toast_info
@@ -225,6 +236,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Prune a model by a schedule and save it, schedule inside, as one .safetensors file."""
+    from toast_core.analysis.evaluate import pick_device
     from toast_core.pruning.saved import check_output, save_model
 
     check_output(output)
@@ -243,7 +255,7 @@ def apply(
         execution,
         batch_size,
         seed,
-        device,
+        pick_device(device),
     )
     save_model(pruned, output)
     from toast_core.models.counting import count_macs

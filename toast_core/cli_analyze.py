@@ -1,7 +1,9 @@
 """`toast analyze` and `toast report`: measurements that go into the evidence store, and figures that come out of it."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +46,8 @@ def analyze(
     seed: cli.Seed = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     device: cli.Device = "auto",
+    executor: cli.ExecutorName = "local",
+    workers: cli.Workers = None,
     store: Store = None,
     as_json: cli.Json = False,
 ) -> None:
@@ -63,40 +67,43 @@ def analyze(
     if seed is None:
         seed = chosen.seed if chosen else 0
     cells_of = (_words(sites, None, "site"), _ratios(ratios))
-    from analysis_cache.store import EvidenceStore
-    from toast_core.analysis.cells import grid
-    from toast_core.analysis.evaluate import cast, pick_device
-    from toast_core.analysis.sweep_run import Rule
-    from toast_core.analyze import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity
-    from toast_core.data.load import load_data
-    from toast_core.models.info import get_info
-    from toast_core.pruning.saved import load_model
+    from toast_core.executors import open_executor
 
-    rule = Rule(mode, width, tolerance)
-    loaded = cast(load_model(model, weights, num_classes, img_size, pick_device(device), seed), dtype)
-    image_set = load_data(data, loaded, images, "shuffled", seed, labelled=asked != ("redundancy",))
     found: dict[str, tuple[Analysis, list[dict]]] = {}
-    with EvidenceStore.open(store) as evidence:
+    with ExitStack() as opened:
+        runner = opened.enter_context(open_executor(executor, device, workers))
+        from analysis_cache.store import EvidenceStore
+        from toast_core.analysis.cells import grid
+        from toast_core.analysis.evaluate import cast
+        from toast_core.analysis.sweep_run import Rule
+        from toast_core.analyze import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity
+        from toast_core.data.load import load_data
+        from toast_core.models.info import get_info
+        from toast_core.pruning.saved import load_model
+
+        rule = Rule(mode, width, tolerance)
+        loaded = cast(load_model(model, weights, num_classes, img_size, cli.own_device(runner), seed), dtype)
+        image_set = load_data(data, loaded, images, "shuffled", seed, labelled=asked != ("redundancy",))
+        evidence = opened.enter_context(EvidenceStore.open(store))
+        about = partial(Subject.of, loaded, image_set, batch_size, executor=runner)
+        calibrated = partial(cli.calibrate, loaded, calibration, calibration_images, seed, batch_size, executor=runner)
         if "redundancy" in asked:
             with cli.progress("redundancy") as advance:
-                found["redundancy"] = analyze_redundancy(
-                    Subject.of(loaded, image_set, batch_size, "redundancy"), evidence, memory_gb, advance
-                )
+                found["redundancy"] = analyze_redundancy(about("redundancy"), evidence, memory_gb, advance, runner)
         if "sensitivity" in asked:
             cells = grid(len(get_info(loaded).shape.blocks), *cells_of)
             settings = {"selection": selection or "per_image", "seed": seed}
             needs = any(cell.schedule(len(get_info(loaded).shape.blocks), **settings).needs_calibration for cell in cells)
-            statistics = cli.calibrate(loaded, calibration, calibration_images, seed, batch_size, 2.0) if needs else None
+            statistics = calibrated(class_weight=2.0) if needs else None
             with cli.progress("sensitivity") as advance:
-                subject = Subject.of(loaded, image_set, batch_size, "sensitivity")
-                found["sensitivity"] = analyze_sensitivity(subject, evidence, cells, rule, statistics, settings, advance, memory_gb)
+                found["sensitivity"] = analyze_sensitivity(
+                    about("sensitivity"), evidence, cells, rule, statistics, settings, advance, memory_gb, runner
+                )
         if chosen is not None:
-            deployed, statistics = replace(chosen, seed=seed), None
-            if deployed.needs_calibration:
-                statistics = cli.calibrate(loaded, calibration, calibration_images, seed, batch_size, deployed.class_weight)
+            deployed = replace(chosen, seed=seed)
+            statistics = calibrated(class_weight=deployed.class_weight) if deployed.needs_calibration else None
             with cli.progress("composition") as advance:
-                subject = Subject.of(loaded, image_set, batch_size, "composition")
-                found["composition"] = analyze_composition(subject, evidence, deployed, statistics, advance)
+                found["composition"] = analyze_composition(about("composition"), evidence, deployed, statistics, advance, runner)
     if as_json:
         ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
         documents = {metric: _composition_document(rows) if metric == "composition" else rows for metric, (_, rows) in found.items()}

@@ -90,14 +90,10 @@ def _issue(asked: Asked, exports: tuple[Path, ...], output: Path, device: str, a
 def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device: str, as_json: bool) -> int:
     """Digests first: figures of other weights, images or files would say nothing about the certificate's."""
     from toast_core.certificate.check import broken_seal, changed_inputs, failed_claims
-    from toast_core.models.load import file_digest
+    from toast_core.certificate.measure import export_digest
 
     subject = _subject(asked, _schedule(record, asked), device)
-    files = {}
-    for path in exports:
-        if not path.is_file():
-            raise CertificateError(f"export {path} does not exist; pass --export for each file of the certificate, in its order")
-        files[str(path)] = file_digest(path)
+    files = {str(path): export_digest(path) for path in exports}
     digests = subject.digests()
     changed = changed_inputs(record, digests, subject.schedule, files)
     failed = broken_seal(record) + changed
@@ -172,7 +168,7 @@ def _measured(subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -
 
     asked, baseline = subject.asked, subject.baseline
     opened = {path: open_form(path, next(baseline.parameters()).device) for path in exports}
-    plan = cli.plan_of(baseline, subject.schedule, asked.calibration, asked.calibration_images, asked.batch_size)
+    plan = cli.planned(baseline, subject.schedule, asked.calibration, asked.calibration_images, asked.batch_size)
     masked, compact = (apply_plan(baseline, plan, execution) for execution in ("masked", "compact"))
     with cli.progress("certifying") as advance:
         return measure(subject, masked, compact, digests, opened, advance)

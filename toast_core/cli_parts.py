@@ -41,6 +41,10 @@ Seed = Annotated[
     int | None, typer.Option(min=0, help="of subset, order, token sample, random weights; default: the schedule's, or 0")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="local; ray: workers on this machine; ray:HOST:PORT: on the Ray cluster that it is part of")
+]
+Workers = Annotated[int | None, typer.Option(help="of --executor ray; default: one a GPU of the cluster, or one a CPU core")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
 
 
@@ -79,33 +83,37 @@ def pruned_model(
     execution: str,
     batch_size: int,
     seed: int | None,
-    device: str,
+    device: Any,
+    executor: Any = None,
 ) -> Any:
-    """Load the model and put the schedule into effect: what `evaluate` and `apply` share."""
-    from toast_core.analysis.evaluate import pick_device
+    """Load the model and put the schedule into effect: what `evaluate` and `apply` share.
+
+    `device` is where this process has it; an `executor` elsewhere scores the calibration images.
+    """
     from toast_core.pruning.execution.apply import apply_plan, check_execution
     from toast_core.pruning.saved import load_model
 
-    where = pick_device(device)
     check_execution(execution)
     schedule_of(file, preset, selection)
-    loaded = load_model(model, weights, num_classes, img_size, where, seed or 0)
+    loaded = load_model(model, weights, num_classes, img_size, device, seed or 0)
     chosen = schedule_of(file, preset, selection, loaded.toast_info.schedule)
     if chosen is None or loaded.toast_info.schedule is not None:
         return loaded
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    return apply_plan(loaded, plan_of(loaded, chosen, calibration, calibration_images, batch_size), execution)
+    return apply_plan(loaded, planned(loaded, chosen, calibration, calibration_images, batch_size, executor), execution)
 
 
-def plan_of(model: Any, schedule: Schedule, calibration: str | None, images: int, batch_size: int) -> Any:
-    """Return the schedule's plan for a baseline model: compensated, or chosen from statistics, where it asks for that."""
+def planned(
+    model: Any, schedule: Schedule, calibration: str | None, images: int, batch_size: int, executor: Any = None
+) -> Any:
+    """The schedule's plan: compensated where it asks for that and calibration images are named, which the planner demands otherwise."""
     from toast_core.pruning.planner import make_plan
 
     if not schedule.compensation.is_none and calibration is not None:
         return compensated_plan(model, schedule, calibration, images, batch_size)
     statistics = None
     if schedule.needs_calibration:
-        statistics = calibrate(model, calibration, images, schedule.seed, batch_size, schedule.class_weight)
+        statistics = calibrate(model, calibration, images, schedule.seed, batch_size, schedule.class_weight, executor)
     return make_plan(model, schedule, statistics)
 
 
@@ -122,41 +130,44 @@ def compensated_plan(model: Any, schedule: Schedule, calibration: str, images: i
     return plan
 
 
-def calibrate(model: Any, calibration: str | None, images: int, seed: int, batch_size: int, class_weight: float) -> Any:
+def calibrate(
+    model: Any, calibration: str | None, images: int, seed: int, batch_size: int, class_weight: float, executor: Any = None
+) -> Any:
     """Return the statistics of the calibration images; None where none are named, which the planner refuses if it needs them."""
+    from toast_core.analysis.calibrate import calibrate as run
     from toast_core.data.load import load_data
-    from toast_core.pruning.statistics import collect_statistics
+    from toast_core.executors import LOCAL
 
     if calibration is None:
         return None
     data = load_data(calibration, model, images, seed=seed, labelled=False)
     with progress("calibrating") as advance:
-        return collect_statistics(model, _counted(data.batches(batch_size), len(data), advance), class_weight)
+        return run(model, data, batch_size, class_weight, advance, executor or LOCAL)
 
 
-def _counted(batches: Any, total: int, advance: Callable[[int, int], None]) -> Any:
-    done = 0
-    for batch in batches:
-        yield batch.images
-        done += len(batch.index)
-        advance(done, total)
+def own_device(executor: Any) -> Any:
+    """Where this process has the model: on the executor's device, or on the CPU where others run it."""
+    from toast_core.analysis.evaluate import pick_device
+
+    return pick_device(executor.device if executor.in_order else "cpu")
 
 
 class progress:
-    """A progress bar on stderr, on a terminal only; calling the value moves it."""
+    """A progress bar on stderr, on a terminal only; calling the value moves it. With a note, the third value stands behind the bar."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, with_note: bool = False) -> None:
+        self.what, self.with_note = what, with_note
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Callable[..., None]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        last = TextColumn("{task.fields[note]}") if self.with_note else TimeRemainingColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), last)
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self.bar.start()
-        task = self.bar.add_task(self.what)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
+        task = self.bar.add_task(self.what, note="")
+        return lambda done, total, note="": self.bar.update(task, completed=done, total=total, note=note)
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()

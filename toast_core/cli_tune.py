@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,8 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
     front: Annotated[bool, typer.Option("--front", help="add schedules of other budgets, each measured on held-out images")] = False,
     device: cli.Device = "auto",
+    executor: cli.ExecutorName = "local",
+    workers: cli.Workers = None,
     store: Annotated[str | None, typer.Option(help="evidence store that keeps what is measured; default: the user's own")] = None,
     as_json: cli.Json = False,
 ) -> None:
@@ -53,7 +56,8 @@ def tune(
 
     Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
     images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
-    was measured is kept: another budget on the same images takes less.
+    was measured is kept: another budget on the same images takes less. --executor ray measures the sites' curves by workers;
+    candidates are fitted and judged here, on the same kind of device.
     """
     from toast_core.tuning.problem import read_budget, read_locks, read_ranges
 
@@ -61,27 +65,31 @@ def tune(
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
     asked, measured = _sites(sites), _numbers(ratios)
     wants = Compensation(ffn, attention, fitting)
-    from analysis_cache.store import EvidenceStore
-    from toast_core.analysis.evaluate import pick_device
-    from toast_core.analyze import Subject
-    from toast_core.data.load import load_data
-    from toast_core.pruning.saved import load_model
-    from toast_core.tune import Ask, Kept
-    from toast_core.tune import tune as run
+    from toast_core.executors import open_executor
 
-    loaded = load_model(model, weights, num_classes, img_size, pick_device(device), seed)
-    table = partial(latency_table, loaded, latency_batch_size, store)
-    budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
-    data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
-    ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
-    with EvidenceStore.open(store) as evidence, cli.progress("tuning") as advance:
+    with ExitStack() as opened:
+        runner = opened.enter_context(open_executor(executor, device, workers))
+        from analysis_cache.store import EvidenceStore
+        from toast_core.analysis.evaluate import pick_device
+        from toast_core.analyze import Subject
+        from toast_core.data.load import load_data
+        from toast_core.pruning.saved import load_model
+        from toast_core.tune import Ask, Kept
+        from toast_core.tune import tune as run
+
+        loaded = load_model(model, weights, num_classes, img_size, pick_device(runner.device), seed)
+        table = partial(latency_table, loaded, latency_batch_size, store)
+        budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
+        data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
+        ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
+        evidence, advance = opened.enter_context(EvidenceStore.open(store)), opened.enter_context(cli.progress("tuning"))
         kept = Kept(evidence, Subject.of(loaded, data, batch_size, "tuning"))
         stages = ("curves", "candidates", *(["front"] if front else []))
 
         def told(what: str, done: int, total: int) -> None:
             advance(done + total * stages.index(what), len(stages) * total)
 
-        tuned = run(loaded, data, ask, front, told, kept)
+        tuned = run(loaded, data, ask, front, told, kept, runner)
     cli.write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(loaded, tuned.schedule, budget.table)
     for note in report["notes"]:

@@ -6,9 +6,11 @@
     |- DataError       a folder, image set or class count           (also ValueError)
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
+    |- ExportError     an export that cannot be written or read, or that differs from its model (also ValueError)
+    |- CertificateError  a certificate that cannot be read, written or checked (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
-    |- PlanError       a plan that cannot be made or does not fit   (also ValueError)
-    `- CertificateError  a certificate that cannot be read or written (also ValueError)
+    |- ExecutorError   workers that cannot be reached or are not there (also RuntimeError)
+    `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
 
 The command line prints the message and exits 2. Nothing here imports torch.
 """
@@ -34,6 +36,10 @@ class DeviceError(ToastError, RuntimeError):
     """This machine lacks the device or dtype asked for."""
 
 
+class ExecutorError(ToastError, RuntimeError):
+    """Workers elsewhere were asked for and cannot be had, or are gone."""
+
+
 class PlanError(ToastError, ValueError):
     """A plan cannot be made from, or applied to, this model."""
 
@@ -44,3 +50,7 @@ class JobError(ToastError, ValueError):
 
 class CertificateError(ToastError, ValueError):
     """A certificate cannot be read or written, or what it should be checked against does not belong to it."""
+
+
+class ExportError(ToastError, ValueError):
+    """An export cannot be written or read back, or computes something else than its model."""

@@ -210,6 +210,34 @@ function roundHalfEven(value) {
   return down % 2 === 0 ? down : down + 1;
 }
 
+// As `LatencyTable.predict_ms`: of a line between the two measured counts around, counts that vector units take whole and others apart.
+function millisecondsOf(desk, now) {
+  const { latency } = desk.data;
+  let parts = 0;
+  latency.kinds.forEach((kind, block) => {
+    const times = latency.blocks[kind], at = (site) => now[site][block].kept, [qk, vo, fc1, fc2] = SITES.map(at);
+    parts += qk === vo ? onLine(times.equal, qk, latency.aligned) : onSheet(times.unequal, qk, vo);
+    parts += fc1 === widthOf(desk, "fc1", block) ? onLine(times.whole, fc2, latency.aligned) : onSheet(times.narrow, fc1, fc2);
+  });
+  return latency.scale * (latency.outside_ms + parts);
+}
+
+function onLine({ kept, ms }, count, aligned) {
+  const place = kept.indexOf(count);
+  if (place >= 0) return ms[place];
+  const alike = kept.map((_, i) => i).filter((i) => (kept[i] % aligned === 0) === (count % aligned === 0));
+  return alike.length > 1 ? between(alike.map((i) => kept[i]), alike.map((i) => ms[i]), count) : between(kept, ms, count);
+}
+
+const onSheet = ({ first, second, ms }, one, other) => between(first, ms.map((row) => between(second, row, other)), one);
+
+function between(counts, values, wanted) {
+  const right = counts.findIndex((count) => count >= wanted);
+  if (right === 0) return values[0];
+  if (right < 0) return values[values.length - 1];
+  return values[right - 1] + ((wanted - counts[right - 1]) / (counts[right] - counts[right - 1])) * (values[right] - values[right - 1]);
+}
+
 // As `dashboard.prediction.predict`; `beyond` names the first bar that no curve reaches.
 function predict(desk, now) {
   const { value, low, high } = desk.data.predicted_from;
@@ -317,7 +345,8 @@ function build(desk, form) {
 function buildTotals(desk) {
   const totals = element("div", "totals");
   for (const [name, title, badge] of [
-    ["macs", "GMACs per image", "computed"], ["params", "Parameters", "computed"], ["top1", "Top-1", "predicted"],
+    ["macs", "GMACs per image", "computed"], ["params", "Parameters", "computed"], ["latency", "Latency", "predicted"],
+    ["top1", "Top-1", "predicted"],
   ]) {
     const total = element("div", `total ${name}`);
     const heading = element("div", "title", `${title} `);
@@ -490,7 +519,21 @@ function paintTotals(desk) {
     const against = `${change(data.baseline[name])} against ${words(data.baseline[name])}`;
     parts[name].note.textContent = compared ? `${against}\n${change(compared[name])} against the marks` : against;
   }
+  paintLatency(desk);
   paintPrediction(desk);
+}
+
+function paintLatency(desk) {
+  const { data: { latency, latency_missing: missing }, parts: { latency: { total, figure, note } } } = desk;
+  total.classList.toggle("missing", !latency);
+  delete total.dataset.exact;
+  figure.textContent = "";
+  note.textContent = missing ?? "";
+  if (!latency) return;
+  const found = millisecondsOf(desk, desk.now), change = signed((100 * (found - latency.baseline_ms)) / latency.baseline_ms, 0);
+  total.dataset.exact = found;
+  figure.textContent = `${found.toPrecision(3)} ms`;
+  note.textContent = `${change} % against ${latency.baseline_ms.toPrecision(3)} ms\n${latency.note}`;
 }
 
 const kept = (desk, ghost) => Object.fromEntries(

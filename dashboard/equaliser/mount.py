@@ -1,7 +1,7 @@
 """Puts the equaliser on a page, and takes what it sends into the session: edits, locks and ranges, links, undo and redo."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -11,8 +11,10 @@ from dashboard.equaliser.tables import cost_tables
 from dashboard.limits import Limit, Limits
 from dashboard.prediction import Curves, Interaction
 from dashboard.stored_curves import StoredCurves
+from dashboard.stored_latency import StoredLatency
 from toast_core.errors import ScheduleError
 from toast_core.schedule.cost import count_cost, kept_counts
+from toast_core.schedule.latency import ALIGNED
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.shapes import ModelShape
 
@@ -32,14 +34,16 @@ class Desk:
     linked: tuple[str, ...] = ()
 
 
-def show_equaliser(shape: ModelShape, stored: StoredCurves, ghost: Schedule | None) -> None:
+def show_equaliser(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> None:
     """Mount it on the schedule in hand; `ghost` is the schedule that the marks show."""
     desk = st.session_state.setdefault("desk", Desk())
-    _component(key=KEY, data=equaliser_data(shape, state.schedule(), state.limits(), desk, stored, ghost), on_sent_change=_receive)
+    data = equaliser_data(shape, state.schedule(), state.limits(), desk, stored, latency, ghost)
+    _component(key=KEY, data=data, on_sent_change=_receive)
 
 
 def equaliser_data(
-    shape: ModelShape, schedule: Schedule, limits: Limits, desk: Desk, stored: StoredCurves, ghost: Schedule | None
+    shape: ModelShape, schedule: Schedule, limits: Limits, desk: Desk, stored: StoredCurves, latency: StoredLatency,
+    ghost: Schedule | None,
 ) -> dict:
     """Everything the browser draws and counts with, as JSON values; `counted` is what the schedule in hand costs."""
     cost = count_cost(shape, schedule)
@@ -49,7 +53,7 @@ def equaliser_data(
         "multiple_of": schedule.multiple_of, "seen": desk.seen, "linked": desk.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,
-        **_curves_data(stored, shape, schedule),
+        **_curves_data(stored, shape, schedule), **_latency_data(latency, schedule),
     }
 
 
@@ -68,6 +72,20 @@ def _curves_data(stored: StoredCurves, shape: ModelShape, schedule: Schedule) ->
         "curves_note": _curves_note(stored, schedule), "interaction": _interaction_data(stored.interaction),
         "predicted_from": {"value": curves.baseline.value, "low": low, "high": high},
     }
+
+
+def _latency_data(latency: StoredLatency, schedule: Schedule) -> dict:
+    """The table's numbers; times are those of calibrated compact models, which dynamic selection does not run as."""
+    table = latency.table
+    if table is None:
+        return {"latency": None, "latency_missing": latency.missing}
+    if schedule.selection != "calibrated":
+        return {"latency": None, "latency_missing": "told for calibrated selection only"}
+    return {"latency": {
+        "blocks": [asdict(times) for times in table.blocks], "kinds": table.kinds, "scale": table.scale, "aligned": ALIGNED,
+        "outside_ms": table.outside_ms, "baseline_ms": table.baseline_ms,
+        "note": f"batch {table.batch_size}, {table.dtype}, {table.threads} threads, {table.processor}",
+    }}
 
 
 def _line(curves: Curves, site: str, block: int) -> list[tuple[float, ...]]:

@@ -18,6 +18,7 @@ from dashboard.fit_panel import show_fit
 from dashboard.measurement import follow, open_slots
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import stored_curves
+from dashboard.stored_latency import stored_latency
 from toast_core.errors import ToastError
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.cost import count_cost
@@ -53,7 +54,8 @@ def render() -> None:
             ghost = _show_choices(shape)
     with editing:
         with st.container(border=True):
-            show_editor(shape, taught(stored_curves(options, shape.name, schedule.selection), shape), ghost)
+            curves = taught(stored_curves(options, shape.name, schedule.selection), shape)
+            show_editor(shape, curves, stored_latency(options, shape), ghost)
         with st.container(border=True):
             show_fit(shape)
     _show_pictures(schedule, shape)

@@ -9,18 +9,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import toast_core.analyze
 from analysis_cache.store import EvidenceStore
 from tests.analysis.greys import grey_data, grey_model
 from tests.families import images_for, schedule_for, shared_model, shared_statistics
 from toast_core.analysis import composition
 from toast_core.analysis.composition import Measured, composition_row, measure_condition, overlap, watch_kept
 from toast_core.analysis.evaluate import evaluate
-from toast_core.analyze import KeptParts, Subject, analyze_composition
+from toast_core.analyze import Subject, analyze_composition
 from toast_core.cli import app
 from toast_core.composition_results import CompositionRow, Condition, conditions, judge
 from toast_core.data.load import arranged
 from toast_core.errors import DataError, DeviceError, PlanError, ScheduleError
+from toast_core.kept_parts import KeptParts
 from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
@@ -182,7 +182,7 @@ class TestStored:
             arrays = store.get(analysis.cell_keys[1]).arrays
             assert np.array_equal(arrays["index"], arranged(subject().data, "sorted", 0).index)
             assert 100 * np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(rows[1]["top1"])
-            monkeypatch.setattr(toast_core.analyze, "measure_condition", None)
+            monkeypatch.setattr(composition, "measure_condition", None)
             again, same = analyze_composition(subject(batch_size=2), store, PER_BATCH)
             assert (again.id, same) == (analysis.id, rows), "conditions have batch sizes of their own"
 
@@ -200,12 +200,12 @@ class TestStored:
             return measure_condition(*arguments)
 
         with EvidenceStore.open(tmp_path / "killed.db") as store:
-            monkeypatch.setattr(toast_core.analyze, "measure_condition", killed)
+            monkeypatch.setattr(composition, "measure_condition", killed)
             with pytest.raises(KeyboardInterrupt):
                 analyze_composition(subject(), store, PER_BATCH)
             again = []
             monkeypatch.setattr(
-                toast_core.analyze, "measure_condition", lambda *arguments: again.append(arguments[4]) or measure_condition(*arguments)
+                composition, "measure_condition", lambda *arguments: again.append(arguments[4]) or measure_condition(*arguments)
             )
             assert analyze_composition(subject(), store, PER_BATCH)[1] == expected
             assert [*done, *again] == list(conditions(0, 0)), "a stored condition was measured again"

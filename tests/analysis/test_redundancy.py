@@ -41,6 +41,10 @@ class TensorData:
         """Batches in order."""
         return (SimpleNamespace(images=part) for part in self.images.split(size))
 
+    def part(self, start: int, stop: int) -> "TensorData":
+        """These images alone."""
+        return TensorData(self.images[start:stop])
+
 
 def batches(family: str) -> list[torch.Tensor]:
     """Two batches; the first has an odd length, so that the second starts on an odd position."""
@@ -115,7 +119,7 @@ def test_groups_of_blocks_give_the_rows_of_one_group(monkeypatch: pytest.MonkeyP
     whole = redundancy(model, data, batch_size=2)
     assert [(row.block, row.site) for row in whole] == [(block, site) for block in range(3) for site, _ in SITES]
     assert list(whole[0].r2) == [f"{step / 20:g}" for step in range(1, 20)]
-    monkeypatch.setattr(module, "plan_groups", lambda *_: [range(0, 1), range(1, 3)])
+    monkeypatch.setattr(module, "plan_groups", lambda *_, **__: [range(0, 1), range(1, 3)])
     grouped = redundancy(model, data, batch_size=2, progress=lambda done, total: seen.append((done, total)))
     assert grouped == whole
     assert seen == [(done, 18) for done in (4, 8, 9, 13, 17, 18)]

@@ -14,7 +14,7 @@ from tests.families import images_for, relative_error, shared_model, shared_stat
 from toast_core.analysis.cells import SITE_GROUPS, Cell, CellOutcomes, grid, paired_interval, summarize
 from toast_core.analysis.sensitivity import BatchResult, Sweep, cell_outcomes, nested_outputs
 from toast_core.analysis.suffix import Suffix
-from toast_core.analysis.sweep_run import Rule, run_sweep
+from toast_core.analysis.sweep_run import NoParts, Rule, run_sweep
 from toast_core.analyze import Subject, analyze_redundancy, analyze_sensitivity
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, PlanError, ScheduleError
@@ -58,12 +58,33 @@ def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
             x = suffix.enter(index + 1, block(x))
 
 
-def test_parts_are_told_block_by_block() -> None:
-    told = []
-    batch = Batch(images_for("plain", 2), torch.zeros(2, dtype=torch.long), np.arange(2))
-    result = Sweep(shared_model("plain")).measure(batch, grid(3, ("fc2",), (0.5,)), on_part=lambda block, part: told.append((block, part)))
-    assert [block for block, _ in told] == [0, 1, 2]
-    assert {cell for _, part in told for cell in part} == set(result.cells)
+class Recording(NoParts):
+    """Remembers which cells were saved, part by part."""
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[int, int, set[Cell]]] = []
+
+    def save(self, batch: int, block: int, cells: dict[Cell, CellOutcomes]) -> None:
+        """Remember them."""
+        self.saved.append((batch, block, set(cells)))
+
+
+@pytest.mark.parametrize("most_images", [None, 2])
+def test_parts_are_saved_block_by_block(most_images: int | None) -> None:
+    model, cells, parts = grey_model("vit"), grid(3, ("fc2",), (0.3, 0.5)), Recording()
+    run_sweep(Sweep(model, most_images=most_images), grey_data(model, 5), cells, 3, parts=parts)
+    assert parts.saved == [
+        (batch, block, {cell for cell in cells if cell.block == block}) for batch in range(2) for block in range(3)
+    ]
+
+
+def test_cells_asked_for_block_by_block_share_what_lies_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, cells, entered = grey_model("vit"), grid(3, ("fc2",), (0.5,)), []
+    sweep = Sweep(model)
+    real = sweep.suffix.start
+    monkeypatch.setattr(sweep.suffix, "start", lambda images: entered.append(len(images)) or real(images))
+    run_sweep(sweep, grey_data(model, 5), cells, 3)
+    assert entered == [3, 2], "the images entered the model once a batch"
 
 
 def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +119,9 @@ def test_per_batch_selection_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cut_batch_gives_the_same_cells() -> None:
     batch = Batch(images_for("plain", 5), torch.arange(5) % 7, np.arange(5))
-    cells, told = grid(3, ("fc2", "qk"), (0.5,)), []
+    cells = grid(3, ("fc2", "qk"), (0.5,))
     whole = Sweep(shared_model("plain")).measure(batch, cells)
-    cut = Sweep(shared_model("plain"), most_images=2).measure(batch, cells, on_part=lambda block, part: told.append((block, len(part))))
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    cut = Sweep(shared_model("plain"), most_images=2).measure(batch, cells)
     assert list(cut.evaluation.index) == [0, 1, 2, 3, 4]
     assert all(np.allclose(cut.cells[cell].loss, whole.cells[cell].loss, atol=1e-5) for cell in cells)
 
@@ -182,7 +202,7 @@ class TestStored:
         cells = grid(3, ("fc2", "vo"), (0.3, 0.6))
         with EvidenceStore.open(tmp_path / "whole.db") as store:
             expected = analyze_sensitivity(self.subject(), store, cells, Rule())[1]
-        from toast_core.analyze import StoreParts
+        from toast_core.kept_parts import StoreParts
 
         real, saved = StoreParts.save, []
 

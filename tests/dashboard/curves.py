@@ -1,5 +1,6 @@
 """A made-up sensitivity analysis of demo_vit in a store, as the engine would leave it: what dropping costs follows one formula."""
 
+import random
 from pathlib import Path
 
 import toast_core
@@ -7,6 +8,8 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
+from toast_core.schedule.latency import BlockTimes, LatencyTable, Line, Sheet
+from toast_core.schedule.shapes import ModelShape
 
 TIME = "2026-01-31T12:00:00Z"
 RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -49,3 +52,29 @@ def store_curves(path: Path) -> None:
         store.put_analysis(Analysis(request, "exact sensitivity of demo_vit", keys, TIME, TIME))
         for place, identity in identities.items():
             store.put(identity, row(*place), {})
+
+
+def latency_table(shape: ModelShape, seed: int = 0) -> LatencyTable:
+    """A table of random times of every part of every kind of block."""
+    draw, kinds = random.Random(seed), list(dict.fromkeys(shape.blocks))
+
+    def counts(width: int) -> tuple[int, ...]:
+        aligned = (8 * step for step in range(1, width // 8, max(1, width // 40)))
+        return tuple(sorted({1, width, *aligned, *draw.sample(range(1, width), 3)}))
+
+    def line(width: int) -> Line:
+        kept = counts(width)
+        return Line(kept, tuple(draw.random() for _ in kept))
+
+    def sheet(first: int, second: int) -> Sheet:
+        one, other = counts(first), counts(second)
+        return Sheet(one, other, tuple(tuple(draw.random() for _ in other) for _ in one))
+
+    return LatencyTable(
+        shape, 1, "float32", "cpu", "made up", 2, "2", 5, 0.25, 3.0,
+        tuple(
+            BlockTimes(line(kind.head_dim), sheet(kind.head_dim, kind.head_dim), line(kind.hidden), sheet(kind.width, kind.hidden))
+            for kind in kinds
+        ),
+        tuple(kinds.index(block) for block in shape.blocks),
+    )

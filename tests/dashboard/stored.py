@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -81,11 +80,11 @@ def put_sweep(store: EvidenceStore) -> Analysis:
 
 def put_running_sweep(store: EvidenceStore, batches: int) -> Analysis:
     """Announce the sweep and store the parts of its first batches, and of one block on the next, as the engine does."""
-    from toast_core.analyze import StoreParts
+    from toast_core.kept_parts import StoreParts
 
     store.put_analysis(sweep(finished=False))
     put_baseline(store)
-    parts = StoreParts(store, SimpleNamespace(identity=_identity("sensitivity")), "none", SETTINGS)
+    parts = StoreParts(store, _identity("sensitivity"), "none", SETTINGS)
     for batch in range(batches + 1):
         for block in range(BLOCKS if batch < batches else 1):
             taken = slice(batch * BATCH, (batch + 1) * BATCH)

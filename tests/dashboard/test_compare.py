@@ -39,6 +39,7 @@ from dashboard.prediction import (
 )
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import StoredCurves
+from dashboard.stored_latency import StoredLatency
 from tests.dashboard import curves as made_up
 from tests.dashboard.conftest import FakeEngine
 from tests.dashboard.test_runs_page import QUOTE, job
@@ -485,7 +486,7 @@ def test_the_browsers_prediction_with_an_interaction_is_that_of_predict(chromium
     curves = Curves({key: line for key, line in CURVES.points.items()}, CURVES.baseline, CURVES.images, "calibrated")
     stored = StoredCurves(curves, interaction=interaction)
     wanted = [BASE, DRAFT, *schedules(12, 4)]
-    data = [equaliser_data(VIT, schedule, {}, Desk(), stored, None) for schedule in wanted]
+    data = [equaliser_data(VIT, schedule, {}, Desk(), stored, StoredLatency(None, "none"), None) for schedule in wanted]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         found = open_desk(browser, data[0]).evaluate(_TOTALS, data)

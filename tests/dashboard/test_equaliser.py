@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import dashboard.equaliser
+from analysis_cache.analysis import Analysis
+from analysis_cache.store import EvidenceStore
 from dashboard import wording
 from dashboard.client import EngineOptions, shipped_shape
 from dashboard.equaliser import mount
@@ -19,6 +22,8 @@ from dashboard.limits import Limit, held_back, hold
 from dashboard.prediction import Curves, Point, effective_ratio, predict, read_curves
 from dashboard.state import History
 from dashboard.stored_curves import StoredCurves, stored_curves
+from dashboard.stored_latency import StoredLatency, stored_latency
+from tests.analysis_cache.evidence import identity
 from tests.dashboard import curves as made_up
 from toast_core.results import Estimate
 from toast_core.schedule.cost import count_cost, kept_counts
@@ -167,9 +172,9 @@ def open_desk(browser, data: dict | None = None, width: int = 1000, **context):
     return page
 
 
-def data_of(schedule: Schedule, shape=VIT, limits=None, desk: Desk = Desk(), stored: StoredCurves = STORED, ghost=None) -> dict:  # noqa: B008
+def data_of(schedule: Schedule, shape=VIT, limits=None, desk: Desk = Desk(), stored: StoredCurves = STORED, ghost=None, table=None) -> dict:  # noqa: B008
     """What Python sends."""
-    return equaliser_data(shape, schedule, limits or {}, desk, stored, ghost)
+    return equaliser_data(shape, schedule, limits or {}, desk, stored, StoredLatency(table, "no latency table stored"), ghost)
 
 
 def bar(page, site: str, block: int):
@@ -232,6 +237,43 @@ def test_the_browsers_prediction_is_that_of_predict(browser):
             seen += 1
             assert got == pytest.approx([wanted.value, *wanted.ci95], abs=1e-9)
     assert 20 < seen < len(schedules)
+
+
+@pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
+def test_the_browsers_milliseconds_are_those_of_the_table(browser, shape):
+    table = made_up.latency_table(shape)
+    page = open_desk(browser, data_of(Schedule.uniform(len(shape.blocks)), shape, stored=NONE_STORED, table=table))
+    assert "told for calibrated selection only" in page.locator(".total.latency").inner_text()
+    schedules = [replace(one, selection="calibrated") for one in random_schedules(shape, 60, 11)]
+    equal = [Schedule.uniform(len(shape.blocks), qk=ratio, vo=ratio, fc2=ratio) for ratio in (0, 0.25, 0.51, 0.9)]
+    schedules += [replace(one, selection="calibrated") for one in equal]
+    found = page.evaluate(
+        "(cases) => cases.map((data) => { show(data); return Number(document.querySelector('.total.latency').dataset.exact); })",
+        [data_of(schedule, shape, stored=NONE_STORED, table=table) for schedule in schedules],
+    )
+    assert found == pytest.approx([table.predict_ms(schedule) for schedule in schedules], rel=1e-9)
+    assert "batch 1, float32, 2 threads, made up" in page.locator(".total.latency").inner_text()
+    page.evaluate("(data) => show(data)", data_of(schedules[0], shape, stored=NONE_STORED))
+    assert "no latency table stored" in page.locator(".total.latency").inner_text()
+
+
+def test_the_table_is_the_newest_of_this_shape_in_the_own_store(tmp_path, monkeypatch):
+    monkeypatch.setattr("dashboard.evidence.shipped_bundles", list)
+    options = EngineOptions(store=str(tmp_path / "store.sqlite"))
+    stored_latency.clear()
+    assert stored_latency(options, VIT).missing.endswith(
+        f"run: toast bench --table --weights random --model demo_vit --store {tmp_path / 'store.sqlite'}"
+    )
+    with EvidenceStore.open(options.store) as store:
+        for number, rounds in enumerate((3, 9)):
+            table = replace(made_up.latency_table(VIT), rounds=rounds)
+            one = identity(kind="latency", model="demo_vit", details={"number": number})
+            store.put(one, table.to_dict(), {})
+            time = f"2026-01-0{number + 1}T00:00:00Z"
+            store.put_analysis(Analysis({"metric": "latency", "model": "demo_vit"}, "latency table", (one.key,), time, time))
+    stored_latency.clear()
+    assert stored_latency(options, VIT).table.rounds == 9
+    assert stored_latency(options, replace(VIT, num_classes=3)).table is None
 
 
 def test_words_of_a_bar_without_and_with_measurements(browser):

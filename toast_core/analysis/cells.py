@@ -65,9 +65,9 @@ class CellOutcomes:
     def __len__(self) -> int:
         return len(self.correct)
 
-    def joined(self, other: "CellOutcomes") -> "CellOutcomes":
-        """These images followed by the other's."""
-        return CellOutcomes(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in OUTCOME_NAMES))
+    def joined(self, *others: "CellOutcomes") -> "CellOutcomes":
+        """These images followed by the others'."""
+        return CellOutcomes(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in OUTCOME_NAMES))
 
 
 def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict:

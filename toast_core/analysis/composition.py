@@ -98,6 +98,33 @@ def measure_condition(
     return Measured(outcomes, {key: np.concatenate(rows) for key, rows in seen.items()})
 
 
+@dataclass(eq=False)
+class CompositionWork:
+    """A model, a schedule and images: a task is a condition. `advance` is told the images done within a task, in this process."""
+
+    model: nn.Module
+    schedule: Schedule
+    statistics: Statistics | None
+    data: ImageData
+    advance: Callable[[int], None]
+
+    def __call__(self, condition: Condition) -> Measured:
+        """Measure one condition."""
+        return measure_condition(self.model, self.schedule, self.statistics, self.data, condition, lambda done, _: self.advance(done))
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to a worker: nobody to tell."""
+        return {**self.__dict__, "advance": _tell_nobody}
+
+    def move(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
+def _tell_nobody(done: int) -> None:
+    pass
+
+
 def composition_row(model: nn.Module, schedule: Schedule, condition: Condition, measured: Measured, deployment: Measured) -> CompositionRow:
     """Compare a condition with deployment, image by image.
 

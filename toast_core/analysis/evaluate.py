@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,7 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.data.load import ImageData
+from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import DataError, DeviceError
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
 from toast_core.results import OUTCOME_NAMES, Evaluation, Outcomes
 from toast_core.schedule.cost import count_cost
@@ -71,16 +75,44 @@ def join_outcomes(parts: list[Outcomes]) -> Outcomes:
     return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOME_NAMES))
 
 
+@dataclass(eq=False)
+class EvaluationWork:
+    """A model and images: a task is a batch by number."""
+
+    model: nn.Module
+    batches: NumberedBatches
+
+    def __call__(self, number: int) -> Outcomes | None:
+        """The outcomes of one batch; None past the last."""
+        batch, parameter = self.batches.get(number), next(self.model.parameters())
+        if batch is None:
+            return None
+        try:
+            with torch.inference_mode():
+                return outcomes_of(self.model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
+        except torch.OutOfMemoryError as error:
+            size = self.batches.batch_size
+            raise DeviceError(
+                f"{parameter.device} ran out of memory at batch size {size}; use --batch-size {max(1, size // 2)}"
+            ) from error
+
+    def move(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
 def evaluate(
     model: nn.Module,
     data: ImageData,
     batch_size: int = 64,
     dtype: str = "float32",
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor = LOCAL,
 ) -> Evaluation:
     """Run every image of `data` through `model`, on the device it is on, and return the per-image outcomes with their summary.
 
-    `progress` is called after each batch with the images done and all images.
+    `progress` is called after each batch with the images done and all images. Elsewhere than in this process, an `executor` runs
+    the model on its own device.
 
     Raises:
         DataError: no image could be read.
@@ -92,31 +124,29 @@ def evaluate(
     was_training, model = model.training, cast(model, dtype)
     model.eval()
     parameter = next(model.parameters())
-    parts, done = [], 0
+    parts: dict[int, Outcomes] = {}
+    done = 0
     try:
-        with torch.inference_mode():
-            for batch in data.batches(batch_size):
-                parts.append(outcomes_of(model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index))
-                done += len(batch.index)
+        work = EvaluationWork(model, NumberedBatches(data, batch_size, executor.in_order))
+        for number, outcomes in executor.map(work, range(len(work.batches))):
+            if outcomes is not None:
+                parts[number] = outcomes
+                done += len(outcomes.index)
                 if progress:
                     progress(done, len(data))
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{parameter.device} ran out of memory at batch size {batch_size}; use --batch-size {max(1, batch_size // 2)}"
-        ) from error
     finally:
         model.train(was_training)
     if not parts:
         raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
     return Evaluation(
-        join_outcomes(parts),
+        join_outcomes([parts[number] for number in sorted(parts)]),
         data.order,
         batch_size,
         info.schedule.selection if info.schedule else None,
         info.execution,
         data.seed,
         dtype,
-        str(parameter.device),
+        str(parameter.device) if executor.in_order else executor.device,
         count_cost(info.shape, info.schedule).macs,
         tuple(data.skipped),
     )

@@ -23,12 +23,7 @@ def images_at_once(shape: ModelShape, batch_size: int, memory_gb: float, value_b
     Raises:
         DeviceError: one image, or with `whole_batches` one batch, needs more; the message says how much.
     """
-    widest = max(block.tokens * block.hidden for block in shape.blocks)
-    largest = max(4 * block.width**2 + 2 * block.width * block.hidden for block in shape.blocks)
-    fixed = RUNTIME_BYTES + value_bytes * (count_cost(shape).params + largest)
-    kept = sum(block.tokens * block.width for block in shape.blocks)
-    decoded = 3 * 4 * _CHANNELS * shape.image_size**2  # this batch and two that are decoded ahead, in float32
-    each = value_bytes * (kept + _LIVE_TENSORS * widest) + decoded
+    fixed, each = sweep_bytes(shape, value_bytes)
     fitting = math.floor((memory_gb * 1e9 - fixed) / each)
     needed = math.ceil((fixed + each * (batch_size if whole_batches else 1)) / 1e8) / 10
     if whole_batches and fitting < batch_size:
@@ -40,3 +35,13 @@ def images_at_once(shape: ModelShape, batch_size: int, memory_gb: float, value_b
     if fitting < 1:
         raise DeviceError(f"a memory budget of {memory_gb:g} GB is too small for {shape.name}; give --memory-gb {needed:g} or more")
     return min(batch_size, fitting)
+
+
+def sweep_bytes(shape: ModelShape, value_bytes: int = 4) -> tuple[int, int]:
+    """What a sweep's process needs, in bytes: whatever the batch, and for each image of it."""
+    widest = max(block.tokens * block.hidden for block in shape.blocks)
+    largest = max(4 * block.width**2 + 2 * block.width * block.hidden for block in shape.blocks)
+    fixed = RUNTIME_BYTES + value_bytes * (count_cost(shape).params + largest)
+    kept = sum(block.tokens * block.width for block in shape.blocks)
+    decoded = 3 * 4 * _CHANNELS * shape.image_size**2  # this batch and two that are decoded ahead, in float32
+    return fixed, value_bytes * (kept + _LIVE_TENSORS * widest) + decoded

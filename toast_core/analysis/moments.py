@@ -72,6 +72,11 @@ class Moments:
         """The moments of both token sets together."""
         return Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
+    def on_cpu(self) -> "Moments":
+        """The same accumulators on the CPU."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Moments(*(value.cpu() if isinstance(value, torch.Tensor) else value for value in values))
+
     @property
     def finite(self) -> bool:
         """Whether every activation was a finite number."""
@@ -113,6 +118,10 @@ class SplitMoments:
     def merge(self, other: "SplitMoments") -> "SplitMoments":
         """The moments of both shards together: equal to one pass over both, as long as positions counted on through the shards."""
         return SplitMoments(self.even.merge(other.even), self.odd.merge(other.odd))
+
+    def on_cpu(self) -> "SplitMoments":
+        """The same accumulators on the CPU."""
+        return SplitMoments(self.even.on_cpu(), self.odd.on_cpu())
 
     def whole(self) -> Moments:
         """The moments of all images."""

@@ -1,7 +1,8 @@
 """How redundant the channels of the feed-forward networks are (paper, Fig. 4): measured in one streaming pass a group of blocks."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,7 +12,10 @@ from toast_core.analysis.moments import BINS, Edge, Moments, SplitMoments, edge_
 from toast_core.analysis.reconstruction import r2_curves
 from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, RANK_VARIANTS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow
 from toast_core.data.load import ImageData
+from toast_core.data.numbered import refuse_skipped
 from toast_core.errors import DataError, DeviceError, ModelError
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.statistics import watch_scores
@@ -30,12 +34,13 @@ Collected = dict[tuple[int, str], SplitMoments]
 
 def redundancy(
     model: nn.Module, data: ImageData, batch_size: int = 64, memory_gb: float = 8.0,
-    progress: Callable[[int, int], None] | None = None, fractions: Sequence[float] = FRACTIONS,
+    progress: Callable[[int, int], None] | None = None, fractions: Sequence[float] = FRACTIONS, executor: Executor = LOCAL,
 ) -> list[RedundancyRow]:
     """Measure every block of a baseline model at `hidden` and `fc1_input`; rows by block, then site.
 
     Blocks are worked through in groups whose accumulators fit `memory_gb` (1e9 bytes, the process as a whole); each group reads
-    the images again and runs the model up to its last block only. Labels are not used.
+    the images again and runs the model up to its last block only. Labels are not used. Workers of an `executor` take a shard of the
+    images each; sums are merged here as they come, so that the last digits may depend on which shard came first.
 
     Args:
         progress: called with the images done and the images to do, counted over all groups.
@@ -49,28 +54,76 @@ def redundancy(
     info = get_info(model)
     if info.weights == "none":
         raise ModelError(f"{info.name} was loaded without weights, for counting only; load it with weights to analyze it")
-    groups = plan_groups(info.shape, batch_size, memory_gb)
+    # where shards come from elsewhere, one comes while the others' sum is held
+    groups = plan_groups(info.shape, batch_size, memory_gb, copies=1 if executor.in_order else 2)
     rows: list[RedundancyRow] = []
     for number, blocks in enumerate(groups):
-        def report(done: int, before: int = number * len(data)) -> None:
+        def tell(images: int, before: int = number * len(data)) -> None:
             if progress:
-                progress(before + done, len(groups) * len(data))
+                progress(before + images, len(groups) * len(data))
 
-        # a forward takes the images at even or at odd positions, so it sees half of what is read
-        images = (batch.images for batch in data.batches(2 * batch_size))
-        try:
-            collected = collect_moments(model, images, blocks, progress=report)
-        except torch.OutOfMemoryError as error:
-            smaller = max(1, batch_size // 2)
-            raise DeviceError(f"the device ran out of memory at batch size {batch_size}; use --batch-size {smaller}") from error
+        work, collected, done = MomentsWork(model, data, batch_size, executor.in_order, tell), {}, 0
+        tasks = [(blocks, *shard) for shard in shards(len(data), 2 * batch_size, executor.workers)]
+        for (_, start, stop), found in executor.map(work, tasks):
+            collected = {key: collected[key].merge(found[key]) for key in collected} if collected else found
+            done += stop - start
+            if not executor.in_order:
+                tell(done)
         while collected:
             block, site = min(collected, key=lambda key: (key[0], REDUNDANCY_SITES.index(key[1])))
             rows.append(redundancy_row(block, site, collected.pop((block, site)), fractions))
     return rows
 
 
-def plan_groups(shape: ModelShape, batch_size: int, memory_gb: float) -> list[range]:
-    """Cut the blocks, in order, into the fewest groups whose accumulators fit beside weights and activations (float32).
+@dataclass(eq=False)
+class MomentsWork:
+    """A baseline model and images: a task is blocks, and the positions in the order at which a shard starts and stops.
+
+    `advance` is told the images done within a task, in this process.
+    """
+
+    model: nn.Module
+    data: ImageData
+    batch_size: int
+    in_order: bool
+    advance: Callable[[int], None] | None
+
+    def __call__(self, task: tuple[range, int, int]) -> Collected:
+        """The moments of one shard."""
+        blocks, start, stop = task
+        shard = self.data.part(start, stop)
+        try:
+            collected = collect_moments(self.model, self._images(shard), blocks, start, self.advance)
+        except torch.OutOfMemoryError as error:
+            smaller = max(1, self.batch_size // 2)
+            raise DeviceError(f"the device ran out of memory at batch size {self.batch_size}; use --batch-size {smaller}") from error
+        return {key: moments.on_cpu() for key, moments in collected.items()}
+
+    def _images(self, shard: ImageData) -> Iterator[torch.Tensor]:
+        # a forward takes the images at even or at odd positions, so it sees half of what is read
+        for batch in shard.batches(2 * self.batch_size):
+            yield batch.images
+        if not self.in_order:
+            refuse_skipped(shard)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to a worker: nobody to tell."""
+        return {**self.__dict__, "advance": None}
+
+    def move(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
+def shards(images: int, unit: int, count: int) -> list[tuple[int, int]]:
+    """Cut positions into at most `count` runs of about the same length, (start, stop), each but the last of whole `unit`s."""
+    units = math.ceil(images / unit)
+    count = max(1, min(count, units))
+    return [(units * number // count * unit, min(images, units * (number + 1) // count * unit)) for number in range(count)]
+
+
+def plan_groups(shape: ModelShape, batch_size: int, memory_gb: float, copies: int = 1) -> list[range]:
+    """Cut the blocks, in order, into the fewest groups whose accumulators, so many copies, fit beside weights and activations (float32).
 
     Raises:
         DeviceError: one block alone needs more; the message says how much.
@@ -78,18 +131,19 @@ def plan_groups(shape: ModelShape, batch_size: int, memory_gb: float) -> list[ra
     widest = max(shape.blocks, key=lambda block: block.tokens * block.hidden)
     fixed = RUNTIME_BYTES + 4 * count_cost(shape).params + 4 * _LIVE_TENSORS * batch_size * widest.tokens * widest.hidden
     fixed += 8 * _FINISH_COPIES * max(max(block.hidden, block.width) ** 2 for block in shape.blocks)
-    needed = fixed + max(accumulator_bytes(block) for block in shape.blocks)
+    sizes = [copies * accumulator_bytes(block) for block in shape.blocks]
+    needed = fixed + max(sizes)
     if needed > memory_gb * 1e9:
         raise DeviceError(
             f"a memory budget of {memory_gb:g} GB is too small for {shape.name} at batch size {batch_size}; "
             f"give --memory-gb {math.ceil(needed / 1e8) / 10:g} or more, or a smaller batch"
         )
     groups, start, used = [], 0, fixed
-    for index, block in enumerate(shape.blocks):
-        if used + accumulator_bytes(block) > memory_gb * 1e9:
+    for index, size in enumerate(sizes):
+        if used + size > memory_gb * 1e9:
             groups.append(range(start, index))
             start, used = index, fixed
-        used += accumulator_bytes(block)
+        used += size
     return [*groups, range(start, len(shape.blocks))]
 
 

@@ -5,7 +5,7 @@ after it; cells of one block share its attention half, and cells with the same h
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
@@ -28,7 +28,6 @@ from toast_core.pruning.statistics import Statistics
 from toast_core.results import Outcomes
 
 _LOG = logging.getLogger(__name__)
-OnPart = Callable[[int, dict[Cell, CellOutcomes]], None]
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,21 @@ class BatchResult:
         return BatchResult(self.baseline.joined(other.baseline), join_outcomes([self.evaluation, other.evaluation]), cells)
 
 
+@dataclass(eq=False)
+class _Prefix:
+    """What the cells of a batch share: every block's input, and the baseline's outcomes."""
+
+    batch: Batch
+    inputs: list[torch.Tensor]
+    logits: torch.Tensor
+    baseline: CellOutcomes
+    evaluation: Outcomes
+
+
 class Sweep:
     """A baseline model and the settings that its cells share; measures any cells on any batch.
 
+    The last batch's block inputs are held, so that its cells may be asked for in several calls.
     `most_images` limits how many images run at once; larger batches are cut. It shrinks when the device runs out of memory.
     `planner` gives a cell's plan where `make_plan` is not what is to be measured, as with compensated cells.
     """
@@ -64,6 +75,11 @@ class Sweep:
         self.planner = planner or self._selected
         self.suffix = Suffix(model)
         self.plans: dict[Cell, Plan] = {}
+        self._held: _Prefix | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to a worker: not what is held of a batch, nor plans, which a worker makes for its own cells."""
+        return {**self.__dict__, "_held": None, "plans": {}}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
         """Return the cell's pruned block (masked). Only its plan is kept: pruned attention copies weights."""
@@ -75,8 +91,8 @@ class Sweep:
     def _selected(self, cell: Cell) -> Plan:
         return make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
 
-    def measure(self, batch: Batch, cells: list[Cell], on_part: OnPart = lambda block, found: None) -> BatchResult:
-        """Measure cells on one batch, halving it on out-of-memory. `on_part` is told each block's outcomes as they are ready.
+    def measure(self, batch: Batch, cells: Sequence[Cell]) -> BatchResult:
+        """Measure cells on one batch, halving it on out-of-memory.
 
         Raises:
             DeviceError: even one image does not fit, or the batch does not and selection looks at the whole batch.
@@ -85,15 +101,12 @@ class Sweep:
         if images <= (self.most_images or images):
             try:
                 with torch.inference_mode():
-                    return self._measure(batch, cells, on_part)
+                    return self._measure(batch, cells)
             except torch.OutOfMemoryError as error:
                 self._shrink(images, error)
         parts = [slice(start, start + self.most_images) for start in range(0, images, self.most_images)]
         results = [self.measure(Batch(batch.images[part], batch.labels[part], batch.index[part]), cells) for part in parts]
-        joined = reduce(BatchResult.joined, results)
-        for index in sorted({cell.block for cell in cells}):
-            on_part(index, {cell: outcomes for cell, outcomes in joined.cells.items() if cell.block == index})
-        return joined
+        return reduce(BatchResult.joined, results)
 
     def _shrink(self, images: int, error: Exception) -> None:
         if self.settings.get("selection") == "per_batch":
@@ -106,25 +119,28 @@ class Sweep:
         self.most_images = images // 2
         _LOG.warning("out of memory at %d images; going on with %d at once", images, self.most_images)
 
-    def _measure(self, batch: Batch, cells: list[Cell], on_part: OnPart) -> BatchResult:
+    def _measure(self, batch: Batch, cells: Sequence[Cell]) -> BatchResult:
+        if self._held is None or self._held.batch is not batch:
+            self._held = None  # two batches' need not fit at once
+            self._held = self._prefix(batch)
+        prefix = self._held
+        found: dict[Cell, CellOutcomes] = {}
+        for index in sorted({cell.block for cell in cells}):
+            for cell, out in self._block_outputs(index, prefix.inputs[index], [cell for cell in cells if cell.block == index]):
+                logits = self.suffix.logits(self.suffix.enter(index + 1, out), index + 1)
+                found[cell] = cell_outcomes(logits, prefix.logits, batch.labels)
+        return BatchResult(prefix.baseline, prefix.evaluation, found)
+
+    def _prefix(self, batch: Batch) -> _Prefix:
         parameter = next(self.model.parameters())
         x = self.suffix.start(batch.images.to(parameter.device, parameter.dtype))
         inputs = [x]
         for index, block in enumerate(self.suffix.blocks[:-1]):
             x = self.suffix.enter(index + 1, block(x))
             inputs.append(x)
-        baseline_logits = self.suffix.logits(x, len(inputs) - 1)
-        baseline = cell_outcomes(baseline_logits, baseline_logits, batch.labels)
-        found: dict[Cell, CellOutcomes] = {}
-        for index in sorted({cell.block for cell in cells}):
-            part: dict[Cell, CellOutcomes] = {}
-            for cell, out in self._block_outputs(index, inputs[index], [cell for cell in cells if cell.block == index]):
-                logits = self.suffix.logits(self.suffix.enter(index + 1, out), index + 1)
-                part[cell] = cell_outcomes(logits, baseline_logits, batch.labels)
-            on_part(index, part)
-            found |= part
-            inputs[index] = None
-        return BatchResult(baseline, outcomes_of(baseline_logits, batch.labels, batch.index), found)
+        logits = self.suffix.logits(x, len(inputs) - 1)
+        baseline = cell_outcomes(logits, logits, batch.labels)
+        return _Prefix(batch, inputs, logits, baseline, outcomes_of(logits, batch.labels, batch.index))
 
     def _block_outputs(self, index: int, x: torch.Tensor, cells: list[Cell]) -> Iterator[tuple[Cell, torch.Tensor]]:
         """Yield each cell's block output, sharing what cells have in common: attention half, gated stream and hidden layer."""

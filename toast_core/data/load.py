@@ -42,6 +42,10 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.index)
 
+    def part(self, start: int, stop: int) -> "ImageData":
+        """The images at these positions of the order."""
+        return ImageData(self.source, self.transform, self.index[start:stop], self.order, self.seed)
+
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield batches in order, decoding ahead in threads.
 

@@ -24,6 +24,7 @@ FASHION_MNIST_CLASSES = (
     "Ankle boot",
 )
 EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
+_ORIGINAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 ASSETS = Path(__file__).parents[1] / "assets" / "fashion_mnist"
 
@@ -60,12 +61,14 @@ class Source:
 
 
 def open_source(data: str | Path) -> Source:
-    """Return the embedded set of that name, or the image folder at that path.
+    """Return the embedded set of that name, or the image folder at that path; a folder of Fashion-MNIST's files is its training set.
 
     Raises:
         DataError: neither, or a folder without class folders or without images.
     """
-    return _embedded(str(data)) if str(data) in EMBEDDED else _folder(Path(data))
+    if str(data) in EMBEDDED:
+        return _embedded(str(data))
+    return _original(Path(data)) if (Path(data) / f"{_ORIGINAL[0]}.gz").is_file() else _folder(Path(data))
 
 
 @cache
@@ -74,6 +77,12 @@ def _embedded(name: str) -> Source:
     images, labels = read_idx(ASSETS / f"{stem}-images.idx.gz"), read_idx(ASSETS / f"{stem}-labels.idx.gz").astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     return Source(name, FASHION_MNIST_CLASSES, labels, digest, arrays=images)
+
+
+def _original(root: Path) -> Source:
+    images, labels = (read_idx(root / f"{name}.gz") for name in _ORIGINAL)
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return Source(str(root), FASHION_MNIST_CLASSES, labels.astype(np.int64), digest, arrays=images)
 
 
 def _folder(root: Path) -> Source:

@@ -12,10 +12,16 @@ from torch import nn
 from toast_core.errors import DataError
 from toast_core.models.info import get_info
 
+_PICTURE_SIZE = 64  # below it, cropping and recolouring leave too little
+_AUGMENTATION = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "color_jitter": 0.3}  # DeiT's
+
 
 @dataclass(frozen=True)
 class Transform:
-    """How images become input: `description` names it for people and for stores."""
+    """How images become input: `description` names it for people and for stores.
+
+    training is the augmenting form for colour pictures, which draws from the ambient generators; None where images are grey or small.
+    """
 
     pipeline: Callable[[Image.Image], torch.Tensor]
     channels: int
@@ -23,6 +29,7 @@ class Transform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     description: str
+    training: Callable[[Image.Image], torch.Tensor] | None = None
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return (C, H, W) float32."""
@@ -53,4 +60,6 @@ def transform_for(model: nn.Module) -> Transform:
     config["input_size"] = (channels, shape.image_size, shape.image_size)
     pipeline = create_transform(**config, is_training=False)
     text = " ".join(f"{key}={config[key]}" for key in ("input_size", "interpolation", "crop_pct", "mean", "std"))
-    return Transform(pipeline, channels, shape.image_size, tuple(config["mean"]), tuple(config["std"]), text)
+    in_colour = channels == 3 and shape.image_size >= _PICTURE_SIZE
+    training = create_transform(**config, is_training=True, **_AUGMENTATION) if in_colour else None
+    return Transform(pipeline, channels, shape.image_size, tuple(config["mean"]), tuple(config["std"]), text, training)

@@ -15,10 +15,12 @@ from toast_core.jobs.apply import ApplyRun
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.composition import CompositionRun
 from toast_core.jobs.evaluation import analyze_evaluation, evaluation_identity
+from toast_core.jobs.recovery import RecoveryRun
 from toast_core.jobs.run import Report, Run, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
 from toast_core.jobs.tuning import TuningRun
 from toast_core.pruning.execution.apply import check_execution
 from toast_core.pruning.statistics import Statistics
+from toast_core.recovery import Recipe
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
@@ -192,7 +194,8 @@ class EvaluationRun:
         return f"top-1 {top1['value']:.1f} % (95 %: {low:.1f} to {high:.1f} %)"
 
 
-KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in (SensitivityRun, RedundancyRun, EvaluationRun, CompositionRun, ApplyRun, TuningRun)}
+_ALL = (SensitivityRun, RedundancyRun, EvaluationRun, CompositionRun, ApplyRun, TuningRun, RecoveryRun)
+KINDS: dict[str, type[Run]] = {cls.kind: cls for cls in _ALL}
 
 
 def read_run(values: object) -> Run:
@@ -223,7 +226,7 @@ def run_to_dict(run: Run) -> dict:
 def _plain(value: object) -> object:
     if isinstance(value, Schedule):
         return value.to_dict()
-    if isinstance(value, Compensation):
+    if isinstance(value, Compensation | Recipe):
         return dict(vars(value))
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 

@@ -17,7 +17,7 @@ from toast_core.schedule.cost import count_cost
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5
 # CPU seconds a MAC against those of a plain forward, measured on the demos; the first finished job of a kind takes their place.
-_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1, "composition": 1.5, "apply": 1.2, "tuning": 1.0}
+_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1, "composition": 1.5, "apply": 1.2, "tuning": 1.0, "recovery": 1.0}
 
 
 @dataclass(frozen=True)

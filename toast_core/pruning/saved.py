@@ -146,21 +146,25 @@ def read_header(path: Path) -> dict | None:
     return header
 
 
+def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Module:
+    """Return a pruned copy in the shapes that follow from the schedule; which channels stay, and values, are to be loaded into it.
+
+    Raises:
+        PlanError, ScheduleError: as `make_plan` and `apply_plan`.
+    """
+    blocks = enumerate(get_info(baseline).shape.blocks)
+    sites = [(index, site, block.site_width(site)) for index, block in blocks for site in ("fc1", "fc2")]
+    blank = Statistics(1, {(index, site): torch.zeros(width, dtype=torch.float64) for index, site, width in sites})
+    plan = make_plan(baseline, replace(schedule, compensation=NONE), blank)
+    return apply_plan(baseline, replace(plan, schedule=schedule), execution)
+
+
 def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
     baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
     info = get_info(baseline)
-    blank = Statistics(
-        1,
-        {
-            (index, site): torch.zeros(block.site_width(site), dtype=torch.float64)
-            for index, block in enumerate(info.shape.blocks)
-            for site in ("fc1", "fc2")
-        },
-    )
-    plan = make_plan(baseline, replace(schedule, compensation=NONE), blank)
-    model = apply_plan(baseline, replace(plan, schedule=schedule), header["execution"])
+    model = unfilled(baseline, schedule, header["execution"])
     state = read_weights(path)
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]

@@ -78,7 +78,7 @@ def split(data: ImageData, batch_size: int, labelled: bool) -> Parts:
     ends = np.cumsum([0, *SHARES]) * len(data) // sum(SHARES)
     parts = []
     for start, end in pairwise(ends.tolist()):
-        part = ImageData(data.source, data.transform, data.index[start:end], data.order, data.seed)
+        part = data.part(start, end)
         batches = list(part.batches(batch_size))
         if not batches:
             raise DataError(f"none of {len(part)} images of {data.source.name} could be read; first {part.skipped[0]}")

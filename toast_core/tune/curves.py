@@ -1,7 +1,7 @@
 """Damage of compensated cells: one site of one block pruned, its block refitted in one shot, on images that no fit has seen."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 from torch import nn
@@ -10,6 +10,8 @@ from toast_core.analysis.cells import Cell, summarize
 from toast_core.analysis.sensitivity import BatchResult, Sweep
 from toast_core.compensation.one_shot import BlockSums, one_shot_sums
 from toast_core.compensation.walk import score_channels, uncompensated
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
 from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.schedule.cost import kept_counts
@@ -21,12 +23,46 @@ from toast_core.tune.kept import Kept
 _BARE = ("block", "site", "ratio", "kl", "images")
 
 
+@dataclass(eq=False)
+class CurvesWork:
+    """A model, its images and plans that prune everything by one ratio: a task is a block's cells.
+
+    blocks    all that are asked for, ascending
+    in_order  whether they are asked for in this order, so that one walk over the fit images gives the sums of all
+    """
+
+    model: nn.Module
+    parts: Parts
+    selected: dict[float, Plan]
+    blocks: list[int]
+    in_order: bool
+    _walk: Iterator[BlockSums] | None = None
+
+    def __call__(self, cells: tuple[Cell, ...]) -> list[dict]:
+        """Fit and measure the cells of one block; a row each."""
+        sums, shape = self._sums(cells[0].block), get_info(self.model).shape
+        sweep = Sweep(self.model, planner=partial(_compensated_cell, self.selected, sums, shape))
+        result = reduce(BatchResult.joined, (sweep.measure(batch, cells) for batch in self.parts.curves))
+        return [summarize(cell, result.baseline, result.cells[cell]) for cell in cells]
+
+    def _sums(self, block: int) -> BlockSums:
+        if not self.in_order:
+            return next(one_shot_sums(self.model, self.parts.fit_images, [block]))
+        self._walk = self._walk or one_shot_sums(self.model, self.parts.fit_images, self.blocks)
+        return next(self._walk)
+
+    def move(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
 def measure_curves(
     model: nn.Module,
     ask: Ask,
     parts: Parts,
     progress: Callable[[int, int], None] = lambda done, total: None,
     kept: Kept = Kept(),  # noqa: B008 - frozen, and empty
+    executor: Executor = LOCAL,
 ) -> list[dict]:
     """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, no accuracies.
 
@@ -43,12 +79,10 @@ def measure_curves(
         statistics = score_channels(model, uniform[missing[0].ratio], images)
         selected = {ratio: uncompensated(model, schedule, statistics) for ratio, schedule in uniform.items()}
         blocks = sorted({cell.block for cell in missing})
-        for number, sums in enumerate(one_shot_sums(model, images, blocks)):
-            own = [cell for cell in missing if cell.block == sums.index]
-            sweep = Sweep(model, planner=partial(_compensated_cell, selected, sums, shape))
-            result = reduce(BatchResult.joined, (sweep.measure(batch, own) for batch in parts.curves))
-            for cell in own:
-                row = summarize(cell, result.baseline, result.cells[cell])
+        work = CurvesWork(model, parts, selected, blocks, executor.in_order)
+        tasks = [tuple(cell for cell in missing if cell.block == block) for block in blocks]
+        for number, (own, found) in enumerate(executor.map(work, tasks)):
+            for cell, row in zip(own, found, strict=True):
                 rows[cell] = row if parts.labelled else {name: row[name] for name in _BARE}
                 kept.keep_row(cell, schedules[cell], rows[cell])
             progress(number + 1, len(blocks))

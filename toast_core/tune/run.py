@@ -13,6 +13,8 @@ from torch import nn
 
 from toast_core.data.load import Batch, ImageData
 from toast_core.errors import PlanError
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
 from toast_core.intervals import paired_interval, wilson_percent
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
@@ -51,6 +53,7 @@ def tune(
     with_front: bool = False,
     progress: Progress = lambda what, done, total: None,
     kept: Kept = Kept(),  # noqa: B008 - frozen, and empty
+    executor: Executor = LOCAL,
 ) -> Tuned:
     """Return the schedule that meets the budget with the least damage on calibration images.
 
@@ -58,6 +61,7 @@ def tune(
         with_front: adds the schedules of many budgets to the report, each measured on the judge images.
         progress: is told what is done ("curves", "candidates", "front"), how much of it, and of how much.
         kept: what was measured before on these images, and where what is new is kept.
+        executor: measures the curves; candidates are fitted and judged in this process.
 
     Raises:
         PlanError: the model is already pruned.
@@ -71,7 +75,7 @@ def tune(
     clock = _Clock()
     parts = split(calibration, ask.batch_size, len(calibration.source.classes) == info.shape.num_classes)
     with clock("curves"):
-        rows = measure_curves(model, ask, parts, lambda done, total: progress("curves", done, total), kept)
+        rows = measure_curves(model, ask, parts, lambda done, total: progress("curves", done, total), kept, executor)
     with clock("solving"):
         curves = read_curves(rows, info.shape, ask.multiple_of)
         problem = make_problem(info.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)

@@ -1,0 +1,77 @@
+"""The README's lines about recovery and about interpolated latency, from what their benchmarks wrote; findings.py puts them in place."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+Row = Mapping[str, object]
+
+
+def recovery_part(results: Sequence[tuple[str, Mapping]]) -> str:
+    """A table of each model: top-1 after so many epochs, run by run, and what a run cost. `results` are (model, document) pairs."""
+    return "\n\n".join(_recovered(model, one) for model, one in results)
+
+
+def _recovered(model: str, results: Mapping) -> str:
+    epochs = sorted({row["epoch"] for run in results["runs"] for row in run["epochs"]})
+    train = round(results["training_images"] * (1 - results["validation_share"]))
+    lines = [
+        f"**`{model}`**, baseline {results['baseline_top1']['value']:.2f} %, top-1 on {results['test_images']:,} test images after so many "
+        f"epochs of {train:,} training images ({results['training_images'] - train:,} more for validation), and points to the baseline at "
+        "the last:",
+        "",
+        f"| MACs saved | from, teacher | {' | '.join(map(str, epochs))} | points to baseline (95 %) |",
+        f"|{'---|' * (len(epochs) + 3)}",
+        *(_run_line(run, epochs) for run in results["runs"]),
+    ]
+    done = [run for run in results["runs"] if run["done"]]
+    costs = [
+        f"{run['cost']['macs'] / 1e12:.1f} tera-MACs for {run['cost']['images']:,} images "
+        f"({'distilled' if run['distill'] else 'labels only'}, {run['saved']:.0%} saved)"
+        for run in done[:1]
+    ]
+    saved = [_saved_sentence(one) for one in results["saved"]]
+    return "\n".join([*lines, "", *(f"- {text}" for text in (*costs, *saved))])
+
+
+def _run_line(run: Mapping, epochs: Sequence[int]) -> str:
+    at = {row["epoch"]: row for row in run["epochs"]}
+    low, high = run["epochs"][-1]["points_to_baseline_ci95"]
+    cells = [f"{at[epoch]['top1']['value']:.2f}" if epoch in at else "not measured" for epoch in epochs]
+    teacher = "distilled" if run["distill"] else "labels only"
+    change = f"{run['epochs'][-1]['points_to_baseline']:+z.2f} ({low:+z.2f} to {high:+z.2f})"
+    return f"| {run.get('saved', 0):.0%} | {run['start']}, {teacher} | {' | '.join(cells)} | {change} |"
+
+
+def _saved_sentence(saved: Mapping) -> str:
+    reached = f"{saved['epochs']} epochs" if saved["epochs"] is not None else f"more than {saved['looked_at']} epochs"
+    how = "with distillation" if saved["distill"] else "with labels only"
+    return (
+        f"Compensation saves {reached} of {saved['training_images']:,} images ({how}): so long selection needs to reach compensation's "
+        f"untrained {saved['untrained_top1']:.2f} %."
+    )
+
+
+def latency_part(results: Mapping) -> str:
+    """How far latencies read off a table are from measured ones, and what rounding kept counts does, model by model."""
+    where = f"{results['threads']} thread, {results['dtype']}, batch {results['batch_size']}, {results['processor']}, random weights"
+    lines = [
+        f"On {where}:", "",
+        "| model | schedules | error, median | error, largest | within 10 % | fastest `multiple_of` at each ratio dropped |",
+        f"|{'---|' * 6}",
+    ]
+    for model, found in results["models"].items():
+        errors = [abs(one["error"]) for one in found["interpolation"]["schedules"]]
+        within = sum(error <= 0.1 for error in errors)
+        lines.append(
+            f"| `{model}` | {len(errors)} | {median(errors):.1%} | {max(errors):.1%} | {within} of {len(errors)} | "
+            f"{_roundings(found['multiple_of'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _roundings(rows: Sequence[Row]) -> str:
+    told = []
+    for ratio in dict.fromkeys(row["ratio"] for row in rows):
+        best = min((row for row in rows if row["ratio"] == ratio), key=lambda row: row["ms"])
+        told.append(f"{ratio:g}: {best['multiple_of']} ({best['against_multiple_of_1']:.2f}x of 1)")
+    return ", ".join(told)

@@ -1,0 +1,101 @@
+"""Recovery as a job, on the demo with random weights: what it refuses, what it costs, what it leaves, and that it goes on."""
+
+import json
+import shlex
+
+import pytest
+import torch
+from typer.main import get_command
+
+from analysis_cache.store import EvidenceStore
+from tests.recovery.tiny import same_weights
+from toast_core.cli import app
+from toast_core.errors import DataError, ScheduleError, ToastError
+from toast_core.jobs.basis import Basis, Ground
+from toast_core.jobs.kinds import read_run, run_to_dict
+from toast_core.models.load import load_baseline
+from toast_core.pruning.saved import load_model
+from toast_core.schedule.schedule import Schedule
+
+SCHEDULE = Schedule.uniform(12, vo=0.5, fc2=0.7, selection="calibrated")
+RUN = {"kind": "recovery", "schedule": SCHEDULE.to_dict(), "images": 40, "recipe": {"epochs": 2, "batch_size": 12, "labels": True}}
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return load_baseline("demo_vit", "random")
+
+
+def ground_for(model, folder, calibration="fashion-mnist:calibration") -> Ground:
+    sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu", "applied": str(folder / "applied")}
+    return Ground(model, Basis.of("demo_vit", "random", "fashion-mnist", calibration, str(folder / "evidence.sqlite"), **sizes))
+
+
+@pytest.mark.parametrize(("values", "says"), [
+    ({**RUN, "images": 0}, "images is 0; send a whole number of at least 1"),
+    ({**RUN, "train": 7}, "train is 7; send a folder of training images, or none for the calibration images"),
+    ({**RUN, "recipe": {"speed": 1}}, "unknown field 'speed' of a recipe; choose from epochs, batch_size"),
+    ({**RUN, "recipe": {"epochs": "many"}}, "epochs is 'many'; write a whole number of at least 1"),
+    ({"kind": "recovery"}, "a run of kind recovery needs a schedule; send it"),
+])
+def test_what_is_no_run_is_one_line(values, says):
+    with pytest.raises(ToastError) as caught:
+        read_run(values)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_survives_json():
+    run = read_run(RUN)
+    assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(model, tmp_path):
+    with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
+        ground = ground_for(model, tmp_path)
+        with pytest.raises(ScheduleError, match="the schedule has 3 blocks but"):
+            read_run({**RUN, "schedule": Schedule.uniform(3).to_dict()}).work(ground, store)
+        with pytest.raises(DataError, match="are the test images"):
+            read_run({**RUN, "train": "fashion-mnist"}).work(ground, store)
+        with pytest.raises(DataError, match="where one step takes 64; use more images"):
+            read_run({**RUN, "recipe": {"batch_size": 64}}).work(ground, store)
+        with pytest.raises(DataError, match="recovery needs training images; name a folder, or start the dashboard with --calibration"):
+            read_run(RUN).work(ground_for(model, tmp_path, None), store)
+
+
+class Killed(Exception):
+    """Stands for what ends a job's process."""
+
+
+def test_it_goes_on_keeps_its_figures_and_leaves_the_model(model, tmp_path, capsys):
+    run, ground, seen = read_run(RUN), ground_for(model, tmp_path), []
+
+    def broken(done: int, total: int) -> None:
+        if done > 36:
+            raise Killed
+
+    with EvidenceStore.open(ground.basis.store) as store:
+        before = run.work(ground, store)
+        assert (before.cells, before.stored, before.images) == (2, 0, 40) and before.macs > 0
+        with pytest.raises(Killed):
+            run.measure(ground, store, broken)
+        assert run.work(ground, store).stored == 1 and not store.list_analyses()[0].finished_utc
+        analysis = run.measure(ground, store, lambda done, total: seen.append((done, total)))
+        assert seen[0][0] > 36 and seen[-1] == (72, 72)
+        assert (run.work(ground, store).stored, run.work(ground, store).macs) == (2, 0)
+        assert run.measure(ground, store, lambda done, total: pytest.fail("it is done")).id == analysis.id
+        assert run.outcome(store, analysis).startswith("validation top-1 ")
+        report = store.get(analysis.cell_keys[0]).summary
+    file, = (tmp_path / "applied").iterdir()
+    written = load_model(weights=file)
+    assert written.toast_info.schedule == SCHEDULE
+    # the command line does the same, under the same key, and gives the same weights
+    _, command, *words = shlex.split(run.command(ground.basis))
+    (tmp_path / "schedule.json").write_text(SCHEDULE.to_json())
+    words[words.index("schedule.json")] = str(tmp_path / "schedule.json")
+    words[words.index("recovered.safetensors")] = str(tmp_path / "recovered.safetensors")
+    get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
+    document = json.loads(capsys.readouterr().out)
+    assert document["history"] == report["history"]
+    assert same_weights(written, load_model(weights=tmp_path / "recovered.safetensors"))
+    with EvidenceStore.open(ground.basis.store) as store:
+        assert len(store.list_analyses()) == 1

@@ -1,0 +1,115 @@
+"""Where a recovery stands, in one file that is whole or not there: JSON and tensors, nothing that could run when it is read."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from toast_core.errors import ModelError
+
+VERSION = 1
+FILE = "checkpoint.safetensors"
+_KEY = "toast_recovery"
+_SHOWN = 16  # characters of a value
+
+
+@dataclass
+class Standing:
+    """How far a run is.
+
+    step           optimizer steps done
+    loss_sum, images_seen   of the current epoch, over all processes
+    history        finished epochs, plain JSON values
+    best_epoch     the one of lowest validation loss
+    seconds        wall time of training and validating so far, over all lives of the run
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    images_seen: int = 0
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors by part ("model", "average", "best", "optimizer") and name; `numbers` are the optimizer's plain values."""
+
+    identity: Mapping[str, object]
+    standing: Standing
+    tensors: Mapping[str, Mapping[str, torch.Tensor]]
+    numbers: Mapping[str, Mapping[str, object]]
+    scaler: Mapping[str, object]
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, or raise a ModelError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ModelError(f"checkpoint folder {folder} cannot be written; choose a folder of its own that can")
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint in one step; a process killed at any instant leaves the old or the new one."""
+    named = ((f"{part}.{name}", value) for part, found in checkpoint.tensors.items() for name, value in found.items())
+    flat = {name: value.detach().cpu().contiguous() for name, value in named}
+    header = {
+        "version": VERSION, "identity": dict(checkpoint.identity), "standing": asdict(checkpoint.standing), "numbers": checkpoint.numbers,
+        "scaler": checkpoint.scaler,
+    }
+    path = folder / FILE
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is overwritten
+    try:
+        save_file(flat, temporary, {_KEY: json.dumps(header)})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"cannot write {path} ({error}); make room, then start the same command again: it goes on") from error
+
+
+def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> Checkpoint | None:
+    """Return the folder's checkpoint; None where there is none.
+
+    Raises:
+        ModelError: it is damaged, or belongs to a run of another identity.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            if header["version"] != VERSION:
+                raise ModelError(f"{path} has version {header['version']!r}, this program reads {VERSION}; use another folder")
+            _check_identity(path, header["identity"], identity)
+            tensors: dict[str, dict[str, torch.Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118 (no mapping)
+                part, _, name = key.partition(".")
+                tensors.setdefault(part, {})[name] = file.get_tensor(key)
+        return Checkpoint(header["identity"], Standing(**header["standing"]), tensors, header["numbers"], header["scaler"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"checkpoint {path} is damaged ({error}); delete it to begin again, or use another folder") from error
+
+
+def _check_identity(path: Path, stored: Mapping[str, object], asked: Mapping[str, object]) -> None:
+    for name in asked:
+        if stored.get(name) != asked[name]:
+            was, now = (str(value)[:_SHOWN] for value in (stored.get(name), asked[name]))
+            raise ModelError(
+                f"checkpoint {path} belongs to a run with {name.replace('_', ' ')} {was}, not {now}; "
+                "use another --checkpoint folder, or ask for what that run asked"
+            )
