@@ -16,8 +16,9 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
-    "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "certificate_results",
-    "registry", "schedule", "executors", "models", "data", "pruning", "compensation", "tuning", "analysis", "recovery", "export",
+    "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "certificate_fields",
+    "certificate_results", "registry", "schedule", "executors", "models", "data", "pruning", "compensation", "tuning", "analysis",
+    "recovery", "export",
 }
 MAY_IMPORT = {
     "toast_core.errors": set(),
@@ -29,7 +30,8 @@ MAY_IMPORT = {
     "toast_core.analysis_results": {"intervals", "errors", "schedule", "results"},
     "toast_core.composition_results": {"intervals"},
     "toast_core.agreement_results": {"results"},
-    "toast_core.certificate_results": {"errors", "schedule", "results", "agreement_results"},
+    "toast_core.certificate_fields": {"errors", "schedule"},
+    "toast_core.certificate_results": {"errors", "schedule", "results", "agreement_results", "certificate_fields"},
     "toast_core.executors": {"errors"},
     "toast_core.models": {"errors", "registry", "schedule"},
     "toast_core.data": {"errors", "registry", "schedule", "models"},
@@ -63,8 +65,8 @@ DASHBOARD_MAY_IMPORT = CACHE_MAY_IMPORT | {"toast_core.tuning"}
 FRONT_DOOR = "toast_core"  # names of every layer, each loaded when first used
 TORCH_FREE = (
     "toast_core", "toast_core.errors", "toast_core.intervals", "toast_core.results", "toast_core.analysis_results",
-    "toast_core.composition_results", "toast_core.agreement_results", "toast_core.certificate_results", "toast_core.schedule",
-    "toast_core.tuning",
+    "toast_core.composition_results", "toast_core.agreement_results", "toast_core.certificate_fields", "toast_core.certificate_results",
+    "toast_core.schedule", "toast_core.tuning",
 )
 
 

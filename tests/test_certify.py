@@ -15,7 +15,9 @@ from tests.families import tiny_vit
 from toast_core import cli
 from toast_core.certificate import measure
 from toast_core.certificate_results import Certificate
+from toast_core.export import export_model
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.pruning.saved import load_model
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 
@@ -131,6 +133,18 @@ class TestIssue:
         assert code == 1
         assert any(line.startswith("differs: exported pruned.safetensors: a logit differs from the") for line in out.splitlines())
 
+    def test_programs_are_certified_beside_the_weights(self, say: Say, folder: Path) -> None:
+        compact, images = load_model(weights=folder / "pruned.safetensors"), torch.randn(4, 1, 28, 28)
+        export_model(compact, "torch_export", folder / "m.pt2", images)
+        code, out, _ = say(*ISSUE, "--export", "m.pt2", "--json")
+        form = json.loads(out)["forms"][4]
+        assert code == 0 and (form["file"], form["params"], form["same_count"]) == ("m.pt2", None, 18)
+        assert form["counted_macs"] == json.loads(out)["forms"][2]["counted_macs"]
+        assert say("--check", "c.json")[0] == 0
+        (folder / "m.pt2").write_bytes((folder / "m.pt2").read_bytes() + b"0")
+        code, out, _ = say("--check", "c.json")
+        assert code == 1 and [line.partition(":")[0] for line in fails(out)] == ["exported m.pt2"]
+
     def test_nothing_half_written_stays(self, say: Say, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
@@ -225,12 +239,12 @@ class TestInputErrors:
         (("--check", "w.safetensors"), "certificate w.safetensors is not a JSON document"),
         (("--check", "s.json"), "certificate has an unknown field blocks; certify again"),
         (("--check", "c.json", "--export", "a", "--export", "b"), "2 --export are given, the certificate has 1; give one for each"),
-        (("--check", "c.json", "--export", "gone.safetensors"), "export gone.safetensors does not exist; pass --export for each"),
+        (("--check", "c.json", "--export", "gone.safetensors"), "export gone.safetensors is not there, or what belongs"),
         (("--check", "c.json", "--weights", "gone.safetensors"), "weights file gone.safetensors does not exist"),
         (("--check", "c.json", "--schedule", "gone.json"), "schedule file gone.json cannot be read"),
         ((*BASE, "--data", "val", "-o", "gone/c.json"), "cannot write gone/c.json; choose a file in a folder that exists"),
         ((*ISSUE, "--export", "pruned.safetensors"), "the same --export is given twice; keep one of them"),
-        ((*ISSUE, "--export", "m.onnx"), "export m.onnx cannot be opened to be certified; give a .safetensors file that toast apply wrote"),
+        ((*ISSUE, "--export", "m.onnx"), "m.onnx is not there; name a file from toast export"),
         ((*BASE[:-2], "--data", "val", "-o", "c.json"), "the schedule needs calibration images; pass --calibration DATA"),
     ])
     def test_each_is_one_line(self, say: Say, arguments: tuple[str, ...], message: str) -> None:

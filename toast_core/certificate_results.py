@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import math
-import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, replace
 
 from toast_core.agreement_results import TOLERANCE_SHARE, Latencies
-from toast_core.errors import CertificateError, ScheduleError
+from toast_core.certificate_fields import read_fields
+from toast_core.errors import CertificateError
 from toast_core.results import Estimate
-from toast_core.schedule.schedule import MAX_INTEGER, Schedule
+from toast_core.schedule.schedule import Schedule
 
 VERSION = 1
 FORMS = ("baseline", "masked", "compact", "exported")
@@ -105,9 +103,9 @@ class Form:
 
     form                one of FORMS
     file                of an exported form; None for the others
-    sha256              of the file; of every tensor for the others
-    size_bytes          of the file; of all tensors for the others
-    params              None where the file does not run in PyTorch
+    sha256              of the file (of a loader with its program: of both digests); of every tensor for the others
+    size_bytes          of the file, with a loader's program; of all tensors for the others
+    params              None where the file is not a model of this package
     macs                multiply-accumulates of one image from shapes; of a file they are those of the compact model
     counted_macs        as PyTorch counts the operators of one forward; None where they do not run in PyTorch
     top1_count, top5_count   images of all whose label is the largest logit, or among the five largest
@@ -204,7 +202,7 @@ class Certificate:
         version = values.get("version")
         if type(version) is not int or version != VERSION:
             raise CertificateError(f"certificate version is {version!r:.40}, this program reads {VERSION}; certify again or update it")
-        found = _read(cls, values, "")
+        found = read_fields(cls, values, "")
         names = tuple(form.form for form in found.forms)
         if names[:3] != FORMS[:3] or set(names[3:]) - {"exported"}:
             raise CertificateError(f"certificate forms are {', '.join(names)[:80] or 'none'}, not {', '.join(FORMS)}; certify again")
@@ -216,54 +214,3 @@ class Certificate:
         if not found.image_count or max(counts) > found.image_count:
             raise CertificateError(f"certificate image_count is {found.image_count}, which its counts do not fit; certify again")
         return found
-
-
-def _read(kind: Any, value: object, where: str) -> Any:
-    """Return `value` as an annotated type, all the way down; `where` names its place."""
-    if kind is Schedule:
-        try:
-            return Schedule.from_dict(value)
-        except ScheduleError as error:
-            raise CertificateError(f"certificate {where}: {error}") from error
-    if get_origin(kind) in (Union, types.UnionType):
-        return None if value is None else _read(next(one for one in get_args(kind) if one is not type(None)), value, where)
-    if get_origin(kind) is tuple:
-        return _read_tuple(get_args(kind), value, where)
-    if get_origin(kind) is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(value, where, "an object")
-        return {str(name): _read(get_args(kind)[1], one, f"{where}.{name}") for name, one in value.items()}
-    if kind is str:
-        if not isinstance(value, str):
-            raise _wrong(value, where, "text")
-        return value
-    if kind is int:
-        if type(value) is not int or not 0 <= value < MAX_INTEGER:
-            raise _wrong(value, where, "a whole number of at least 0 and below 2**63")
-        return value
-    if kind is float:
-        if type(value) not in (int, float) or not abs(value) < 1e300 or not math.isfinite(value):
-            raise _wrong(value, where, "a finite number")
-        return float(value)
-    if not isinstance(value, Mapping):
-        raise _wrong(value, where, "an object")
-    known, prefix = get_type_hints(kind), f"{where}." if where else ""
-    if unknown := sorted(map(str, set(value) - known.keys())):
-        raise CertificateError(f"certificate has an unknown field {prefix}{unknown[0]:.80}; certify again")
-    if lacking := [field.name for field in fields(kind) if field.name not in value]:
-        raise CertificateError(f"certificate lacks {prefix}{lacking[0]}; certify again")
-    return kind(**{name: _read(each, value[name], f"{prefix}{name}") for name, each in known.items()})
-
-
-def _read_tuple(kinds: tuple, value: object, where: str) -> tuple:
-    if not isinstance(value, list):
-        raise _wrong(value, where, "a list")
-    kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds
-    if len(kinds) != len(value):
-        raise _wrong(value, where, f"a list of {len(kinds)}")
-    return tuple(_read(kind, one, f"{where}[{index}]") for index, (kind, one) in enumerate(zip(kinds, value, strict=True)))
-
-
-def _wrong(value: object, where: str, wanted: str) -> CertificateError:
-    shown = f"{value!r:.40}" if not isinstance(value, int) or abs(value) < 10 * MAX_INTEGER else "a number of many digits"
-    return CertificateError(f"certificate {where} is {shown}, not {wanted}; certify again")

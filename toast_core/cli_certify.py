@@ -90,14 +90,10 @@ def _issue(asked: Asked, exports: tuple[Path, ...], output: Path, device: str, a
 def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device: str, as_json: bool) -> int:
     """Digests first: figures of other weights, images or files would say nothing about the certificate's."""
     from toast_core.certificate.check import broken_seal, changed_inputs, failed_claims
-    from toast_core.models.load import file_digest
+    from toast_core.certificate.measure import export_digest
 
     subject = _subject(asked, _schedule(record, asked), device)
-    files = {}
-    for path in exports:
-        if not path.is_file():
-            raise CertificateError(f"export {path} does not exist; pass --export for each file of the certificate, in its order")
-        files[str(path)] = file_digest(path)
+    files = {str(path): export_digest(path) for path in exports}
     digests = subject.digests()
     changed = changed_inputs(record, digests, subject.schedule, files)
     failed = broken_seal(record) + changed
@@ -206,7 +202,7 @@ def _print(certificate: Certificate) -> None:
 
 
 def _line(label: str, cells: list[str]) -> None:
-    print(f"{label:21}" + "".join(f" {cell:>15}" for cell in cells))
+    print(f"{label:21}" + "".join(f" {cell:>18}" for cell in cells))
 
 
 def _print_times(record: Certificate, found: Certificate) -> None:

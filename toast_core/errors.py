@@ -7,10 +7,10 @@
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
     |- JobError        a job that cannot be asked for, or not in its state (also ValueError)
     |- ExportError     an export that cannot be written or read, or that differs from its model (also ValueError)
+    |- CertificateError  a certificate that cannot be read, written or checked (also ValueError)
     |- DeviceError     a device or dtype this machine lacks         (also RuntimeError)
     |- ExecutorError   workers that cannot be reached or are not there (also RuntimeError)
-    |- PlanError       a plan that cannot be made or does not fit   (also ValueError)
-    `- CertificateError  a certificate that cannot be read or written (also ValueError)
+    `- PlanError       a plan that cannot be made or does not fit   (also ValueError)
 
 The command line prints the message and exits 2. Nothing here imports torch.
 """
@@ -48,9 +48,9 @@ class JobError(ToastError, ValueError):
     """A job is not described well, is not there, or is in a state that does not allow what was asked."""
 
 
-class ExportError(ToastError, ValueError):
-    """An export cannot be written or read back, or computes something else than its model."""
-
-
 class CertificateError(ToastError, ValueError):
     """A certificate cannot be read or written, or what it should be checked against does not belong to it."""
+
+
+class ExportError(ToastError, ValueError):
+    """An export cannot be written or read back, or computes something else than its model."""

@@ -8,10 +8,11 @@ import torch
 
 from tests.data.folders import make_folder
 from tests.families import images_for, macs_without_slots, shared_model
-from toast_core.certificate.measure import check_subject, open_form
+from toast_core.certificate.measure import check_subject, export_digest, open_form
 from toast_core.data.digest import images_digest
 from toast_core.data.load import ImageData, load_data
-from toast_core.errors import CertificateError, DataError, ScheduleError
+from toast_core.errors import CertificateError, DataError, ExportError, ScheduleError
+from toast_core.export import export_model
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
@@ -92,5 +93,29 @@ class TestRefusals:
             check_subject(load_model("demo_vit", "none"), Schedule.uniform(12, qk=0.5))
 
     def test_a_format_that_cannot_be_opened(self) -> None:
-        with pytest.raises(CertificateError, match=r"export m.onnx cannot be opened to be certified; give a .safetensors file"):
-            open_form(Path("m.onnx"), torch.device("cpu"))
+        with pytest.raises(ExportError, match=r"m.bin is no export; its name must end in .safetensors"):
+            open_form(Path("m.bin"), torch.device("cpu"))
+
+
+class TestExports:
+    @pytest.fixture
+    def loader(self, tmp_path: Path) -> Path:
+        model = shared_model("plain")
+        compact = apply_plan(model, make_plan(model, Schedule.uniform(3, qk=0.5)))
+        export_model(compact, "loader", tmp_path / "m.py", images_for("plain", 4))
+        return tmp_path / "m.py"
+
+    def test_a_loader_is_digested_with_its_program(self, loader: Path) -> None:
+        before, program = export_digest(loader), loader.with_suffix(".program.pt2")
+        content = bytearray(program.read_bytes())
+        content[len(content) // 2] ^= 1
+        program.write_bytes(content)
+        assert export_digest(loader) != before
+        program.unlink()
+        with pytest.raises(CertificateError, match=r"m.py is not there, or what belongs to it is not; pass --export for each file"):
+            export_digest(loader)
+
+    def test_what_runs_on_the_cpu_alone_says_so(self, loader: Path) -> None:
+        assert open_form(loader, torch.device("cpu"))(images_for("plain", 2)).shape == (2, 7)
+        with pytest.raises(CertificateError, match=r"m.py runs on the CPU alone; certify it with --device cpu"):
+            open_form(loader, torch.device("meta"))

@@ -1,5 +1,6 @@
 """Measuring what a certificate says: digests first, then every form on the same images and on the clock."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from toast_core.certificate_results import FORMS, VERSION, Asked, Certificate, D
 from toast_core.data.digest import images_digest
 from toast_core.data.load import ImageData
 from toast_core.errors import CertificateError, ScheduleError
+from toast_core.export import open_exported
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info, weights_digest
 from toast_core.models.load import file_digest
@@ -66,15 +68,37 @@ def check_subject(baseline: nn.Module, schedule: Schedule) -> None:
 
 
 def open_form(path: Path, device: torch.device) -> Forward:
-    """Open an exported file as a function from images to logits.
+    """Open an exported file as a function from images to logits; only a .safetensors file runs on other devices than the CPU.
 
     Raises:
-        CertificateError: not a format that can be opened.
-        ModelError: it cannot be read, or holds no pruned model.
+        CertificateError: it cannot run on this device.
+        ExportError: no such file, not an export's suffix, or a file that cannot be run.
+        ModelError: a .safetensors file without a schedule, or a damaged one.
     """
-    if path.suffix != ".safetensors":
-        raise CertificateError(f"export {path} cannot be opened to be certified; give a .safetensors file that toast apply wrote")
-    return load_model(weights=path, device=device)
+    opened = open_exported(path)
+    if path.suffix == ".safetensors":
+        return load_model(weights=path, device=device)  # a model, which has parameters to count and can be moved
+    if device.type != "cpu":
+        raise CertificateError(f"export {path} runs on the CPU alone; certify it with --device cpu")
+    return opened
+
+
+def export_digest(path: Path) -> str:
+    """Return the sha256 of an exported file; of a loader and the program beside it, the sha256 of both digests.
+
+    Raises:
+        CertificateError: there is no such file.
+    """
+    parts = _parts(path)
+    if not all(part.is_file() for part in parts):
+        raise CertificateError(f"export {path} is not there, or what belongs to it is not; pass --export for each file, in its order")
+    digests = [file_digest(part) for part in parts]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _parts(path: Path) -> list[Path]:
+    """An exported file, and the program that a loader has beside it."""
+    return [path, path.with_suffix(".program.pt2")] if path.suffix == ".py" else [path]
 
 
 def setting_of(model: nn.Module) -> Setting:
@@ -131,8 +155,8 @@ def _form(name: str, run: Forward, subject: Subject, compared: Compared, speeds:
     return Form(
         form="exported" if is_file else name,
         file=name if is_file else None,
-        sha256=file_digest(Path(name)) if is_file else weights_digest(run),
-        size_bytes=Path(name).stat().st_size if is_file else _tensor_bytes(run),
+        sha256=export_digest(Path(name)) if is_file else weights_digest(run),
+        size_bytes=sum(part.stat().st_size for part in _parts(Path(name))) if is_file else _tensor_bytes(run),
         params=sum(value.numel() for value in module.parameters()) if module is not None else None,
         macs=macs,
         counted_macs=counted_macs(run, one) or None,

@@ -1,0 +1,67 @@
+"""Reading a certificate's JSON strictly: every field there, no other, each of its own kind. Free of torch."""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from toast_core.errors import CertificateError, ScheduleError
+from toast_core.schedule.schedule import MAX_INTEGER, Schedule
+
+
+def read_fields(kind: Any, value: object, where: str) -> Any:
+    """Return a JSON value as an annotated type, all the way down: a frozen dataclass, a tuple, text, a number, or None where allowed.
+
+    Nothing is converted but whole numbers where any number may stand. `where` names the place of `value`, empty at the top.
+
+    Raises:
+        CertificateError: a field is missing, unknown, or of another kind.
+    """
+    if kind is Schedule:
+        try:
+            return Schedule.from_dict(value)
+        except ScheduleError as error:
+            raise CertificateError(f"certificate {where}: {error}") from error
+    if get_origin(kind) in (Union, types.UnionType):
+        return None if value is None else read_fields(next(one for one in get_args(kind) if one is not type(None)), value, where)
+    if get_origin(kind) is tuple:
+        return _read_tuple(get_args(kind), value, where)
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(value, where, "an object")
+        return {str(name): read_fields(get_args(kind)[1], one, f"{where}.{name}") for name, one in value.items()}
+    if kind is str:
+        if not isinstance(value, str):
+            raise _wrong(value, where, "text")
+        return value
+    if kind is int:
+        if type(value) is not int or not 0 <= value < MAX_INTEGER:
+            raise _wrong(value, where, "a whole number of at least 0 and below 2**63")
+        return value
+    if kind is float:
+        if type(value) not in (int, float) or not abs(value) < 1e300 or not math.isfinite(value):
+            raise _wrong(value, where, "a finite number")
+        return float(value)
+    if not isinstance(value, Mapping):
+        raise _wrong(value, where, "an object")
+    known, prefix = get_type_hints(kind), f"{where}." if where else ""
+    if unknown := sorted(map(str, set(value) - known.keys())):
+        raise CertificateError(f"certificate has an unknown field {prefix}{unknown[0]:.80}; certify again")
+    if lacking := [field.name for field in fields(kind) if field.name not in value]:
+        raise CertificateError(f"certificate lacks {prefix}{lacking[0]}; certify again")
+    return kind(**{name: read_fields(each, value[name], f"{prefix}{name}") for name, each in known.items()})
+
+
+def _read_tuple(kinds: tuple, value: object, where: str) -> tuple:
+    if not isinstance(value, list):
+        raise _wrong(value, where, "a list")
+    kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds
+    if len(kinds) != len(value):
+        raise _wrong(value, where, f"a list of {len(kinds)}")
+    return tuple(read_fields(kind, one, f"{where}[{index}]") for index, (kind, one) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _wrong(value: object, where: str, wanted: str) -> CertificateError:
+    shown = f"{value!r:.40}" if not isinstance(value, int) or abs(value) < 10 * MAX_INTEGER else "a number of many digits"
+    return CertificateError(f"certificate {where} is {shown}, not {wanted}; certify again")
