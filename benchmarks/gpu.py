@@ -1,7 +1,7 @@
 """What the published schedules are worth on an accelerator: speed, the card's share of its own peak, the sweep's cost, accuracy.
 
-    python benchmarks/gpu.py [--device cuda] [--out benchmarks/results/gpu.json]      # hours, unattended; goes on where it stopped
-    python benchmarks/gpu.py --device cpu --small                                     # tiny sizes, to see that it runs
+    python -m benchmarks.gpu [--device cuda] [--out benchmarks/results/gpu.json]      # hours, unattended; goes on where it stopped
+    python -m benchmarks.gpu --device cpu --small                                    # tiny sizes, to see that it runs
 
 Needs PyTorch 2.9 or newer, timm, this package, and one NVIDIA GPU. Each row is written when it is measured, and a row that is there is
 not measured again. What does not fit into memory, or does not run, is a row that says so.
