@@ -1,28 +1,44 @@
-"""Does the MAC ratio become time? timm's own model against our calibrated compact one, paired in one process on the CPU.
+"""Does the MAC ratio become time on a CPU? timm's fused model, our calibrated compact one and the reference's compact execution, in turns.
 
-    python benchmarks/compact_cpu.py [--preset deit_small_patch16_224@2.5] [--batch-size 8] [--pairs 15] [--threads N]
+    OMP_NUM_THREADS=1 python -m benchmarks.compact_cpu [--presets P ...] [--batch-size 4] [--rounds 15] [--threads 1] [--multiple-of 1]
 
-Weights are random (they do not matter for speed). Each pair runs both models on the same input, in alternating order; the figure
-is the median of the pairs' ratios, in process CPU time and in wall time. Writes benchmarks/results/compact_cpu.json.
+Weights and images are random (they do not matter for speed). Every round runs all models of a preset on the same batch, every other
+round backwards; a figure is the median of the rounds' ratios, in process CPU time (on one thread the latency of an idle machine) and in
+wall time. The reference's execution (reference_execution.py) exists for ViTs. Writes benchmarks/results/compact_cpu.json after each
+preset; rows of the same preset, batch size, threads and multiple_of are replaced.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from benchmarks.reference_execution import reference_model
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
+from toast_core.analysis.agreement import processor_name
+from toast_core.analysis.latency import random_images
 from toast_core.schedule.presets import get_preset
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "compact_cpu.json"
+PRESETS = (
+    "deit_small_patch16_224@2.5", "deit_tiny_patch16_224@0.8", "swin_tiny_patch4_window7_224@3.1", "swin_small_patch4_window7_224@5.4",
+    "deit_base_patch16_224@10.4", "swin_base_patch4_window7_224@8.8",
+)
+CLOCKS = ("cpu", "wall")
+WARM_UP = 2
+KEY = ("preset", "batch_size", "threads", "multiple_of")
 
 
-def seconds(model: torch.nn.Module, images: torch.Tensor) -> tuple[float, float]:
+def seconds(model: nn.Module, images: torch.Tensor) -> tuple[float, float]:
     """Return CPU and wall seconds of one forward."""
     cpu, wall = time.process_time(), time.perf_counter()
     with torch.inference_mode():
@@ -30,67 +46,83 @@ def seconds(model: torch.nn.Module, images: torch.Tensor) -> tuple[float, float]
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def paired(first: torch.nn.Module, second: torch.nn.Module, images: torch.Tensor, pairs: int) -> list[tuple[tuple, tuple]]:
-    """Time both models in alternating order after a warm-up of three each."""
-    for _ in range(3):
-        seconds(first, images)
-        seconds(second, images)
-    rows = []
-    for index in range(pairs):
-        order = (first, second) if index % 2 == 0 else (second, first)
-        measured = {id(model): seconds(model, images) for model in order}
-        rows.append((measured[id(first)], measured[id(second)]))
-    return rows
+def in_rounds(models: dict[str, nn.Module], images: torch.Tensor, rounds: int) -> list[dict[str, tuple[float, float]]]:
+    """Time every model once a round, every other round backwards, after rounds that only warm up."""
+    found = []
+    for number in range(WARM_UP + rounds):
+        order = list(models) if number % 2 == 0 else list(models)[::-1]
+        found.append({name: seconds(models[name], images) for name in order})
+    return found[WARM_UP:]
 
 
-def main(preset: str, batch_size: int, pairs: int, multiple_of: int) -> dict:
+def ratio(found: list[dict], slow: str, fast: str, clock: int) -> dict:
+    """How many times faster one model is than another: the median of the rounds, with quartiles."""
+    ratios = [one[slow][clock] / one[fast][clock] for one in found]
+    first, median, third = statistics.quantiles(ratios, n=4)
+    return {"median": median, "quartiles": [first, third]}
+
+
+def measure(preset: str, batch_size: int, rounds: int, multiple_of: int) -> dict:
+    """One preset's row."""
     chosen = get_preset(preset)
-    schedule = replace(chosen.schedule, selection="calibrated", multiple_of=multiple_of)
     model = load_model(chosen.model, weights="random")
-    size = model.toast_info.shape.image_size
-    images = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
-    statistics_of = collect_statistics(model, [images])
-    compact = apply_plan(model, make_plan(model, schedule, statistics_of), "compact")
-    rows = paired(model, compact, images, pairs)
-    mac_ratio = count_macs(model) / count_macs(compact)
+    images = random_images(model, batch_size)
+    schedule = replace(chosen.schedule, selection="calibrated", multiple_of=multiple_of)
+    compact = apply_plan(model, make_plan(model, schedule, collect_statistics(model, [images])), "compact")
+    models = {"baseline": model, "compact": compact}
+    if model.toast_info.shape.family == "vit":
+        models["reference"] = reference_model(model, chosen.schedule)
+    found, mac_ratio = in_rounds(models, images, rounds), count_macs(model) / count_macs(compact)
     figures = {}
-    for position, clock in enumerate(("cpu", "wall")):
-        ratios = [base[position] / new[position] for base, new in rows]
-        figures[clock] = {
-            "baseline_s": statistics.median(base[position] for base, _ in rows),
-            "compact_s": statistics.median(new[position] for _, new in rows),
-            "speedup": statistics.median(ratios),
-            "speedup_range": [min(ratios), max(ratios)],
-            "fraction_of_mac_ratio": statistics.median(ratios) / mac_ratio,
+    for clock, name in enumerate(CLOCKS):
+        speedup = ratio(found, "baseline", "compact", clock)
+        figures[name] = {
+            "median_s": {one: statistics.median(row[one][clock] for row in found) for one in models},
+            "speedup": speedup, "fraction_of_mac_ratio": speedup["median"] / mac_ratio,
         }
+        if "reference" in models:
+            figures[name] |= {
+                "over_reference": ratio(found, "reference", "compact", clock),
+                "reference_speedup": ratio(found, "baseline", "reference", clock),
+            }
     return {
-        "preset": preset,
-        "selection": "calibrated",
-        "multiple_of": multiple_of,
-        "weights": "random",
-        "batch_size": batch_size,
-        "pairs": pairs,
-        "threads": torch.get_num_threads(),
-        "dtype": "float32",
-        "device": "cpu",
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "mac_ratio": mac_ratio,
-        **figures,
+        "preset": preset, "selection": "calibrated", "multiple_of": multiple_of, "weights": "random", "batch_size": batch_size,
+        "rounds": rounds, "threads": torch.get_num_threads(), "dtype": "float32", "mac_ratio": mac_ratio, **figures,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "load_average": os.getloadavg()[0],
     }
+
+
+def main(presets: list[str], batch_size: int, rounds: int, multiple_of: int) -> None:
+    """Measure presets one after the other; each row is written as it comes."""
+    facts = {
+        "processor": processor_name(torch.device("cpu")), "machine": platform.machine(), "cores": os.cpu_count(),
+        "torch": version("torch"), "timm": version("timm"),
+    }
+    for preset in presets:
+        row = measure(preset, batch_size, rounds, multiple_of)
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        kept = [one for one in known.get("rows", []) if any(one[name] != row[name] for name in KEY)]
+        if kept and {name: known[name] for name in facts} != facts:
+            raise SystemExit(f"{RESULTS.name} has rows of another machine or version; move it away first")
+        RESULTS.parent.mkdir(exist_ok=True)
+        temporary = RESULTS.with_suffix(".tmp")
+        temporary.write_text(json.dumps(facts | {"rows": [*kept, row]}, indent=1) + "\n")
+        temporary.replace(RESULTS)
+        cpu = row["cpu"]
+        over = f", {cpu['over_reference']['median']:.2f}x the reference" if "over_reference" in cpu else ""
+        print(
+            f"{preset} multiple_of {multiple_of}: {cpu['speedup']['median']:.2f}x of {row['mac_ratio']:.2f} "
+            f"({cpu['fraction_of_mac_ratio']:.0%}){over}", flush=True,
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="deit_small_patch16_224@2.5")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--presets", nargs="+", default=PRESETS)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--multiple-of", type=int, default=1)
-    parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    result = main(arguments.preset, arguments.batch_size, arguments.pairs, arguments.multiple_of)
-    print(json.dumps(result, indent=1))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "compact_cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    main(given.presets, given.batch_size, given.rounds, given.multiple_of)

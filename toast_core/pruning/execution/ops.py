@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.pruning.execution.attention import partial_moments
+from toast_core.pruning.execution.linear import spaced_linear
 
 Keep = torch.Tensor | None
 
@@ -77,7 +78,7 @@ class NarrowEntry(nn.Module):
         """(B, N, D) -> (B, N, M)."""
         centered, scale, mean = partial_moments(x.index_select(2, keep), self.width, self.eps)
         kept = (centered * scale).to(x.dtype) * self.gamma + self.beta
-        return F.linear(kept, self.weight, self.bias) - (mean * scale).to(x.dtype) * self.drop_gain
+        return spaced_linear(kept, self.weight, self.bias) - (mean * scale).to(x.dtype) * self.drop_gain
 
 
 class MaskedExit(nn.Module):
