@@ -3,7 +3,7 @@
     python benchmarks/demo_accuracy.py
 
 Runs `toast evaluate` for each; takes some minutes. Writes benchmarks/results/demo_accuracy.json, from which
-`python benchmarks/findings.py --write` makes the README's table.
+`python -m benchmarks.findings --write` makes the README's table.
 """
 
 import json

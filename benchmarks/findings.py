@@ -1,6 +1,6 @@
 """The generated parts of README.md and docs/findings.md: accuracy, training-free pruning, and what the shipped analyses say.
 
-    python benchmarks/findings.py [--write]
+    python -m benchmarks.findings [--write]
 
 Reads analysis_cache/shipped/*.toastbundle (without torch) and benchmarks/results/; prints the parts, or with --write puts them
 between their markers. No figure in them is typed by hand.
@@ -22,7 +22,7 @@ import pandas as pd
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
-from benchmarks.result_parts import latency_part, recovery_part
+from benchmarks.result_parts import latency_part, recovery_part, speed_part
 from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
 from toast_core.analysis.cells import SITE_GROUPS
@@ -335,6 +335,7 @@ def generated(path: Path) -> str:
     text = replaced(text, "training-free", training_free_part(free))
     trained = [(one.stem.removeprefix("recovery_"), json.loads(one.read_text())) for one in sorted(RESULTS.glob("recovery_demo_*.json"))]
     text = replaced(text, "recovery", recovery_part(trained))
+    text = replaced(text, "speed", speed_part(json.loads((RESULTS / "compact_cpu.json").read_text())))
     return replaced(text, "latency", latency_part(json.loads((RESULTS / "latency_table.json").read_text())))
 
 

@@ -1,4 +1,4 @@
-"""The README's lines about recovery and about interpolated latency, from what their benchmarks wrote; findings.py puts them in place."""
+"""The README's lines about recovery and speed, from what their benchmarks wrote; findings.py puts them in place."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -75,3 +75,30 @@ def _roundings(rows: Sequence[Row]) -> str:
         best = min((row for row in rows if row["ratio"] == ratio), key=lambda row: row["ms"])
         told.append(f"{ratio:g}: {best['multiple_of']} ({best['against_multiple_of_1']:.2f}x of 1)")
     return ", ".join(told)
+
+
+def speed_part(results: Mapping) -> str:
+    """What the published schedules are worth on a CPU, preset by preset."""
+    lines = [
+        f"{results['processor']}, torch {results['torch']}, timm {results['timm']}, float32, random weights, calibrated selection; process "
+        "CPU time, medians of rounds in turns (quartiles):",
+        "",
+        "| preset | batch, threads | MAC ratio | times as fast as timm's fused baseline | share of the MAC ratio | times as fast as the "
+        "reference's compact execution |",
+        f"|{'---|' * 6}",
+    ]
+    for row in results["rows"]:
+        cpu = row["cpu"]
+        reference = _ratio(cpu["over_reference"]) if "over_reference" in cpu else "ViTs only"
+        lines.append(
+            f"| `{row['preset']}` | {row['batch_size']}, {row['threads']} | {row['mac_ratio']:.2f} | {_ratio(cpu['speedup'])} | "
+            f"{cpu['fraction_of_mac_ratio']:.0%} | {reference} |"
+        )
+    loads = [row["load_average"] for row in results["rows"]]
+    load = f"its load was {min(loads):.1f} to {max(loads):.1f} while these were taken"
+    return "\n".join([*lines, "", f"The machine ({results['cores']} cores) was shared: {load}."])
+
+
+def _ratio(found: Mapping) -> str:
+    low, high = found["quartiles"]
+    return f"{found['median']:.2f} ({low:.2f} to {high:.2f})"

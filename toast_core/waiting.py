@@ -6,7 +6,7 @@ import os
 def wait_asleep() -> None:
     """Let OpenMP threads sleep while they wait, unless the user's OMP_WAIT_POLICY says otherwise.
 
-    Spinning threads starve each other as soon as another program wants a core: with one core busy, fitting the demo took 68 s
-    spinning and 11 s asleep (`python benchmarks/waiting.py`).
+    Spinning threads starve each other as soon as another program wants a core: a fit then takes several times as long
+    (`python benchmarks/waiting.py`).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
