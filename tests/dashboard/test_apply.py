@@ -131,7 +131,7 @@ def _overview() -> None:
 
 def open_page(schedule: Schedule = SCHEDULE) -> AppTest:
     """The page with this schedule in hand."""
-    at = AppTest.from_function(_apply, default_timeout=30)
+    at = AppTest.from_function(_apply, default_timeout=180)
     at.query_params["schedule"] = state.encode_schedule(schedule)
     at.query_params["selection"] = schedule.selection
     at.run()
@@ -329,7 +329,7 @@ class TestBundles:
         assert added_in_words(Added(0, 1200, 0, 2)) == "0 analyses and 0 cells taken over; 2 analyses and 1,200 cells were here already."
 
     def test_the_overview_takes_one_in_and_gives_one_out(self, apply_engine, tmp_path):
-        at = AppTest.from_function(_overview, default_timeout=30).run()
+        at = AppTest.from_function(_overview, default_timeout=180).run()
         assert "No analysis of this model is in the dashboard's store yet" in words(at)
         with EvidenceStore.open(tmp_path / "other.sqlite") as store:
             analysis = put_redundancy(store)

@@ -352,7 +352,7 @@ def _compare() -> None:
 
 def open_page(**link: str) -> AppTest:
     """The page, drawn once."""
-    at = AppTest.from_function(_compare, default_timeout=30)
+    at = AppTest.from_function(_compare, default_timeout=180)
     for name, value in link.items():
         at.query_params[name] = value
     at.run()
@@ -430,7 +430,7 @@ def test_tune_names_the_draft_and_saves_it(compared):
         state.open_session(state.model_shape())
         tune.render()
 
-    at = AppTest.from_function(tune, default_timeout=30).run()
+    at = AppTest.from_function(tune, default_timeout=180).run()
     assert not at.exception
     at.text_input(key="draft-name-2").set_value("two bars").run()
     at.button(key="draft-save").click().run()

@@ -20,7 +20,7 @@ _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"
     "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(int(sys.argv[2]), headless=True))"
 )
-_WAIT_MS = 60_000
+_WAIT_MS = 180_000
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def _words(at: AppTest) -> str:
 
 
 def _open_tune(link: dict[str, str] | None = None) -> AppTest:
-    at = AppTest.from_function(_tune, default_timeout=20)
+    at = AppTest.from_function(_tune, default_timeout=180)
     for name, value in (link or {}).items():
         at.query_params[name] = value
     at.run()
@@ -49,7 +49,7 @@ def _set(at: AppTest, block: int, site: str, ratio: float) -> None:
 
 
 def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
-    at = AppTest.from_file("../../dashboard/entry/session.py", default_timeout=20).run()
+    at = AppTest.from_file("../../dashboard/entry/session.py", default_timeout=180).run()
     assert not at.exception
     assert at.title[0].value == "ToaSt Studio"
     assert [button.label for button in at.button] == ["Tune"]
@@ -60,7 +60,7 @@ def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
 
 def test_overview_shows_the_demo_while_the_engine_starts(engine):
     engine.state = {"state": "starting", "progress": "Loading PyTorch"}
-    at = AppTest.from_function(_overview, default_timeout=20).run()
+    at = AppTest.from_function(_overview, default_timeout=180).run()
     assert not at.exception
     assert "Loading PyTorch" in at.info[0].value
     assert "0.0722 GMACs" in _words(at)
@@ -68,7 +68,7 @@ def test_overview_shows_the_demo_while_the_engine_starts(engine):
 
 def test_overview_says_why_the_engine_failed_and_what_to_press(engine):
     engine.state = {"state": "failed", "error": "weights file x.safetensors does not exist; pass another"}
-    at = AppTest.from_function(_overview, default_timeout=20).run()
+    at = AppTest.from_function(_overview, default_timeout=180).run()
     assert at.error[0].value.startswith("weights file x.safetensors")
     at.button(key="engine-retry").click().run()
     assert engine.restarts == 1

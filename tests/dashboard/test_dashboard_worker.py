@@ -34,7 +34,7 @@ def await_ready(engine: EngineClient) -> dict:
 
 def talk(engine: EngineClient, *lines: bytes) -> Iterator[dict]:
     """Send raw lines on one connection and yield every answer until the engine is silent for a while or hangs up."""
-    with socket.create_connection(("127.0.0.1", read_state_file(engine)["port"]), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", read_state_file(engine)["port"]), timeout=120) as connection:
         connection.sendall(b"".join(lines))
         connection.shutdown(socket.SHUT_WR)
         for line in connection.makefile("rb"):
@@ -157,7 +157,7 @@ def test_a_second_dashboard_finds_the_living_engine_and_a_second_engine_gives_wa
     again.start()
     assert again.describe()["state"] == "ready" and read_state_file(again)["pid"] == pid
     command = [sys.executable, "-m", "toast_core.worker", "--state", str(real_engine.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "another engine already serves" in done.stderr
 
 
@@ -183,5 +183,5 @@ def test_an_engine_that_cannot_run_is_told_with_its_last_words(tmp_path):
 
 def test_an_idle_engine_ends_and_takes_its_address_away(tmp_path):
     command = [sys.executable, "-m", "toast_core.worker", "--state", str(tmp_path / "idle"), "--weights", "none", "--idle-limit", "0.3"]
-    assert subprocess.run(command, timeout=60).returncode == 0
+    assert subprocess.run(command, timeout=300).returncode == 0
     assert not (tmp_path / "idle" / worker.STATE_FILE).exists()

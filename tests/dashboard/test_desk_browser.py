@@ -27,7 +27,7 @@ _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"
     "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(headless=True))"
 )
-_WAIT_MS, _PLAYWRIGHTS_OWN_MS = 60_000, 5_000
+_WAIT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 5_000
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, text of normal size
 # A folder's name cannot hold a slash; these would run a script, load a picture, start a link or a heading.
 _HOSTILE = ("<img src=x onerror=alert(1)>", "![picture](planted)", "[link](planted)", "**bold**", "# head", ":red[ink]", "$x$")

@@ -22,7 +22,7 @@ _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"
     "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(headless=True))"
 )
-_WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 60_000, 20_000, 5_000
+_WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 120_000, 5_000
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def _page(name: str) -> AppTest:
         state.publish_link(state.model_shape())
         import_module(f"dashboard.pages.{name}").render()
 
-    return AppTest.from_function(show, default_timeout=30, kwargs={"name": name})
+    return AppTest.from_function(show, default_timeout=180, kwargs={"name": name})
 
 
 def _words(at: AppTest) -> str:
@@ -242,7 +242,7 @@ def test_a_page_is_not_handed_the_choices_of_another(store: EvidenceStore):
         state.open_session(state.model_shape())
         import_module(f"dashboard.pages.{name}").render()
 
-    at = AppTest.from_function(show, default_timeout=30).run()
+    at = AppTest.from_function(show, default_timeout=180).run()
     at.selectbox(key="view-sensitivity-block").set_value("3").run()
     at.session_state["shown"] = "redundancy"
     at.run()

@@ -140,7 +140,7 @@ def _panel() -> None:
 
 def open_panel() -> AppTest:
     """The panel, drawn once."""
-    at = AppTest.from_function(_panel, default_timeout=60).run()
+    at = AppTest.from_function(_panel, default_timeout=180).run()
     assert not at.exception
     return at
 

@@ -78,7 +78,7 @@ def _runs() -> None:
 
 def open_page() -> AppTest:
     """The page, drawn once."""
-    at = AppTest.from_function(_runs, default_timeout=30).run()
+    at = AppTest.from_function(_runs, default_timeout=180).run()
     assert not at.exception
     return at
 

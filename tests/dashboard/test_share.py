@@ -149,11 +149,11 @@ class TestProvider:
         monkeypatch.setattr(sign_in, "is_signed_in", lambda: drawn.append("asked"))
         monkeypatch.setattr("dashboard.app.is_signed_in", lambda: drawn.append("asked"))
         monkeypatch.setattr("dashboard.state.model_shape", lambda: drawn.append("a page"))
-        at = AppTest.from_string("from dashboard.app import main\nmain()", default_timeout=30).run()
+        at = AppTest.from_string("from dashboard.app import main\nmain()", default_timeout=180).run()
         assert drawn == ["asked"] and not at.exception
 
     def test_the_sign_in_page_has_a_button_for_each_provider(self):
-        at = AppTest.from_string("from dashboard.sign_in import is_signed_in\nassert not is_signed_in()", default_timeout=30)
+        at = AppTest.from_string("from dashboard.sign_in import is_signed_in\nassert not is_signed_in()", default_timeout=180)
         at.secrets["auth"] = {"redirect_uri": "x", "client_id": "a", "work": {"client_id": "b"}}
         at.run()
         assert [button.label for button in at.button] == ["Sign in", "Sign in with work"] and not at.exception
@@ -287,7 +287,7 @@ class TestServer:
         """The status of a request."""
         request = urllib.request.Request(f"http://{address[0]}:{address[1]}{path}", headers=headers)
         try:
-            return urllib.request.urlopen(request, timeout=20).status
+            return urllib.request.urlopen(request, timeout=120).status
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -301,7 +301,7 @@ class TestServer:
             f"GET /_stcore/stream HTTP/1.1\r\nHost: {host or own}\r\nOrigin: {origin or f'http://{own}'}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{sent}\r\n"
         )
-        with socket.create_connection(address, timeout=20) as connection:
+        with socket.create_connection(address, timeout=120) as connection:
             connection.sendall(request.encode())
             return int(connection.recv(4096).split()[1])
 
@@ -323,7 +323,7 @@ class TestServer:
     def test_an_upload_is_asked_for_the_password_too(self, address):
         request = urllib.request.Request(f"http://{address[0]}:{address[1]}/_stcore/upload_file/a/b", data=b"x" * 100, method="PUT")
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=20)
+            urllib.request.urlopen(request, timeout=120)
         assert caught.value.code == 401
 
     def test_a_browser_that_was_given_the_password_shows_the_pages(self, address, chromium):
