@@ -150,9 +150,13 @@ def browser(chromium: str) -> Iterator:
 _MOUNT = """async ({ source, css }) => {
   document.body.innerHTML = `<style>${css}</style><div id="host"><div class="equaliser"></div></div>`;
   const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  window.sent = [];
+  window.posts = [];
+  window.sent = []; // without what was only sent again
   window.show = (data) => module.default({
-    data, parentElement: document.getElementById("host"), setTriggerValue: (name, value) => sent.push(structuredClone(value)),
+    data, parentElement: document.getElementById("host"), setTriggerValue: (name, value) => {
+      posts.push(structuredClone(value));
+      if (JSON.stringify(value) !== JSON.stringify(sent.at(-1))) sent.push(structuredClone(value));
+    },
   });
 }"""
 _TOTALS = """(cases) => cases.map((data) => {
@@ -426,12 +430,12 @@ def test_the_servers_own_count_takes_over_when_it_has_answered(browser):
 def test_a_message_that_got_lost_is_sent_again_until_it_was_seen(browser):
     page = open_desk(browser)
     bar(page, "fc2", 3).press("PageUp")
-    page.wait_for_function("sent.length === 2")
-    first, again = page.evaluate("sent")
+    page.wait_for_function("posts.length > 1")
+    first, again = page.evaluate("posts.slice(0, 2)")
     assert first == again and first[0]["number"] == 1
     page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.1), desk=Desk(seen=1)))
     bar(page, "fc2", 3).press("PageUp")
-    page.wait_for_function("sent.length === 3")
+    page.wait_for_function("sent.length === 2")
     assert [message["number"] for message in page.evaluate("sent.at(-1)")] == [2]
 
 
