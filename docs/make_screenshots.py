@@ -82,7 +82,7 @@ def _prepare(page: Page, address: str) -> None:
     expect(measured).to_be_visible()
     page.goto(f"{address}/tune?schedule={encode_schedule(_SCHEDULE)}")
     expect(measured).to_be_visible()
-    page.get_by_text("Make up for what is dropped").click()
+    page.locator(".st-key-compensated").get_by_text("Make up for what is dropped").click()
     expect(page.get_by_role("button", name="Draft 1")).to_be_visible()
     expect(measured).to_be_visible()
     page.goto(f"{address}/apply")
