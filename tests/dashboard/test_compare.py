@@ -480,7 +480,7 @@ def test_the_engine_sends_pictures_and_refuses_what_is_none(real_engine: EngineC
 def test_the_browsers_prediction_with_an_interaction_is_that_of_predict(chromium):
     from playwright.sync_api import sync_playwright
 
-    from tests.dashboard.test_equaliser import _TOTALS, FLAGS, open_desk
+    from tests.dashboard.test_equaliser_browser import _TOTALS, FLAGS, open_desk
 
     interaction = Interaction(-0.8, 5.0, 12, 0.7, 2.0, (2.0, 0.7))
     curves = Curves({key: line for key, line in CURVES.points.items()}, CURVES.baseline, CURVES.images, "calibrated")
