@@ -9,12 +9,6 @@ from dashboard.pages import PAGES, page
 from dashboard.sharing import Sharing
 from dashboard.sign_in import is_signed_in
 
-# The equaliser, its totals and what is measured fit a laptop's screen only without the page's wide upper margin.
-# Streamlit's captions are too pale for small print on white: 3.9 of contrast, where readable is 4.5.
-_STYLE = """<style>
-[data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }
-[data-testid='stCaptionContainer'] { opacity: 0.75; }
-</style>"""
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"
 
@@ -22,7 +16,6 @@ ICON = Path(__file__).parent / "static" / "icon.png"
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
-    st.html(_STYLE)
     if Sharing.from_environment().sign_in and not is_signed_in():
         return
     chosen = st.navigation([page(name) for name in PAGES], position="top")

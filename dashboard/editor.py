@@ -7,11 +7,8 @@ import streamlit as st
 
 from dashboard import state
 from dashboard.equaliser.mount import show_equaliser
-from dashboard.stored_curves import StoredCurves
-from dashboard.stored_latency import StoredLatency
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SITES, Schedule
-from toast_core.schedule.shapes import ModelShape
 
 SITE_NAMES = {
     "qk": "qk: query and key dimensions of every head", "vo": "vo: value and output dimensions of every head",
@@ -30,11 +27,11 @@ class _Table:
     shown: Schedule
 
 
-def show_editor(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> None:
-    """Show both editors on the schedule in hand; `ghost` is the schedule that the equaliser's marks show."""
+def show_editor(data: dict) -> None:
+    """Show both editors on the schedule in hand; `data` is the equaliser's."""
     equaliser, table = st.tabs(["Equaliser", "Table"])
     with equaliser:
-        show_equaliser(shape, stored, latency, ghost)
+        show_equaliser(data)
     with table:
         _show_table()
 

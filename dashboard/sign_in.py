@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from dashboard.heading import show_heading
+
 
 def is_signed_in() -> bool:
     """Whether the visitor has signed in; where not, the page that asks for it is drawn."""
     if getattr(st.user, "is_logged_in", False):
         return True
-    st.title("ToaSt Studio", anchor=False)
+    show_heading("ToaSt Studio")
     st.markdown("This dashboard is shared with people who sign in.")
     for name in providers(st.secrets["auth"]):
         label = f"Sign in with {name}" if name else "Sign in"

@@ -21,7 +21,7 @@ class StoredCurves:
     interaction: Interaction | None = None
 
 
-@st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
+@st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)
 def stored_curves(options: EngineOptions, model: str, selection: str) -> StoredCurves:
     """The exact sensitivity analysis that fits the model in hand, one with the schedule's selection before others.
 

@@ -22,7 +22,7 @@ class StoredLatency:
     missing: str = ""
 
 
-@st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
+@st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False, hash_funcs={ModelShape: hash})
 def stored_latency(options: EngineOptions, shape: ModelShape) -> StoredLatency:
     """Look for a table of this model's shape; those of shipped bundles were measured on other machines and do not count."""
     found = [one for one in find_evidence(options, shape.name).of("latency") if one.source != "shipped"]

@@ -61,7 +61,7 @@ def taught(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
     return replace(stored, interaction=_interaction(who, selection, state.engine_client().options, engine, shape, stored.curves))
 
 
-@st.cache_data(ttl=_LOOK_AGAIN_S, max_entries=16, show_spinner=False)
+@st.cache_resource(ttl=_LOOK_AGAIN_S, max_entries=16, show_spinner=False)
 def _interaction(
     who: str | None, selection: str, options: EngineOptions, _engine: Mapping, _shape: ModelShape, _curves: Curves
 ) -> Interaction | None:

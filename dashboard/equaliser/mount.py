@@ -34,11 +34,15 @@ class Desk:
     linked: tuple[str, ...] = ()
 
 
-def show_equaliser(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> None:
-    """Mount it on the schedule in hand; `ghost` is the schedule that the marks show."""
-    desk = st.session_state.setdefault("desk", Desk())
-    data = equaliser_data(shape, state.schedule(), state.limits(), desk, stored, latency, ghost)
+def show_equaliser(data: dict) -> None:
+    """Mount it on what `data_in_hand` has put together."""
     _component(key=KEY, data=data, on_sent_change=_receive)
+
+
+def data_in_hand(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> dict:
+    """The equaliser's data for the schedule in hand; `ghost` is the schedule that the marks show."""
+    desk = st.session_state.setdefault("desk", Desk())
+    return equaliser_data(shape, state.schedule(), state.limits(), desk, stored, latency, ghost)
 
 
 def equaliser_data(

@@ -14,6 +14,7 @@ from dashboard.client import EngineError
 from dashboard.engine_status import show_engine_status
 from dashboard.evidence import Evidence, Found, age, find_evidence
 from dashboard.figure import show_figure, show_table
+from dashboard.heading import show_heading
 from dashboard.pages import PAGES, page
 from dashboard.pages.runs import price_text, progress_text
 from toast_core.agreement_results import Agreement, Timing
@@ -40,7 +41,7 @@ _PURPOSE = (
 
 def render() -> None:
     """Show the page; what is stored is there at once, runs are followed until they are done."""
-    st.title("Apply", anchor=False)
+    show_heading("Apply")
     st.markdown(_PURPOSE)
     shape = state.model_shape()
     if shape is None:

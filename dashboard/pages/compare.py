@@ -17,6 +17,7 @@ from dashboard.comparison.lineage import show_lineage, sites_changed
 from dashboard.comparison.measuring import show_measuring, show_price
 from dashboard.engine_status import show_engine_status
 from dashboard.figure import show_figure, show_table
+from dashboard.heading import show_heading
 from dashboard.pages.tune import command_line
 from dashboard.starting_points import BASELINE
 from toast_core.results import Estimate
@@ -34,7 +35,7 @@ _WHAT = (
 
 def render() -> None:
     """Show the page; the price of measuring comes last, since finding it out takes the engine."""
-    st.title("Compare", anchor=False)
+    show_heading("Compare")
     st.markdown(_WHAT)
     ready = show_engine_status()
     shape = state.model_shape()

@@ -11,6 +11,7 @@ from dashboard.engine_status import show_engine_status
 from dashboard.evidence import METRICS, Evidence, Found, age, analyze_command, find_evidence
 from dashboard.exchange_panel import show_exchange
 from dashboard.figure import show_figure, show_table
+from dashboard.heading import show_heading
 from dashboard.pages import PAGES, page
 from dashboard.starting_points import StartingPoint, starting_points
 from toast_core.schedule.cost import Cost, count_cost
@@ -26,7 +27,7 @@ _PURPOSE = (
 
 def render() -> None:
     """Show the page. What needs no engine is there at once; the rest follows when the engine is ready."""
-    st.title("ToaSt Studio")
+    show_heading("ToaSt Studio")
     words, action = st.columns([5, 1], vertical_alignment="center")
     words.markdown(_PURPOSE)
     if action.button("Tune", type="primary", width="stretch", key="go-tune"):

@@ -9,6 +9,7 @@ from dashboard.analysis_choice import choose_analysis, show_command
 from dashboard.charts.redundancy import channel_figure, reconstruction_figure, redundancy_figure, spectrum_figure
 from dashboard.evidence import Evidence
 from dashboard.figure import show_figure, show_table
+from dashboard.heading import show_heading
 from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow, fraction_key
 from toast_core.results import Estimate
 
@@ -24,7 +25,7 @@ _WHAT = (
 
 def render() -> None:
     """Show the page."""
-    st.title("Redundancy", anchor=False)
+    show_heading("Redundancy")
     st.markdown(_WHAT)
     evidence = choose_analysis("redundancy")
     if evidence is None:

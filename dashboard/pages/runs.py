@@ -9,6 +9,7 @@ from dashboard import state, view, wording
 from dashboard.client import EngineError
 from dashboard.engine_status import show_engine_status
 from dashboard.figure import show_table
+from dashboard.heading import show_heading
 from dashboard.pages import PAGES, page
 from dashboard.tuned import take
 from toast_core.schedule.schedule import SELECTIONS
@@ -40,7 +41,7 @@ _WISHES = {"pause": "Pausing", "cancel": "Cancelling"}
 
 def render() -> None:
     """Show the form and the runs; the runs are drawn again every second, the form only when it is used."""
-    st.title("Runs", anchor=False)
+    show_heading("Runs")
     st.markdown(
         "Measurements run one at a time, in a process of their own: they go on when you close this page, restart the dashboard or lose the "
         "engine. What is finished is stored at once and never measured twice. Everyone on this dashboard sees the same runs."

@@ -23,6 +23,7 @@ from dashboard.charts.sensitivity import (
 )
 from dashboard.evidence import Evidence, find_evidence, with_intervals
 from dashboard.figure import show_figure, show_table
+from dashboard.heading import show_heading
 from dashboard.sweep_so_far import planned_cells
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
@@ -42,7 +43,7 @@ _WHAT = "One site of one block is pruned, everything else is left alone, and the
 
 def render() -> None:
     """Show the page; the figures of a sweep that still runs are drawn again every two seconds."""
-    st.title("Sensitivity", anchor=False)
+    show_heading("Sensitivity")
     st.markdown(_WHAT)
     evidence = choose_analysis("sensitivity")
     if evidence is None:

@@ -14,7 +14,9 @@ from dashboard.comparison.known import taught
 from dashboard.draft_menu import show_draft_menu
 from dashboard.editor import show_editor, show_everywhere
 from dashboard.engine_status import show_engine_status
+from dashboard.equaliser.mount import data_in_hand
 from dashboard.fit_panel import show_fit
+from dashboard.heading import show_heading
 from dashboard.measurement import follow, open_slots
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import stored_curves
@@ -39,42 +41,57 @@ _COMPENSATION_HELP = (
 
 def render() -> None:
     """Show the page, then follow the measurement until it is done or the next edit comes."""
-    st.header("Tune", anchor=False)
     shape = state.model_shape()
     if shape is None:
+        show_heading("Tune", st.header)
         show_engine_status()
         return
-    schedule = state.schedule()
-    options = engine_options()
+    schedule, options = state.schedule(), engine_options()
+    curves = taught(stored_curves(options, shape.name, schedule.selection), shape)
+    data = data_in_hand(shape, curves, stored_latency(options, shape), _compared(shape))
+    show_heading("Tune", st.header)
     editing, beside = st.columns([5, 2])
+    with editing:
+        with st.container(border=True):
+            show_editor(data)
+        fitting = st.container(border=True)
+    # Counted here, which gives the browser the time to show the totals before the rest comes and keeps it busy.
+    ratios, kept = ratios_figure(schedule), blocks_figure(count_cost(shape, schedule), count_cost(shape))
     with beside:
         card = st.container(border=True)
         slots = open_slots(card, card, card)
         with st.container(border=True):
-            ghost = _show_choices(shape)
-    with editing:
-        with st.container(border=True):
-            curves = taught(stored_curves(options, shape.name, schedule.selection), shape)
-            show_editor(shape, curves, stored_latency(options, shape), ghost)
-        with st.container(border=True):
-            show_fit(shape)
-    _show_pictures(schedule, shape)
+            _show_choices(shape)
+    with fitting:
+        show_fit(shape)
+    left, right = st.columns(2)
+    with left.container(border=True, height="stretch"):
+        st.markdown("**Dropped at every site, in percent**")
+        st.plotly_chart(ratios, key="tune-ratios", config=chart_config(f"{shape.name}-ratios"))
+    with right.container(border=True, height="stretch"):
+        st.markdown(f"**GMACs kept in every block** {wording.BADGES['computed']}")
+        st.plotly_chart(kept, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
     with st.container(border=True):
         _show_exchange(schedule, shape)
     follow(slots)
 
 
-def _show_choices(shape: ModelShape) -> Schedule | None:
-    """Where to start from, how channels are chosen and counted, what to compare with. Returns the schedule to compare with."""
+def _compared(shape: ModelShape) -> Schedule | None:
+    """The schedule that the box further down names to compare with."""
+    offered = {point.name: point.schedule for point in starting_points(shape, state.schedule().selection)}
+    return offered.get(st.session_state.get("compare"))
+
+
+def _show_choices(shape: ModelShape) -> None:
+    """Where to start from, how channels are chosen and counted, what to compare with."""
     history = state.history()
     undo, redo = st.columns(2)
     undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
     redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
     show_draft_menu(shape)
-    offered = {point.name: point.schedule for point in starting_points(shape, history.present.selection)}
-    names = list(offered)
+    names = [point.name for point in starting_points(shape, history.present.selection)]
     st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
-    compared = st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
+    st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
     show_everywhere()
     _keep_in_step("selection", history.present.selection)
     st.segmented_control(
@@ -89,24 +106,12 @@ def _show_choices(shape: ModelShape) -> Schedule | None:
         "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=_round,
         help="Kept counts are rounded up to it: hardware likes multiples of 8 and 16.",
     )
-    return offered.get(compared)
 
 
 def _keep_in_step(key: str, value: object) -> None:
     """Show what the schedule says, whoever changed it; setting it always would undo a click that is on its way."""
     if st.session_state.get(key) != value:
         st.session_state[key] = value
-
-
-def _show_pictures(schedule: Schedule, shape: ModelShape) -> None:
-    left, right = st.columns(2)
-    with left.container(border=True, height="stretch"):
-        st.markdown("**Dropped at every site, in percent**")
-        st.plotly_chart(ratios_figure(schedule), key="tune-ratios", config=chart_config(f"{shape.name}-ratios"))
-    with right.container(border=True, height="stretch"):
-        st.markdown(f"**GMACs kept in every block** {wording.BADGES['computed']}")
-        figure = blocks_figure(count_cost(shape, schedule), count_cost(shape))
-        st.plotly_chart(figure, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
 
 
 def _start_from(shape: ModelShape) -> None:
