@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import state
+from analysis_cache.store import EvidenceStore
+from dashboard import evidence, state
 from dashboard.client import EngineClient, EngineOptions, shipped_shape
+from tests.dashboard.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
 
 SMALL_ENGINE = EngineOptions("demo_vit", "random", images=75, batch_size=25, calibration_images=50)
@@ -105,3 +107,15 @@ def chromium() -> str:
 def read_state_file(client: EngineClient) -> dict:
     """Port, token and pid of a running engine."""
     return json.loads((client.folder / "worker.json").read_text())
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineOptions:
+    """Options of a store with the baseline, DRAFT on all images, and an older evaluation of DRAFT on fewer."""
+    monkeypatch.setattr(evidence, "shipped_bundles", list)
+    path = tmp_path / "evidence.sqlite"
+    with EvidenceStore.open(path) as store:
+        put_evaluation(store, DRAFT, WAS, 200)
+        put_evaluation(store, Schedule.uniform(12), WAS)
+        put_evaluation(store, DRAFT, LESS)
+    return EngineOptions(store=str(path))

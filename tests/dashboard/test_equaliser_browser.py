@@ -13,10 +13,11 @@ from dashboard import wording
 from dashboard.client import shipped_shape
 from dashboard.equaliser.mount import Desk, equaliser_data
 from dashboard.limits import Limit
-from dashboard.prediction import predict, read_curves
+from dashboard.prediction import Interaction, predict
 from dashboard.stored_curves import StoredCurves
 from dashboard.stored_latency import StoredLatency
 from tests.dashboard import curves as made_up
+from tests.dashboard.evaluations import BASE, CURVES, DRAFT, VIT, schedules
 from toast_core.results import Estimate
 from toast_core.schedule.cost import count_cost, kept_counts
 from toast_core.schedule.schedule import SELECTIONS, BlockSchedule, Schedule
@@ -24,8 +25,7 @@ from toast_core.schedule.stops import legal_stops, stop_ratio
 
 HERE = Path(dashboard.equaliser.__file__).parent
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-VIT, SWIN = shipped_shape("demo_vit"), shipped_shape("demo_swin")
-CURVES = read_curves(made_up.rows(), "calibrated")
+SWIN = shipped_shape("demo_swin")
 STORED = StoredCurves(CURVES)
 NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
 
@@ -135,6 +135,18 @@ def test_the_browsers_prediction_is_that_of_predict(browser):
             seen += 1
             assert got == pytest.approx([wanted.value, *wanted.ci95], abs=1e-9)
     assert 20 < seen < len(schedules)
+
+
+def test_the_browsers_prediction_with_an_interaction_is_that_of_predict(browser):
+    interaction = Interaction(-0.8, 5.0, 12, 0.7, 2.0, (2.0, 0.7))
+    stored = StoredCurves(CURVES, interaction=interaction)
+    wanted = [BASE, DRAFT, *schedules(12, 4)]
+    data = [data_of(schedule, stored=stored) for schedule in wanted]
+    found = open_desk(browser, data[0]).evaluate(_TOTALS, data)
+    for schedule, (_, _, got) in zip(wanted, found, strict=True):
+        expected = predict(CURVES, VIT, schedule, interaction)
+        assert got == pytest.approx([expected.value, *expected.ci95], abs=1e-9)
+    assert "corrected by 12 measured schedules" in data[0]["curves_note"]
 
 
 @pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
