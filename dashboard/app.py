@@ -25,6 +25,8 @@ def main() -> None:
         state.publish_link(shape)
         history = state.history()
         autosave.autosave(shape, history.present, history.past, history.future)
+    # A place of its own, there or not: what follows would be mounted anew if it moved by one.
+    place = st.empty()
     if notice := st.session_state.pop("notice", None):
-        st.warning(notice)
+        place.warning(notice)
     chosen.run()

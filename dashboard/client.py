@@ -136,7 +136,8 @@ class EngineClient:
     def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[dict]:
         """Yield the engine's messages about one measurement, waiting for an engine that is still starting.
 
-        An empty message says that nothing has come for a moment, so that a page can look whether it is still wanted.
+        An empty message says that the engine has been asked, or that nothing has come for a moment, so that a page can look whether it
+        is still wanted.
 
         Raises:
             EngineError: the engine refused, went away, or did not come up.
@@ -212,7 +213,10 @@ class EngineClient:
         return state
 
     def _ask(self, request: dict, tick_s: float | None = None) -> Iterator[dict]:
-        """Send one request on a connection of its own; yield what comes back, and {} after every `tick_s` without a word."""
+        """Send one request on a connection of its own; yield what comes back.
+
+        With `tick_s`, {} says that it is sent, and later that nothing came for so long.
+        """
         try:
             address = json.loads((self.folder / "worker.json").read_text())
             port, token = int(address["port"]), str(address["token"])
@@ -221,6 +225,8 @@ class EngineClient:
         with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S) as connection:
             connection.sendall(json.dumps({"token": token, **request}).encode() + b"\n")
             unread, silent_since = b"", time.monotonic()
+            if tick_s is not None:
+                yield {}
             while time.monotonic() - silent_since < _SILENCE_S:
                 if not select.select([connection], [], [], tick_s or _SILENCE_S)[0]:
                     yield {}

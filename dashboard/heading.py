@@ -5,9 +5,11 @@ from collections.abc import Callable
 import streamlit as st
 
 # The equaliser, its totals and what is measured fit a laptop's screen only without the page's wide upper margin.
+# A notice comes above the rest: a browser that keeps its place while the page grows would scroll it out of sight.
 # Streamlit's captions are too pale for small print on white: 3.9 of contrast, where readable is 4.5.
 _STYLE = """<style>
 [data-testid='stMainBlockContainer'] { padding-top: 3.75rem; }
+[data-testid='stMain'] { overflow-anchor: none; }
 [data-testid='stCaptionContainer'] { opacity: 0.75; }
 </style>"""
 

@@ -1,14 +1,18 @@
 """The measured figures of the schedule in hand, as they arrive from the engine."""
 
-from collections.abc import Mapping
-from contextlib import closing
+import math
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import state, wording
 from toast_core.errors import ToastError
+
+_REDRAW_S = 0.4  # the browser draws figures with the processor that measures them
 
 
 @dataclass(frozen=True)
@@ -20,37 +24,60 @@ class MeasuredSlots:
     progress: DeltaGenerator
 
 
-def open_slots(top1: DeltaGenerator, delta: DeltaGenerator, progress: DeltaGenerator) -> MeasuredSlots:
-    """Reserve the places, with what is known so far: nothing, or a result this session has already."""
-    slots = MeasuredSlots(top1.empty(), delta.empty(), progress.empty())
-    kept = state.kept_result(state.schedule())
+def begin() -> Iterator[dict]:
+    """Ask the engine for the schedule in hand, which it measures while the page is drawn. Nothing comes where there is nothing to ask.
+
+    An error is raised by the iterator that is returned, when it is read.
+    """
+    schedule, engine = state.schedule(), state.engine_state()
+    if state.kept_result(schedule) or (engine["state"] == "ready" and engine["data"] is None):
+        return iter(())
+    messages = state.engine_client().measure(st.session_state["session"], schedule)
+    try:
+        return chain((next(messages, {}),), messages)
+    except ToastError as error:
+        return _failing(error)
+
+
+def _failing(error: ToastError) -> Iterator[dict]:
+    raise error
+    yield {}
+
+
+def open_slots(card: DeltaGenerator, messages: Iterator[dict]) -> MeasuredSlots:
+    """Fill the places with what is known by now: nothing, a result this session has already, or the first figures of `begin`."""
+    slots, kept = MeasuredSlots(card.empty(), card.empty(), card.empty()), state.kept_result(state.schedule())
     _show(slots, kept)
     slots.progress.caption(_summary(kept) if kept else "Waiting for the engine")
+    _draw(slots, islice(messages, 2))  # that the engine was asked, and what it says within a tenth of a second
     return slots
 
 
-def follow(slots: MeasuredSlots) -> None:
-    """Measure the schedule in hand and show the figures after each batch. The next edit interrupts it wherever it is."""
-    schedule, engine = state.schedule(), state.engine_state()
-    if state.kept_result(schedule):
-        return
-    if engine["state"] == "ready" and engine["data"] is None:
+def follow(slots: MeasuredSlots, messages: Iterator[dict]) -> None:
+    """Show the figures of `begin` as they come. The next edit interrupts it wherever it is."""
+    engine = state.engine_state()
+    if engine["state"] == "ready" and engine["data"] is None and not state.kept_result(state.schedule()):
         slots.progress.info("Not measured: the dashboard was started without images. Start it with --data FOLDER and weights to measure.")
-        return
-    share, text = 0.0, "Waiting for the engine"
+    _draw(slots, messages)
+
+
+def _draw(slots: MeasuredSlots, messages: Iterator[dict]) -> None:
+    drawn_s = -math.inf
     try:
-        with closing(state.engine_client().measure(st.session_state["session"], schedule)) as messages:
-            for message in messages:
-                if "images_done" in message:
-                    share = message["images_done"] / message["images_total"]
-                    text = f"Measuring: {message['images_done']:,} of {message['images_total']:,} images"
-                    _show(slots, message)
-                text = message.get("progress", text)
-                # Drawn on every message, empty ones too: drawing is where Streamlit lets a newer run take over.
-                slots.progress.progress(share, text=text)
-                if message.get("done"):
-                    state.keep_result(schedule, message)
-                    slots.progress.caption(_summary(message))
+        for message in messages:
+            # Reading the session is where Streamlit lets a newer run take over: on every message, empty ones too.
+            schedule = state.schedule()
+            if message.get("done"):
+                state.keep_result(schedule, message)
+                _show(slots, message)
+                slots.progress.caption(_summary(message))
+            elif "images_done" in message and time.monotonic() - drawn_s > _REDRAW_S:
+                _show(slots, message)
+                share = message["images_done"] / message["images_total"]
+                slots.progress.progress(share, text=f"Measuring: {message['images_done']:,} of {message['images_total']:,} images")
+                drawn_s = time.monotonic()
+            elif "progress" in message:
+                slots.progress.progress(0.0, text=message["progress"])
     except ToastError as error:
         with slots.progress.container():
             st.error(str(error))

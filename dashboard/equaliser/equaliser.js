@@ -23,10 +23,13 @@ const ICONS = {
   link: '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M6.5 9.5l3-3M7 4.5l1.6-1.6a2.9 2.9 0 0 1 4.1 4.1L11 8.6M9 11.5l-1.6 1.6a2.9 2.9 0 0 1-4.1-4.1L5 7.4"/></svg>',
 };
 
+// Messages on their way outlive the elements: Streamlit mounts anew where a page's parts move, under a notice for instance.
+const outbox = globalThis[Symbol.for("toast.equaliser.outbox")] ??= { number: 0, queue: [], resend: 0, post: null };
+
 export default function (component) {
   const root = component.parentElement.querySelector(".equaliser");
   root.desk ??= newDesk(root);
-  root.desk.post = (messages) => component.setTriggerValue("sent", messages);
+  outbox.post = (messages) => component.setTriggerValue("sent", messages);
   adopt(root.desk, component.data);
 }
 
@@ -34,7 +37,7 @@ function newDesk(root) {
   return {
     root, data: null, now: null, limits: new Map(), linked: new Set(), selected: ["fc2", 0],
     tabStops: { qk: 0, vo: 0, fc1: 0, fc2: 0 }, hovered: null, drag: null, timer: 0,
-    number: 0, queue: [], resend: 0, last: null, counted: null, bars: {}, parts: {}, built: "", heated: null, post: null,
+    last: null, counted: null, bars: {}, parts: {}, built: "", heated: null,
   };
 }
 
@@ -42,10 +45,12 @@ function newDesk(root) {
 
 function adopt(desk, data) {
   desk.data = data;
-  desk.queue = desk.queue.filter((message) => message.number > data.seen);
-  if (!desk.queue.length) clearTimeout(desk.resend);
-  const isNewest = data.seen >= desk.number;
-  desk.number = Math.max(desk.number, data.seen);
+  outbox.queue = outbox.queue.filter((message) => message.number > data.seen);
+  const isNewest = !outbox.queue.length;
+  if (isNewest) {
+    clearTimeout(outbox.resend);
+    outbox.number = data.seen;
+  }
   const form = JSON.stringify([data.of, data.kinds.map((kind) => kind.widths)]);
   if (desk.built !== form) build(desk, form);
   if (isNewest) {
@@ -61,21 +66,21 @@ function adopt(desk, data) {
   paintAll(desk);
 }
 
-function send(desk, message) {
-  desk.queue.push({ number: ++desk.number, ...message });
-  post(desk, RESEND_MS);
+function send(message) {
+  outbox.queue.push({ number: ++outbox.number, ...message });
+  post(RESEND_MS);
 }
 
-function post(desk, patience) {
-  clearTimeout(desk.resend);
-  desk.post([...desk.queue]);
-  desk.resend = setTimeout(() => desk.queue.length && post(desk, 2 * patience), patience);
+function post(patience) {
+  clearTimeout(outbox.resend);
+  outbox.post([...outbox.queue]);
+  outbox.resend = setTimeout(() => outbox.queue.length && post(2 * patience), patience);
 }
 
 function sendEdit(desk) {
   clearTimeout(desk.timer);
   desk.timer = 0;
-  send(desk, { ratios: Object.fromEntries(SITES.map((site) => [site, desk.now[site].map((bar) => bar.ratio)])) });
+  send({ ratios: Object.fromEntries(SITES.map((site) => [site, desk.now[site].map((bar) => bar.ratio)])) });
 }
 
 function sendWhenSettled(desk) {
@@ -85,7 +90,7 @@ function sendWhenSettled(desk) {
 
 function sendStep(desk, step) {
   if (desk.timer) sendEdit(desk);
-  send(desk, { step });
+  send({ step });
 }
 
 // ---------- stops, limits, edits
@@ -155,7 +160,7 @@ function setLimit(desk, site, block, change) {
   paintBar(desk, site, block);
   paintInspector(desk);
   if (desk.timer) sendEdit(desk);
-  send(desk, {
+  send({
     limits: [...desk.limits].map(([key, { low, high, locked }]) => [key.split(" ")[0], Number(key.split(" ")[1]), low, high, locked]),
   });
 }
@@ -165,7 +170,7 @@ const toggleLock = (desk, site, block) => setLimit(desk, site, block, { locked: 
 function toggleLink(desk, name) {
   if (!desk.linked.delete(name)) desk.linked.add(name);
   paintLinks(desk);
-  send(desk, { linked: [...desk.linked] });
+  send({ linked: [...desk.linked] });
 }
 
 // ---------- what the tables say

@@ -17,7 +17,7 @@ from dashboard.engine_status import show_engine_status
 from dashboard.equaliser.mount import data_in_hand
 from dashboard.fit_panel import show_fit
 from dashboard.heading import show_heading
-from dashboard.measurement import follow, open_slots
+from dashboard.measurement import begin, follow, open_slots
 from dashboard.starting_points import starting_points
 from dashboard.stored_curves import stored_curves
 from dashboard.stored_latency import stored_latency
@@ -55,11 +55,11 @@ def render() -> None:
         with st.container(border=True):
             show_editor(data)
         fitting = st.container(border=True)
+    messages = begin()
     # Counted here, which gives the browser the time to show the totals before the rest comes and keeps it busy.
     ratios, kept = ratios_figure(schedule), blocks_figure(count_cost(shape, schedule), count_cost(shape))
     with beside:
-        card = st.container(border=True)
-        slots = open_slots(card, card, card)
+        slots = open_slots(st.container(border=True), messages)
         with st.container(border=True):
             _show_choices(shape)
     with fitting:
@@ -73,7 +73,7 @@ def render() -> None:
         st.plotly_chart(kept, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
     with st.container(border=True):
         _show_exchange(schedule, shape)
-    follow(slots)
+    follow(slots, messages)
 
 
 def _compared(shape: ModelShape) -> Schedule | None:

@@ -326,6 +326,23 @@ def test_a_message_that_got_lost_is_sent_again_until_it_was_seen(browser):
     assert [message["number"] for message in page.evaluate("sent.at(-1)")] == [2]
 
 
+def test_a_message_on_its_way_outlives_the_elements(browser):
+    page = open_desk(browser)
+    bar(page, "fc2", 3).press("Control+z")
+    page.evaluate("() => { document.getElementById('host').innerHTML = '<div class=\"equaliser\"></div>' }")
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, selection="calibrated")))
+    bar(page, "fc2", 3).press("Control+z")
+    assert [[message["number"] for message in messages] for messages in page.evaluate("sent")] == [[1], [1, 2]]
+
+
+def test_another_session_begins_to_count_anew(browser):
+    page = open_desk(browser, data_of(Schedule.uniform(12, selection="calibrated"), desk=Desk(seen=7)))
+    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.1), desk=Desk(seen=0)))
+    assert bar(page, "fc2", 4).get_attribute("aria-valuenow") == "10"
+    bar(page, "fc2", 3).press("Control+z")
+    assert [message["number"] for message in page.evaluate("sent.at(-1)")] == [1]
+
+
 def test_data_of_an_earlier_run_does_not_push_a_bar_back(browser):
     page = open_desk(browser)
     bar(page, "fc2", 4).press("PageUp")
