@@ -1,4 +1,4 @@
-"""The README's lines about recovery and speed, from what their benchmarks wrote; findings.py puts them in place."""
+"""The README's lines about recovery, speed and waiting, from what their benchmarks wrote; findings.py puts them in place."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -102,3 +102,35 @@ def speed_part(results: Mapping) -> str:
 def _ratio(found: Mapping) -> str:
     low, high = found["quartiles"]
     return f"{found['median']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def desk_part(desk: Mapping, strain: Mapping) -> str:
+    """What a person at the dashboard waits for, beside what was wanted, and what the dashboard went through without losing anything."""
+    def seconds(found: Mapping) -> str:
+        return f"{found['median'] / 1000:.2f} s"
+
+    warm, cold, last, middle = (
+        desk["pages_ms"]["overview"]["title"], desk["cold_overview_ms"]["title"], desk["release_ms"]["block 11"],
+        desk["release_ms"]["block 6"],
+    )
+    drag = desk["drag_32_blocks_ms"]["nine-point curves"]["readout"]
+    rows = [
+        (f"first paint of the Overview, server warm (a bare Streamlit page: {seconds(desk['bare_streamlit_ms'])})", seconds(warm), "2 s"),
+        ("first paint of the Overview, server just started", seconds(cold), "5 s"),
+        ("drag to totals beside the bar, 32 blocks x 4 sites, predicting (95th percentile)",
+         f"{drag['median']:.1f} ms ({drag['p95']:.1f} ms)", "16 ms"),
+        ("release to the totals as the server counts them", f"{seconds(last['totals'])}, {seconds(middle['totals'])}", "0.15 s"),
+        ("release to a first measured accuracy", f"{seconds(last['first'])}, {seconds(middle['first'])}", "0.5 s"),
+        ("release to the accuracy of 1,000 images", f"{seconds(last['final'])}, {seconds(middle['final'])}", "1 s"),
+    ]
+    killed, memory, cells, sessions = strain["killed"], strain["memory_mb"], strain["cells"], strain["five_sessions"]
+    lines = [
+        "| what | median | wanted |", "|---|---|---|", *(f"| {what} | {found} | {wanted} |" for what, found, wanted in rows), "",
+        f"After a release: an edit of block 11, then of block 6, of 12. Browser, pages and engine share {desk['cores']} cores (load "
+        f"average {desk['load_average_before'][0]} before, {desk['load_average_after'][0]} after).", "",
+        f"{strain['reload']['reloads']} reloads, 5 sessions for {sessions['seconds']:.0f} s ({sessions['visits']} visits, "
+        f"{sessions['edits']} edits), engine and job killed {killed['kills']} times in a sweep: {cells['lost']} of {cells['cells']} cells "
+        f"lost, {cells['different']} different, {len(strain['dead'])} dead pages, {len(strain['exceptions'])} exceptions; the page "
+        f"server's memory went from {memory['start']['page_server']:.0f} to {memory['end']['page_server']:.0f} MB.",
+    ]
+    return "\n".join(lines)
