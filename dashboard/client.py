@@ -50,7 +50,7 @@ class EngineOptions:
     device: str = "auto"
     store: str | None = None
     images: int = 1000
-    batch_size: int = 125
+    batch_size: int = 64
     calibration_images: int = 500
 
     def to_arguments(self) -> list[str]:

@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--store", help="evidence store that jobs write to; default: the user's own")
     parser.add_argument("--images", type=int, default=1000, help="images to measure on, class-balanced")
-    parser.add_argument("--batch-size", type=int, default=125, help="images between two messages of a measurement")
+    parser.add_argument("--batch-size", type=int, default=64, help="images between two messages of a measurement")
     parser.add_argument("--calibration-images", type=int, default=500)
     parser.add_argument("--idle-limit", type=float, default=IDLE_LIMIT_S, metavar="SECONDS", help="end after so long without a request")
     return parser

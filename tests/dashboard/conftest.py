@@ -43,7 +43,7 @@ class FakeEngine:
         self.restarts = 0
         data = {
             "name": "fashion-mnist", "classes": ["T-shirt/top", "Trouser"], "images": 10_000, "digest": "0123456789abcdef",
-            "measured": 1000, "batch_size": 125, "order": "shuffled", "seed": 0,
+            "measured": 1000, "batch_size": 64, "order": "shuffled", "seed": 0,
         }
         self.state = {
             "state": "ready", "data": data, "calibration": {"name": "fashion-mnist:calibration", "images": 500, "digest": "fedcba"},
