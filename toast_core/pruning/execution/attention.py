@@ -90,7 +90,10 @@ class PrunedAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=self.scale)
         if self.windows is not None:
             out = out.unflatten(1, (lead[1], self.heads))
-        out = self.proj_drop(self.proj(out.transpose(-2, -3).flatten(-2)))
+        out = out.transpose(-2, -3)
+        if torch.compiler.is_exporting():  # the kernel's output is laid out as the next line likes it, which exporters do not know
+            out = out.clone(memory_format=torch.contiguous_format)
+        out = self.proj_drop(self.proj(out.flatten(-2)))
         return (out if self.windows is None else self.windows.join(out, x)), row
 
 
