@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -48,8 +49,9 @@ def export(form: str, name: str, selection: str, folder: Path) -> Written:
     """A compact model in a format; only a demo has a name that a safetensors file can be built from."""
     model, images = (compact_demo(name), grey_noise(5)) if name.startswith("demo_") else (compact_family(name, selection), images_for(name))
     path = folder / f"model{FORMATS[form].suffix}"
-    record = export_model(model, form, path, images)
-    return Written(model, images, path, record, open_exported(path))
+    with mock.patch.object(sys, "dont_write_bytecode", False):  # as on a user's machine
+        record = export_model(model, form, path, images)
+        return Written(model, images, path, record, open_exported(path))
 
 
 def logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

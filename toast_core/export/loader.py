@@ -1,8 +1,8 @@
 """loader: a torch.export program with a few lines of Python beside it, for people who have torch and nothing else of ours."""
 
-import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -73,9 +73,9 @@ class LoaderFormat:
         if rest != code or head.count('"""') != 2 or not (head.startswith('"""') and head.endswith('"""\n')):
             raise ExportError(f"{path} is not a loader as toast export writes it, so it is not run; export the model again")
         refuse_pickles(path.with_suffix(".program.pt2"))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = ModuleType(path.stem)  # not imported, which would leave bytecode beside the file
+        module.__file__ = str(path)
+        exec(compile(text, path, "exec"), module.__dict__)
         try:
             return module.load()
         except Exception as error:  # what torch raises for a damaged file is of no one kind
