@@ -22,7 +22,7 @@ import pandas as pd
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
-from benchmarks.result_parts import desk_part, latency_part, recovery_part, speed_part
+from benchmarks.result_parts import desk_part, export_part, latency_part, recovery_part, speed_part
 from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
 from toast_core.analysis.cells import SITE_GROUPS
@@ -338,6 +338,7 @@ def generated(path: Path) -> str:
     text = replaced(text, "speed", speed_part(json.loads((RESULTS / "compact_cpu.json").read_text())))
     desk, strain = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("desk", "desk_stress"))
     text = replaced(text, "desk", desk_part(desk, strain))
+    text = replaced(text, "exports", export_part(json.loads((RESULTS / "exports.json").read_text())))
     return replaced(text, "latency", latency_part(json.loads((RESULTS / "latency_table.json").read_text())))
 
 

@@ -104,6 +104,30 @@ def _ratio(found: Mapping) -> str:
     return f"{found['median']:.2f} ({low:.2f} to {high:.2f})"
 
 
+def export_part(results: Mapping) -> str:
+    """How far exports are from the compact models, over all of them, and what int8 does to the demos' accuracy, size and speed."""
+    rows = results["rows"]
+    far = {form: max(row[form]["relative_difference"] for row in rows.values()) for form in ("torch_export", "onnx")}
+    images = min(row["images"] for row in rows.values())
+    lines = [
+        f"Largest difference of a logit, relative to the largest one, over {len(rows)} models on {images} images: torch.export "
+        f"{far['torch_export']:.1e}, ONNX {far['onnx']:.1e}.", "",
+        "| compensated, MACs saved | top-1, float32 | int8, dynamic ranges | int8, static ranges | file | times as fast as float32 |",
+        f"|{'---|' * 6}",
+        *(_int8_line(model, row) for model, row in rows.items() if "int8" in row),
+    ]
+    return "\n".join([*lines, "", f"ONNX Runtime on {results['threads']} thread, {results['processor']}, batches of 32; all test images."])
+
+
+def _int8_line(model: str, row: Mapping) -> str:
+    int8 = row["int8"]
+    top1 = [f"{int8['top1'][name]:.2f} %" for name in ("onnx", "int8_dynamic", "int8_static")]
+    size = f"{row['onnx']['bytes'] / 1e6:.1f} to {int8['bytes']['dynamic'] / 1e6:.1f} MB"
+    faster = ", ".join(f"{int8['against_onnx'][name]['speedup']:.2f} ({name})" for name in ("dynamic", "static"))
+    saved = 1 - row["macs"] / row["baseline_macs"]
+    return f"| `{model}`, {saved:.0%} | {' | '.join(top1)} | {size} | {faster} |"
+
+
 def desk_part(desk: Mapping, strain: Mapping) -> str:
     """What a person at the dashboard waits for, beside what was wanted, and what the dashboard went through without losing anything."""
     def seconds(found: Mapping) -> str:
