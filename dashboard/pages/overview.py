@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard import state, wording
+from dashboard import accelerator, state, wording
 from dashboard.charts.cost import blocks_figure, parts_figure
 from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
 from dashboard.engine_status import show_engine_status
@@ -54,6 +54,7 @@ def render() -> None:
         _show_analyses(shape, found)
     with data.container(border=True, height="stretch"):
         _show_data(shape)
+    accelerator.show_accelerator(accelerator.RESULTS)
     with st.container(border=True):
         show_exchange(found.evidence)
 

@@ -1,6 +1,7 @@
 """loader: a torch.export program with a few lines of Python beside it, for people who have torch and nothing else of ours."""
 
 import re
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -73,13 +74,24 @@ class LoaderFormat:
         if rest != code or head.count('"""') != 2 or not (head.startswith('"""') and head.endswith('"""\n')):
             raise ExportError(f"{path} is not a loader as toast export writes it, so it is not run; export the model again")
         refuse_pickles(path.with_suffix(".program.pt2"))
-        module = ModuleType(path.stem)  # not imported, which would leave bytecode beside the file
+        module = ModuleType(path.stem)
         module.__file__ = str(path)
-        exec(compile(text, path, "exec"), module.__dict__)
+        _TextLoader(text).exec_module(module)
         try:
             return module.load()
         except Exception as error:  # what torch raises for a damaged file is of no one kind
             raise ExportError(f"{path} does not load ({first_line(error)}); export it again") from error
+
+
+class _TextLoader(InspectLoader):
+    """Python's own way to import a file leaves bytecode beside it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def get_source(self, fullname: str) -> str:
+        """The lines that were checked."""
+        return self.text
 
 
 def _sha256_in(text: str) -> str:
