@@ -83,15 +83,15 @@ def speed_part(results: Mapping) -> str:
         f"{results['processor']}, torch {results['torch']}, timm {results['timm']}, float32, random weights, calibrated selection; process "
         "CPU time, medians of rounds in turns (quartiles):",
         "",
-        "| preset | batch, threads | MAC ratio | times as fast as timm's fused baseline | share of the MAC ratio | times as fast as the "
+        "| preset | kept in multiples of | batch, threads | MAC ratio | times as fast as timm's fused baseline | share of the MAC ratio | times as fast as the "
         "reference's compact execution |",
-        f"|{'---|' * 6}",
+        f"|{'---|' * 7}",
     ]
     for row in results["rows"]:
         cpu = row["cpu"]
         reference = _ratio(cpu["over_reference"]) if "over_reference" in cpu else "ViTs only"
         lines.append(
-            f"| `{row['preset']}` | {row['batch_size']}, {row['threads']} | {row['mac_ratio']:.2f} | {_ratio(cpu['speedup'])} | "
+            f"| `{row['preset']}` | {row['multiple_of']} | {row['batch_size']}, {row['threads']} | {row['mac_ratio']:.2f} | {_ratio(cpu['speedup'])} | "
             f"{cpu['fraction_of_mac_ratio']:.0%} | {reference} |"
         )
     loads = [row["load_average"] for row in results["rows"]]
