@@ -83,16 +83,16 @@ def speed_part(results: Mapping) -> str:
         f"{results['processor']}, torch {results['torch']}, timm {results['timm']}, float32, random weights, calibrated selection; process "
         "CPU time, medians of rounds in turns (quartiles):",
         "",
-        "| preset | kept in multiples of | batch, threads | MAC ratio | times as fast as timm's fused baseline | share of the MAC ratio | times as fast as the "
-        "reference's compact execution |",
+        "| preset | kept in multiples of | batch, threads | MAC ratio | times as fast as timm's fused baseline | share of the MAC ratio | "
+        "times as fast as the reference's compact execution |",
         f"|{'---|' * 7}",
     ]
     for row in results["rows"]:
         cpu = row["cpu"]
         reference = _ratio(cpu["over_reference"]) if "over_reference" in cpu else "ViTs only"
         lines.append(
-            f"| `{row['preset']}` | {row['multiple_of']} | {row['batch_size']}, {row['threads']} | {row['mac_ratio']:.2f} | {_ratio(cpu['speedup'])} | "
-            f"{cpu['fraction_of_mac_ratio']:.0%} | {reference} |"
+            f"| `{row['preset']}` | {row['multiple_of']} | {row['batch_size']}, {row['threads']} | {row['mac_ratio']:.2f} | "
+            f"{_ratio(cpu['speedup'])} | {cpu['fraction_of_mac_ratio']:.0%} | {reference} |"
         )
     loads = [row["load_average"] for row in results["rows"]]
     load = f"its load was {min(loads):.1f} to {max(loads):.1f} while these were taken"
