@@ -11,6 +11,7 @@ import pytest
 from analysis_cache.store import EvidenceStore
 from dashboard import evidence, state
 from dashboard.client import EngineClient, EngineOptions, shipped_shape
+from tests.dashboard.equaliser_page import FLAGS
 from tests.dashboard.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
 
@@ -119,3 +120,14 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineOptions:
         put_evaluation(store, Schedule.uniform(12), WAS)
         put_evaluation(store, DRAFT, LESS)
     return EngineOptions(store=str(path))
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator:
+    """One Chromium for a file of tests."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield opened
+        opened.close()

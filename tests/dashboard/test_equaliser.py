@@ -2,13 +2,11 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-import dashboard.equaliser
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from dashboard.client import EngineOptions, shipped_shape
@@ -26,12 +24,8 @@ from toast_core.schedule.rounding import keep_count
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.stops import legal_stops, stop_ratio
 
-HERE = Path(dashboard.equaliser.__file__).parent
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-VIT, SWIN = shipped_shape("demo_vit"), shipped_shape("demo_swin")
+VIT = shipped_shape("demo_vit")
 CURVES = read_curves(made_up.rows(), "calibrated")
-STORED = StoredCurves(CURVES)
-NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
 WIDTHS = some.integers(1, 3072) | some.sampled_from([32, 64, 80, 96, 384, 1536, 5120])
 
 
