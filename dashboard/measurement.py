@@ -76,7 +76,7 @@ def _draw(slots: MeasuredSlots, messages: Iterator[dict]) -> None:
                 share = message["images_done"] / message["images_total"]
                 slots.progress.progress(share, text=f"Measuring: {message['images_done']:,} of {message['images_total']:,} images")
                 drawn_s = time.monotonic()
-            elif "progress" in message:
+            elif "progress" in message and drawn_s < 0:  # a word about waiting must not empty a bar that has moved
                 slots.progress.progress(0.0, text=message["progress"])
     except ToastError as error:
         with slots.progress.container():
