@@ -52,6 +52,7 @@ class EngineOptions:
     images: int = 1000
     batch_size: int = 64
     calibration_images: int = 500
+    train: str | None = None
 
     def to_arguments(self) -> list[str]:
         """The worker's command line."""

@@ -48,7 +48,7 @@ class DashboardError(ToastError, RuntimeError):
 def launch(
     port: int | None = None, headless: bool = False, demo: bool = False, *, model: str = "demo_vit", weights: str | None = None,
     num_classes: int | None = None, img_size: int | None = None, data: str | None = None, calibration: str | None = None,
-    device: str = "auto", store: str | None = None, share: bool = False, password_file: Path | None = None,
+    device: str = "auto", store: str | None = None, train: str | None = None, share: bool = False, password_file: Path | None = None,
     allowed_hosts: Sequence[str] = (),
 ) -> int:
     """Serve the dashboard until Ctrl-C and return the exit status: 0 when it was stopped, else the server's own.
@@ -59,7 +59,7 @@ def launch(
         port: on 127.0.0.1, with `share` on every address; None takes 8501 or the next free one.
         headless: True opens no browser.
         demo: show the embedded model and data, whatever the other options but `store` say.
-        model, weights, num_classes, img_size, data, calibration, device, store: as `python -m toast_core.worker` takes them.
+        model, weights, num_classes, img_size, data, calibration, device, store, train: as `python -m toast_core.worker` takes them.
         share, password_file, allowed_hosts: whom it answers besides this machine, see `dashboard.sharing`.
 
     Raises:
@@ -67,7 +67,7 @@ def launch(
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
     """
-    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store)
+    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store, train=train)
     options = EngineOptions(store=store) if demo else given
     sharing = read_sharing(share, password_file, allowed_hosts, Path.cwd(), Path.home())
     # neither the server nor the engine needs it, so neither has it

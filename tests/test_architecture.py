@@ -17,7 +17,7 @@ TRAINING = sorted((ROOT / "training").glob("*.py"))
 # A part of the engine may import itself and the parts listed, all of which stand above it here; what is not listed has no place yet.
 _ENGINE = {
     "errors", "waiting", "intervals", "results", "analysis_results", "composition_results", "agreement_results", "certificate_fields",
-    "certificate_results", "registry", "schedule", "executors", "models", "data", "pruning", "compensation", "tuning", "analysis",
+    "certificate_results", "registry", "schedule", "recipe", "executors", "models", "data", "pruning", "compensation", "tuning", "analysis",
     "recovery", "export",
 }
 MAY_IMPORT = {
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "toast_core.intervals": set(),
     "toast_core.registry": {"errors"},
     "toast_core.schedule": {"errors"},
+    "toast_core.recipe": {"errors", "schedule"},
     "toast_core.results": {"intervals", "errors", "schedule"},
     "toast_core.analysis_results": {"intervals", "errors", "schedule", "results"},
     "toast_core.composition_results": {"intervals"},
@@ -61,12 +62,12 @@ CACHE_MAY_IMPORT = {
     "toast_core", "toast_core.results", "toast_core.analysis_results", "toast_core.composition_results", "toast_core.agreement_results",
     "toast_core.schedule", "toast_core.errors", "toast_core.intervals",
 }
-DASHBOARD_MAY_IMPORT = CACHE_MAY_IMPORT | {"toast_core.tuning"}
+DASHBOARD_MAY_IMPORT = CACHE_MAY_IMPORT | {"toast_core.tuning", "toast_core.recipe"}
 FRONT_DOOR = "toast_core"  # names of every layer, each loaded when first used
 TORCH_FREE = (
     "toast_core", "toast_core.errors", "toast_core.intervals", "toast_core.results", "toast_core.analysis_results",
     "toast_core.composition_results", "toast_core.agreement_results", "toast_core.certificate_fields", "toast_core.certificate_results",
-    "toast_core.schedule", "toast_core.tuning",
+    "toast_core.schedule", "toast_core.recipe", "toast_core.tuning",
 )
 
 

@@ -90,8 +90,9 @@ def pruned_model(
 
     `device` is where this process has it; an `executor` elsewhere scores the calibration images.
     """
-    from toast_core.pruning.execution.apply import apply_plan, check_execution
+    from toast_core.pruning.execution.apply import apply_plan
     from toast_core.pruning.saved import load_model
+    from toast_core.schedule.execution import check_execution
 
     check_execution(execution)
     schedule_of(file, preset, selection)

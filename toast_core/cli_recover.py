@@ -68,7 +68,7 @@ def recover(
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
     from toast_core.data.load import load_data
     from toast_core.pruning.saved import load_model, save_model
-    from toast_core.recovery import Recipe
+    from toast_core.recipe import Recipe
     from toast_core.recovery import recover as run
     from toast_core.recovery.processes import joined
 

@@ -13,7 +13,8 @@ from analysis_cache.store import EvidenceStore
 from toast_core.analyze import Subject
 from toast_core.data.load import ImageData
 from toast_core.pruning.plan import Plan
-from toast_core.recovery import Recipe, Recovered, recover
+from toast_core.recipe import Recipe
+from toast_core.recovery import Recovered, recover
 from toast_core.recovery.processes import World
 from toast_core.schedule.schedule import Schedule
 

@@ -188,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--img-size", type=int)
     parser.add_argument("--data", help="fashion-mnist (the default of the demos) or a folder with one subfolder a class")
     parser.add_argument("--calibration", help="images that calibrated selection learns from; fashion-mnist brings its own")
+    parser.add_argument("--train", help="images that recovery learns from; default: the calibration images")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--store", help="evidence store that jobs write to; default: the user's own")
     parser.add_argument("--images", type=int, default=1000, help="images to measure on, class-balanced")

@@ -228,7 +228,7 @@ class Desk:
 
         options = self.options
         return Basis.of(
-            options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store,
+            options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store, options.train,
             num_classes=options.num_classes, img_size=options.img_size, calibration_images=options.calibration_images,
             device=options.device, applied=str((options.state.parent / APPLIED_FOLDER).absolute()),
         )

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 import torch
+from PIL import Image
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
@@ -26,14 +27,14 @@ def model() -> torch.nn.Module:
     return load_baseline("demo_vit", "random")
 
 
-def ground_for(model, folder, calibration="fashion-mnist:calibration") -> Ground:
+def ground_for(model, folder, calibration="fashion-mnist:calibration", train=None, data="fashion-mnist") -> Ground:
     sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu", "applied": str(folder / "applied")}
-    return Ground(model, Basis.of("demo_vit", "random", "fashion-mnist", calibration, str(folder / "evidence.sqlite"), **sizes))
+    return Ground(model, Basis.of("demo_vit", "random", data, calibration, str(folder / "evidence.sqlite"), train, **sizes))
 
 
 @pytest.mark.parametrize(("values", "says"), [
     ({**RUN, "images": 0}, "images is 0; send a whole number of at least 1"),
-    ({**RUN, "train": 7}, "train is 7; send a folder of training images, or none for the calibration images"),
+    ({**RUN, "train": "folder"}, "unknown field 'train' of a run of kind recovery; choose from schedule, images, recipe"),
     ({**RUN, "recipe": {"speed": 1}}, "unknown field 'speed' of a recipe; choose from epochs, batch_size"),
     ({**RUN, "recipe": {"epochs": "many"}}, "epochs is 'many'; write a whole number of at least 1"),
     ({"kind": "recovery"}, "a run of kind recovery needs a schedule; send it"),
@@ -54,11 +55,13 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(model, tmp_path):
         ground = ground_for(model, tmp_path)
         with pytest.raises(ScheduleError, match="the schedule has 3 blocks but"):
             read_run({**RUN, "schedule": Schedule.uniform(3).to_dict()}).work(ground, store)
-        with pytest.raises(DataError, match="are the test images"):
-            read_run({**RUN, "train": "fashion-mnist"}).work(ground, store)
+        with pytest.raises(DataError, match="fashion-mnist are the images that the dashboard measures on; start it with other images"):
+            read_run(RUN).work(ground_for(model, tmp_path, train="fashion-mnist"), store)
+        with pytest.raises(DataError, match="fashion-mnist are the test images"):
+            read_run(RUN).work(ground_for(model, tmp_path, train="fashion-mnist", data="fashion-mnist:calibration"), store)
         with pytest.raises(DataError, match="where one step takes 64; use more images"):
             read_run({**RUN, "recipe": {"batch_size": 64}}).work(ground, store)
-        with pytest.raises(DataError, match="recovery needs training images; name a folder, or start the dashboard with --calibration"):
+        with pytest.raises(DataError, match="recovery needs training images; start the dashboard with --train FOLDER"):
             read_run(RUN).work(ground_for(model, tmp_path, None), store)
 
 
@@ -99,3 +102,15 @@ def test_it_goes_on_keeps_its_figures_and_leaves_the_model(model, tmp_path, caps
     assert same_weights(written, load_model(weights=tmp_path / "recovered.safetensors"))
     with EvidenceStore.open(ground.basis.store) as store:
         assert len(store.list_analyses()) == 1
+
+
+def test_training_images_of_its_own_are_taken_before_the_calibration_images(model, tmp_path):
+    for number, name in enumerate(("ankle", "bag")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for place in range(15):
+            Image.new("L", (28, 28), 100 * number + place).save(tmp_path / "images" / name / f"{place}.png")
+    ground = ground_for(model, tmp_path, train=str(tmp_path / "images"))
+    run = read_run({"kind": "recovery", "schedule": SCHEDULE.to_dict(), "recipe": {"epochs": 1, "batch_size": 8, "labels": False}})
+    with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
+        assert run.work(ground, store).images == 30
+    assert f"--train {tmp_path / 'images'}" in run.command(ground.basis)

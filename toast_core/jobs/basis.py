@@ -26,7 +26,8 @@ _SEED = 0
 class Basis:
     """Model, images, device and store, in the words of the command line. Paths are absolute: a job may start anywhere.
 
-    applied is the folder that pruned models are written to; None where nothing but measuring is asked for.
+    train    images that recovery learns from; None: the calibration images
+    applied  the folder that pruned models are written to; None where nothing but measuring is asked for
     """
 
     model: str
@@ -39,14 +40,19 @@ class Basis:
     device: str
     store: str
     applied: str | None = None
+    train: str | None = None
 
     @classmethod
-    def of(cls, model: str, weights: str | None, data: str, calibration: str | None, store: str | None, **sizes: object) -> "Basis":
+    def of(
+        cls, model: str, weights: str | None, data: str, calibration: str | None, store: str | None, train: str | None = None,
+        **sizes: object,
+    ) -> "Basis":
         """Resolve what was given relative to this process; `store` None is the user's own. `sizes` are the other fields."""
         store = default_store() if store is None else store
         file = file_of(store)
         store = store if file is None else str(file.absolute())
-        return cls(model, _absolute(weights), data=_absolute(data), calibration=_absolute(calibration), store=store, **sizes)
+        places = {"data": data, "calibration": calibration, "train": train}
+        return cls(model, _absolute(weights), store=store, **{name: _absolute(place) for name, place in places.items()}, **sizes)
 
     def options(self) -> dict[str, str]:
         """Flags that every command shares, without leading dashes; what equals a default is left out."""

@@ -18,11 +18,11 @@ from toast_core.jobs.evaluation import analyze_evaluation, evaluation_identity
 from toast_core.jobs.recovery import RecoveryRun
 from toast_core.jobs.run import Report, Run, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
 from toast_core.jobs.tuning import TuningRun
-from toast_core.pruning.execution.apply import check_execution
 from toast_core.pruning.statistics import Statistics
-from toast_core.recovery import Recipe
+from toast_core.recipe import Recipe
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.cost import count_cost
+from toast_core.schedule.execution import check_execution
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.shapes import ModelShape
 

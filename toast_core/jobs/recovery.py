@@ -9,13 +9,14 @@ from typing import ClassVar
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import ImageData, load_data
+from toast_core.data.sources import open_source
 from toast_core.errors import DataError, JobError
 from toast_core.jobs.apply import file_path
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.run import Report, Work, as_schedule, check_sizes, command_line
 from toast_core.pruning.saved import save_model
 from toast_core.recover import KeptRecovery, recover_kept
-from toast_core.recovery import Recipe
+from toast_core.recipe import Recipe
 from toast_core.recovery.images import split
 from toast_core.recovery.processes import World
 from toast_core.schedule.cost import count_cost
@@ -31,22 +32,18 @@ _FLAGS = {"distill": "--no-distill", "labels": "--no-labels", "augment": "--no-a
 class RecoveryRun:
     """Fine-tune what a schedule leaves, see `toast_core.recovery`. A killed run goes on from its checkpoint, beside the file.
 
-    train   training images; None: the calibration images
-    images  class-balanced subset of them; None: all
+    images  class-balanced subset of the training images; None: all
     recipe  fields of `Recipe`
     """
 
     kind: ClassVar[str] = "recovery"
     schedule: Schedule
-    train: str | None = None
     images: int | None = None
     recipe: Recipe = field(default=_RECIPE)
 
     def __post_init__(self) -> None:
         check_sizes(self.images)
         object.__setattr__(self, "schedule", as_schedule(self.schedule))
-        if self.train is not None and not isinstance(self.train, str):
-            raise JobError(f"train is {self.train!r:.80}; send a folder of training images, or none for the calibration images")
         if isinstance(self.recipe, Mapping):
             object.__setattr__(self, "recipe", _recipe(self.recipe))
 
@@ -63,7 +60,7 @@ class RecoveryRun:
     def command(self, basis: Basis) -> str:
         """A `toast recover` line; the schedule is the file that the Tune page downloads."""
         flags = {name: value for name, value in basis.options().items() if name != "data"}
-        flags |= {"schedule": "schedule.json", "train": self._train(basis), "images": self.images}
+        flags |= {"schedule": "schedule.json", "train": _train(basis), "images": self.images}
         flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
         changed = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe) if getattr(self.recipe, f.name) != f.default}
         flags |= {name.replace("_", "-"): value for name, value in changed.items() if not isinstance(value, bool)}
@@ -113,14 +110,11 @@ class RecoveryRun:
         name = "top-1" if what == "validation_top1" else "agreement with the baseline"
         return f"validation {name} {report['before'][what]:.1f} -> {report['after'][what]:.1f} % at epoch {report['best_epoch']}"
 
-    def _train(self, basis: Basis) -> str:
-        place = self.train or basis.calibration
-        if place is None:
-            raise DataError("recovery needs training images; name a folder, or start the dashboard with --calibration")
-        return place
-
     def _data(self, ground: Ground) -> ImageData:
-        return load_data(self._train(ground.basis), ground.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
+        data = load_data(_train(ground.basis), ground.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
+        if data.source.digest == open_source(ground.basis.data).digest:
+            raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
+        return data
 
     def _fitted_on(self, ground: Ground) -> str:
         basis = ground.basis
@@ -132,6 +126,13 @@ class RecoveryRun:
     def _is_done(self, ground: Ground, store: EvidenceStore, kept: KeptRecovery) -> bool:
         """Whether the report is stored and the file is there."""
         return bool(store.has_many([kept.report_key])) and Path(file_path(ground.basis, kept.report_key)).is_file()
+
+
+def _train(basis: Basis) -> str:
+    place = basis.train or basis.calibration
+    if place is None:
+        raise DataError("recovery needs training images; start the dashboard with --train FOLDER, or with --calibration")
+    return place
 
 
 def _recipe(values: Mapping) -> Recipe:

@@ -13,11 +13,12 @@ from torch import nn
 from toast_core.errors import DeviceError, ModelError, ScheduleError
 from toast_core.models.info import get_info
 from toast_core.models.load import build_baseline, check_name, file_digest, load_baseline, read_weights, weights_path
-from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
+from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.compensation import NONE
+from toast_core.schedule.execution import EXECUTIONS
 from toast_core.schedule.schedule import Schedule
 
 HEADER_KEY = "toast"

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
-from toast_core.recovery.recipe import Recipe
+from toast_core.recipe import Recipe
 
 
 @dataclass

@@ -9,7 +9,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from toast_core.errors import DataError
-from toast_core.recovery.recipe import Recipe
+from toast_core.recipe import Recipe
 
 _LOWEST_SHARE = 0.01  # of the peak learning rate, at both ends
 

@@ -19,7 +19,7 @@ from toast_core.pruning.saved import unfilled
 from toast_core.recovery.checkpoint import Checkpoint, Standing, prepare_folder, read_checkpoint, write_checkpoint
 from toast_core.recovery.images import Split, TrainingImages, epoch_steps, split
 from toast_core.recovery.processes import World
-from toast_core.recovery.recipe import Recipe
+from toast_core.recipe import Recipe
 from toast_core.recovery.trainer import Trainer
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule

@@ -12,14 +12,7 @@ from toast_core.models.adapters.base import Adapter, BlockParts, TokenLayout
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, Plan
-
-EXECUTIONS = ("masked", "compact")
-
-
-def check_execution(execution: str) -> None:
-    """Raise a PlanError unless the execution is `masked` or `compact`."""
-    if execution not in EXECUTIONS:
-        raise PlanError(f"unknown execution {execution!r}; choose from {', '.join(EXECUTIONS)}")
+from toast_core.schedule.execution import check_execution
 
 
 def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.Module:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from toast_core.errors import DataError, PlanError
-from toast_core.pruning.execution.apply import check_execution
+from toast_core.schedule.execution import check_execution
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # field: (lowest, highest, what to write); both ends are allowed
