@@ -131,9 +131,9 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
         "baseline_top1": baseline.top1_estimate.to_dict(), "recipe": vars(RECIPE),
     }
     runs = Runs(name, facts)
-    for kind in arguments.schedules:
-        bare = schedule_for(kind, name)
-        for distill in (True, False):
+    for distill in (True, False):
+        for kind in arguments.schedules:
+            bare = schedule_for(kind, name)
             for start in ("compensation", "selection"):
                 schedule = replace(bare, compensation=FULL if start == "compensation" else NONE)
                 labels = {"schedule": kind, "start": start, "distill": distill, "training_images": arguments.images}

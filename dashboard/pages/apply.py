@@ -1,8 +1,6 @@
 """Apply: the schedule in hand becomes a file, with what shows that the file is the model that was measured."""
 
-import hashlib
 import json
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +15,7 @@ from dashboard.figure import show_figure, show_table
 from dashboard.heading import show_heading
 from dashboard.pages import PAGES, page
 from dashboard.pages.runs import price_text, progress_text
+from dashboard.written import digest_of_file, show_download, written_file
 from toast_core.agreement_results import Agreement, Timing
 from toast_core.composition_results import CompositionRow, judge
 from toast_core.errors import ScheduleError
@@ -29,7 +28,6 @@ from toast_core.schedule.shapes import ModelShape
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000
 _OPEN = ("running", "queued", "paused")
-_FOLDER = "applied"  # beside the engines' folders, see toast_core.worker_desk
 _EXECUTIONS = {"baseline": "Baseline", "masked": "Masked", "compact": "Compact"}
 _WAITING = {"queued": "it starts when its turn comes", "paused": "resume it on the Runs page"}
 _SHORT = 8
@@ -97,6 +95,7 @@ def _show_result(found: Found, schedule: Schedule, ready: bool) -> None:
         else:
             _show_record(record, evidence)
             _show_file(record, str(row["key"]))
+            st.page_link(page("runs"), label="Win accuracy back by fine-tuning: a recovery, on the Runs page")
     if ready:
         label = "Apply" if evidence is None else "Apply again"
         _show_run("apply", {"kind": "apply", "schedule": schedule.to_dict()}, label, prominent=evidence is None)
@@ -178,23 +177,11 @@ def record_table(record: Agreement) -> pd.DataFrame:
 
 def _show_file(record: Agreement, key: str) -> None:
     """Offer the file, once it is known to be the one that the record is about."""
-    path = state.engine_client().folder.parent / _FOLDER / f"{key}.safetensors"
-    name = f"{record.model}-{record.schedule[:_SHORT]}-compact.safetensors"
+    path = written_file(key)
     if not path.is_file() or digest_of_file(path, path.stat().st_mtime_ns) != record.file_sha256:
         st.warning("The file of this record is not on this machine, or was changed. Apply again to write it.")
         return
-    st.download_button(
-        f"Download model ({record.file_bytes / 1e6:.1f} MB)", path.read_bytes, name, "application/octet-stream", type="primary",
-        key="apply-download", on_click="ignore",
-    )
-    st.caption(f"One .safetensors file, schedule inside; every toast command takes it as --weights. sha256 `{record.file_sha256}`")
-
-
-@st.cache_data(show_spinner=False, max_entries=100)
-def digest_of_file(path: Path, changed_ns: int) -> str:
-    """The sha256 of a file, read once for each time it was changed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    show_download(path, f"{record.model}-{record.schedule[:_SHORT]}-compact.safetensors", "apply-download")
 
 
 def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:

@@ -11,6 +11,7 @@ from dashboard.engine_status import show_engine_status
 from dashboard.figure import show_table
 from dashboard.heading import show_heading
 from dashboard.pages import PAGES, page
+from dashboard.recovering import choose_recovery, show_recovery
 from dashboard.tuned import take
 from toast_core.schedule.schedule import SELECTIONS
 
@@ -18,10 +19,12 @@ _REFRESH_S = 1.0
 _ENDED_SHOWN = 5
 _OPEN = ("running", "queued", "paused")
 _DEFAULT_IMAGES = 1000
-_KINDS = {"sensitivity": "Sensitivity", "redundancy": "Redundancy", "evaluation": "Schedule in hand"}
+_KINDS = {"sensitivity": "Sensitivity", "redundancy": "Redundancy", "evaluation": "Schedule in hand", "recovery": "Recovery"}
+_USES_SCHEDULE = ("evaluation", "recovery")
 _KIND_HELP = (
     "Sensitivity: prune one site of one block, for every block and ratio.  \nRedundancy: what the feed-forward channels of every block "
-    "have in common.  \nSchedule in hand: accuracy and loss of the schedule on the Tune page."
+    "have in common.  \nSchedule in hand: accuracy and loss of the schedule on the Tune page.  \nRecovery: fine-tune what that schedule "
+    "leaves of the model, and write it into a file."
 )
 _SITES = ("qk", "vo", "qk+vo", "fc1", "fc2", "fc1+fc2")
 _RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -71,13 +74,14 @@ def _show_form() -> None:
         st.error(str(error))
         return
     price, start = st.columns([5, 1], vertical_alignment="center")
-    price.markdown(price_text(offer["quote"], upper_bound=run.get("mode") == "adaptive"))
+    unit = "epoch" if run["kind"] == "recovery" else "cell"
+    price.markdown(price_text(offer["quote"], upper_bound=run.get("mode") == "adaptive", unit=unit))
     start.button("Start", type="primary", on_click=_start, args=(run,), width="stretch", key="run-start")
     if error := st.session_state.pop("run-error", None):
         st.error(error)
     with st.expander("The same on the command line"):
         st.code(offer["command"], language="bash", wrap_lines=True)
-        if run["kind"] == "evaluation":
+        if run["kind"] in _USES_SCHEDULE:
             st.download_button(
                 "Download schedule.json", state.schedule().to_json, "schedule.json", "application/json", key="run-schedule",
                 on_click="ignore",
@@ -86,15 +90,18 @@ def _show_form() -> None:
 
 def _chosen_run(engine: dict) -> dict | None:
     """The run that the form describes; None while something is missing, which is said. Rows wrap where the window is narrow."""
-    most = engine["data"]["images"]
+    most, images = engine["data"]["images"], None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         kind = st.segmented_control(
             "Measure", list(_KINDS), format_func=_KINDS.get, default="sensitivity", required=True, key="run-kind", help=_KIND_HELP
         )
-        images = st.number_input(
-            f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key="run-images", width=200,
-            help="A class-balanced subset; more images, narrower intervals.",
-        )
+        if kind != "recovery":
+            images = st.number_input(
+                f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key="run-images", width=200,
+                help="A class-balanced subset; more images, narrower intervals.",
+            )
+    if kind == "recovery":
+        return choose_recovery(engine)
     run = {"kind": kind, "images": None if images == most else images}
     if kind == "redundancy":
         return run
@@ -130,13 +137,13 @@ def _in_words(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def price_text(quote: dict, upper_bound: bool = False) -> str:
+def price_text(quote: dict, upper_bound: bool = False, unit: str = "cell") -> str:
     """For example `**About 4 min** for 108 cells x 1,000 images on this machine. Of the cells, 12 are stored already, at no cost.`"""
     cells, stored = quote["cells"], quote["stored"]
-    what = f"{cells:,} cell{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote['images']:,} images"
+    what = f"{cells:,} {unit}{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote['images']:,} images"
     if stored == cells:
         return f"**0 s**: {what}, all stored already. A run only puts them together."
-    known = f" Of the cells, {stored:,} {'is' if stored == 1 else 'are'} stored already, at no cost." if stored else ""
+    known = f" Of the {unit}s, {stored:,} {'is' if stored == 1 else 'are'} stored already, at no cost." if stored else ""
     return f"**{'At most about' if upper_bound else 'About'} {duration(quote['seconds'])}** on this machine: {what}.{known}"
 
 
@@ -207,6 +214,8 @@ def _show_job(job: dict) -> None:
     elif job["message"]:
         (st.error if job["state"] == "failed" else st.markdown)(job["message"])
     st.caption(facts_text(job))
+    if job["run"]["kind"] == "recovery" and job["analysis"]:
+        show_recovery(job)
     if st.toggle("Log and command", key=f"job-log-{number}"):
         try:
             st.code(state.engine_client().log(number) or "Nothing yet.", language=None, height=240, wrap_lines=True)
@@ -231,7 +240,8 @@ def facts_text(job: dict) -> str:
     """Model, images, price and times of a job."""
     quote = job["quote"]
     price = f"quoted {duration(quote['seconds'])}" if quote["seconds"] else "quoted 0 s, all stored"
-    parts = [job["basis"]["model"], f"{quote['images']:,} images of {wording.plain(job['basis']['data'])}", price]
+    images = "training images" if job["run"]["kind"] == "recovery" else f"images of {wording.plain(job['basis']['data'])}"
+    parts = [job["basis"]["model"], f"{quote['images']:,} {images}", price]
     parts.append(f"started {_time(job['started_at'])}" if job["started_at"] else f"submitted {_time(job['submitted_at'])}")
     if job["finished_at"]:
         parts.append(f"ended {_time(job['finished_at'])}")

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.state import encode_schedule
 from tests.dashboard.test_dashboard_browser import _FLAGS
+from toast_core.pruning.saved import load_model
+from toast_core.schedule.schedule import Schedule
 
 pytestmark = pytest.mark.slow
 _WAIT_MS = 180_000
@@ -65,5 +68,33 @@ def test_a_run_from_its_price_to_its_figures(address, chromium):
         expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible(timeout=_WAIT_MS)
         chosen = page.get_by_test_id("stSelectbox").first.locator("input")
         expect(chosen).to_have_value(re.compile("64 images, exact, calibrated, your store"), timeout=_WAIT_MS)
+        assert page.get_by_test_id("stException").count() == 0
+        browser.close()
+
+
+def test_a_recovery_from_its_form_to_its_model(address, chromium, tmp_path):
+    from playwright.sync_api import expect, sync_playwright
+
+    code = encode_schedule(Schedule.uniform(12, fc2=0.5, selection="calibrated"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        page = browser.new_page(viewport={"width": 1400, "height": 1400})
+        page.goto(f"{address}/runs?schedule={code}")
+        page.get_by_text("Recovery", exact=True).click(timeout=_WAIT_MS)
+        for name, value in (("Training images", "80"), ("Epochs", "1"), ("Images a step", "24")):
+            field = page.get_by_role("spinbutton", name=name)
+            expect(field).to_be_visible(timeout=_WAIT_MS)
+            field.fill(value)
+            field.press("Tab")
+        expect(page.get_by_text("1 epoch \N{MULTIPLICATION SIGN} 80 images")).to_be_visible(timeout=_WAIT_MS)
+        page.get_by_role("button", name="Start", exact=True).press("Enter")
+        expect(page.get_by_text(re.compile(r"validation top-1 [\d.]+ . [\d.]+ % of 8 images"))).to_be_visible(timeout=_WAIT_MS)
+        if not page.get_by_role("switch", name="Epochs").is_checked():  # it is on where the page saw the run run
+            page.get_by_text("Epochs", exact=True).last.click()
+        expect(page.get_by_text("Of 8 validation images, %")).to_be_visible(timeout=_WAIT_MS)
+        with page.expect_download(timeout=_WAIT_MS) as saved:
+            page.get_by_role("button", name="Download model").click()
+        saved.value.save_as(tmp_path / "recovered.safetensors")
+        assert load_model(weights=tmp_path / "recovered.safetensors").toast_info.schedule.ratios("fc2") == (0.5,) * 12
         assert page.get_by_test_id("stException").count() == 0
         browser.close()

@@ -11,6 +11,8 @@ import pytest
 from analysis_cache.store import EvidenceStore
 from dashboard.client import EngineClient, EngineError, EngineOptions
 from tests.dashboard.conftest import read_state_file
+from toast_core.pruning.saved import load_model
+from toast_core.schedule.schedule import Schedule
 
 pytestmark = pytest.mark.slow
 RUN = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.5], "images": 48, "batch_size": 8, "selection": "per_image"}
@@ -77,6 +79,20 @@ def test_a_run_outlives_its_engine_and_is_seen_by_a_second_dashboard(engine, opt
         # the sweep has measured the baseline on the same images already
         assert store.get_analysis(jobs[0]["analysis"]).cell_keys[0] in store.get_analysis(jobs[1]["analysis"]).cell_keys
     assert "0 to measure" in second.log(waiting["number"]) and "analysis" in second.log(job["number"])
+
+
+def test_a_recovery_leaves_its_epochs_and_a_model_that_loads(engine, options):
+    ready(engine)
+    schedule = Schedule.uniform(12, fc2=0.5, selection="calibrated")
+    recipe = {"epochs": 2, "batch_size": 12, "distill": False}
+    number = engine.submit({"kind": "recovery", "schedule": schedule.to_dict(), "images": 40, "recipe": recipe})["number"]
+    jobs = until(engine, lambda jobs: jobs[0]["state"] in ("done", "failed"))
+    assert (jobs[0]["number"], jobs[0]["state"]) == (number, "done") and "of 4 images, at epoch" in jobs[0]["message"]
+    with EvidenceStore.open(Path(options.store), create=False) as store:
+        keys = store.get_analysis(jobs[0]["analysis"]).cell_keys
+        assert [store.get(key).summary["epoch"] for key in keys[1:]] == [0, 1, 2]
+    (file,) = (engine.folder.parent / "applied").iterdir()
+    assert file.stem == keys[0] and load_model(weights=file).toast_info.schedule == schedule
 
 
 def test_pause_resume_and_cancel_are_carried_out(engine):

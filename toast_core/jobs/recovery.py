@@ -15,8 +15,8 @@ from toast_core.jobs.apply import file_path
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.run import Report, Work, as_schedule, check_sizes, command_line
 from toast_core.pruning.saved import save_model
-from toast_core.recover import KeptRecovery, recover_kept
 from toast_core.recipe import Recipe
+from toast_core.recover import KeptRecovery, recover_kept
 from toast_core.recovery.images import split
 from toast_core.recovery.processes import World
 from toast_core.schedule.cost import count_cost
@@ -108,7 +108,8 @@ class RecoveryRun:
         report = store.get(analysis.cell_keys[0]).summary
         what = "validation_top1" if report["after"]["validation_top1"] is not None else "validation_agreement"
         name = "top-1" if what == "validation_top1" else "agreement with the baseline"
-        return f"validation {name} {report['before'][what]:.1f} -> {report['after'][what]:.1f} % at epoch {report['best_epoch']}"
+        change, where = f"{report['before'][what]:.1f} -> {report['after'][what]:.1f} %", f"at epoch {report['best_epoch']}"
+        return f"validation {name} {change} of {report['validation_images']:,} images, {where}"
 
     def _data(self, ground: Ground) -> ImageData:
         data = load_data(_train(ground.basis), ground.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)

@@ -16,10 +16,10 @@ from toast_core.models.info import get_info, weights_digest
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.pruning.saved import unfilled
+from toast_core.recipe import Recipe
 from toast_core.recovery.checkpoint import Checkpoint, Standing, prepare_folder, read_checkpoint, write_checkpoint
 from toast_core.recovery.images import Split, TrainingImages, epoch_steps, split
 from toast_core.recovery.processes import World
-from toast_core.recipe import Recipe
 from toast_core.recovery.trainer import Trainer
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
@@ -197,6 +197,7 @@ class _Run:
             "epoch": epoch, "images": standing.step * self.step_images,
             "training_loss": standing.loss_sum / standing.images_seen if epoch else None,
             "validation_loss": seen.loss, "validation_top1": seen.top1, "validation_agreement": seen.agreement,
+            "validation_images": len(self.held),
         }
         standing.history.append(row)
         standing.loss_sum, standing.images_seen = 0.0, 0

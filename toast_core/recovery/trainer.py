@@ -12,12 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from toast_core.data.load import ImageData
 from toast_core.errors import DeviceError, ModelError
 from toast_core.models.info import get_info
+from toast_core.recipe import Recipe
 from toast_core.recovery.checkpoint import Checkpoint
 from toast_core.recovery.objective import Objective
 from toast_core.recovery.parts import make_average, make_mixing, make_optimizer, make_scheduler
 from toast_core.recovery.processes import World
 from toast_core.recovery.randomness import drawn_from, seed_of
-from toast_core.recipe import Recipe
 
 _STEP = 4  # what a seed is for, see `images`
 _GROUP = "group"
