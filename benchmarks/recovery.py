@@ -88,26 +88,8 @@ class Runs:
     def write(self) -> None:
         """Write the file in one step."""
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts | {"saved": saved(self.rows), "runs": self.rows}, indent=1) + "\n")
+        temporary.write_text(json.dumps(self.facts | {"runs": self.rows}, indent=1) + "\n")
         temporary.replace(self.path)
-
-
-def saved(rows: list[dict]) -> list[dict]:
-    """What compensation saves: the first reported epoch at which a run from selection reaches what compensation gives untrained.
-
-    `epochs` is None where it does not within the epochs so far, of which `looked_at` is the last.
-    """
-    found = []
-    for row in rows:
-        others = [other for other in rows if other["start"] == "compensation" and other["schedule"] == row["schedule"]]
-        goals = [seen["top1"]["value"] for other in others for seen in other["epochs"] if not seen["epoch"]]
-        if row["start"] != "selection" or not row["epochs"] or not goals:
-            continue
-        reached = [seen["epoch"] for seen in row["epochs"] if seen["top1"]["value"] >= goals[0]]
-        settings = {name: row[name] for name in ("schedule", "distill", "training_images")}
-        last = row["epochs"][-1]["epoch"]
-        found.append({**settings, "untrained_top1": goals[0], "epochs": reached[0] if reached else None, "looked_at": last})
-    return found
 
 
 def figures(model: nn.Module, test: ImageData, baseline: Outcomes) -> dict:

@@ -7,48 +7,68 @@ Row = Mapping[str, object]
 
 
 def recovery_part(results: Sequence[tuple[str, Mapping]]) -> str:
-    """A table of each model: top-1 after so many epochs, run by run, and what a run cost. `results` are (model, document) pairs."""
+    """A table of each model: top-1 after so many epochs, run by run, what it cost, and what compensation saves. `results` are (model, document) pairs."""
     return "\n\n".join(_recovered(model, one) for model, one in results)
 
 
 def _recovered(model: str, results: Mapping) -> str:
-    epochs = sorted({row["epoch"] for run in results["runs"] for row in run["epochs"]})
+    runs = sorted(results["runs"], key=lambda run: (run["schedule"], not run["distill"], run["start"]))
+    epochs = sorted({row["epoch"] for run in runs for row in run["epochs"]})
     train = round(results["training_images"] * (1 - results["validation_share"]))
     lines = [
         f"**`{model}`**, baseline {results['baseline_top1']['value']:.2f} %, top-1 on {results['test_images']:,} test images after so many "
         f"epochs of {train:,} training images ({results['training_images'] - train:,} more for validation), and points to the baseline at "
         "the last:",
         "",
-        f"| MACs saved | from, teacher | {' | '.join(map(str, epochs))} | points to baseline (95 %) |",
-        f"|{'---|' * (len(epochs) + 3)}",
-        *(_run_line(run, epochs) for run in results["runs"]),
+        f"| schedule | from, teacher | {' | '.join(map(str, epochs))} | points to baseline (95 %) | tera-MACs of training |",
+        f"|{'---|' * (len(epochs) + 4)}",
+        *(_run_line(run, epochs) for run in runs),
     ]
-    done = [run for run in results["runs"] if run["done"]]
-    costs = [
-        f"{run['cost']['macs'] / 1e12:.1f} tera-MACs for {run['cost']['images']:,} images "
-        f"({'distilled' if run['distill'] else 'labels only'}, {run['saved']:.0%} saved)"
-        for run in done[:1]
+    pairs = [
+        (one, other) for one in runs for other in runs
+        if (one["start"], other["start"]) == ("compensation", "selection")
+        and all(one[name] == other[name] for name in ("schedule", "distill", "training_images"))
     ]
-    saved = [_saved_sentence(one) for one in results["saved"]]
-    return "\n".join([*lines, "", *(f"- {text}" for text in (*costs, *saved))])
+    said = [text for one, other in pairs if (text := _saved_sentence(one, other))]
+    return "\n".join([*lines, "", *(f"- {text}" for text in said)])
 
 
 def _run_line(run: Mapping, epochs: Sequence[int]) -> str:
     at = {row["epoch"]: row for row in run["epochs"]}
     low, high = run["epochs"][-1]["points_to_baseline_ci95"]
     cells = [f"{at[epoch]['top1']['value']:.2f}" if epoch in at else "not measured" for epoch in epochs]
-    teacher = "distilled" if run["distill"] else "labels only"
     change = f"{run['epochs'][-1]['points_to_baseline']:+z.2f} ({low:+z.2f} to {high:+z.2f})"
-    return f"| {run.get('saved', 0):.0%} | {run['start']}, {teacher} | {' | '.join(cells)} | {change} |"
+    cost = f"{run['cost']['macs'] / 1e12:.1f}" if run["done"] else "not finished"
+    return f"| {_schedule_words(run)} | {run['start']}, {_teacher(run)} | {' | '.join(cells)} | {change} | {cost} |"
 
 
-def _saved_sentence(saved: Mapping) -> str:
-    reached = f"{saved['epochs']} epochs" if saved["epochs"] is not None else f"more than {saved['looked_at']} epochs"
-    how = "with distillation" if saved["distill"] else "with labels only"
+def _schedule_words(run: Mapping) -> str:
+    return f"{'tuned' if run['schedule'] == 'half' else 'paper-style'}, {run['saved']:.0%} saved"
+
+
+def _teacher(run: Mapping) -> str:
+    return "distilled" if run["distill"] else "labels only"
+
+
+def _saved_sentence(compensated: Mapping, selected: Mapping) -> str:
+    """What compensation saves: the epochs that selection needs to reach where compensation starts, as far as both were looked at."""
+    ours, theirs = ({row["epoch"]: row["top1"]["value"] for row in run["epochs"]} for run in (compensated, selected))
+    last = max(set(ours) & set(theirs))
+    if not last:
+        return ""
+    untrained = ours[0]
+    reached = next((epoch for epoch, value in sorted(theirs.items()) if value >= untrained), None)
+    looked = max(theirs)
+    before = max((epoch for epoch in theirs if reached is None or epoch < reached), default=0)
+    epochs = f"more than {_epochs(looked)}" if reached is None else f"more than {before} and at most {_epochs(reached)}"
     return (
-        f"Compensation saves {reached} of {saved['training_images']:,} images ({how}): so long selection needs to reach compensation's "
-        f"untrained {saved['untrained_top1']:.2f} %."
+        f"{_schedule_words(compensated).capitalize()}, {_teacher(compensated)}: compensation saves {epochs}, which selection needs to "
+        f"reach compensation's untrained {untrained:.2f} %; after {_epochs(last)} of both it is {ours[last] - theirs[last]:+.2f} points ahead."
     )
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def latency_part(results: Mapping) -> str:
