@@ -7,7 +7,10 @@ Row = Mapping[str, object]
 
 
 def recovery_part(results: Sequence[tuple[str, Mapping]]) -> str:
-    """A table of each model: top-1 after so many epochs, run by run, what it cost, and what compensation saves. `results` are (model, document) pairs."""
+    """A table of each model, run by run: top-1 after so many epochs and the cost; then what compensation saves.
+
+    `results` are (model, document) pairs.
+    """
     return "\n\n".join(_recovered(model, one) for model, one in results)
 
 
@@ -63,7 +66,8 @@ def _saved_sentence(compensated: Mapping, selected: Mapping) -> str:
     epochs = f"more than {_epochs(looked)}" if reached is None else f"more than {before} and at most {_epochs(reached)}"
     return (
         f"{_schedule_words(compensated).capitalize()}, {_teacher(compensated)}: compensation saves {epochs}, which selection needs to "
-        f"reach compensation's untrained {untrained:.2f} %; after {_epochs(last)} of both it is {ours[last] - theirs[last]:+.2f} points ahead."
+        f"reach compensation's untrained {untrained:.2f} %; after {_epochs(last)} of both it is {ours[last] - theirs[last]:+.2f} "
+        "points ahead."
     )
 
 
