@@ -11,10 +11,11 @@ from torch import nn
 
 from toast_core.errors import DeviceError, ModelError, ToastError
 from toast_core.models.info import get_info
-from toast_core.pruning.execution.apply import EXECUTIONS, apply_plan
+from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.saved import HEADER_KEY, load_model, read_header, save_model
 from toast_core.pruning.statistics import collect_statistics
+from toast_core.schedule.execution import EXECUTIONS
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 
 IMAGES = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(5))
