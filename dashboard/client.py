@@ -49,10 +49,10 @@ class EngineOptions:
     calibration: str | None = None
     device: str = "auto"
     store: str | None = None
+    train: str | None = None
     images: int = 1000
     batch_size: int = 64
     calibration_images: int = 500
-    train: str | None = None
 
     def to_arguments(self) -> list[str]:
         """The worker's command line."""

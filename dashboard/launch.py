@@ -67,7 +67,7 @@ def launch(
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
     """
-    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store, train=train)
+    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store, train)
     options = EngineOptions(store=store) if demo else given
     sharing = read_sharing(share, password_file, allowed_hosts, Path.cwd(), Path.home())
     # neither the server nor the engine needs it, so neither has it

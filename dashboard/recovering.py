@@ -14,6 +14,7 @@ from toast_core.recipe import Recipe
 
 _RECIPE = Recipe()
 _SHORT = 8
+_TEST_IMAGES = 1000
 _TEACHERS = {"labels": "Labels", "distill": "Baseline's answers", "distill_blocks": "Baseline's block outputs"}
 _TEACHER_HELP = (
     "Labels: the images' own classes; leave them out where a folder's classes are not the model's.  \nBaseline's answers: its logits, "
@@ -46,6 +47,11 @@ def choose_recovery(engine: dict) -> dict | None:
             "Peak learning rate", 1e-7, 1.0, _RECIPE.lr, 1e-4, "%.1e", key="recovery-lr", width=200,
             help="Reached after half an epoch, then along a cosine to a hundredth.",
         )
+        most = engine["data"]["images"]
+        tests = st.number_input(
+            f"Measured on, of {most:,} images", 1, most, min(most, _TEST_IMAGES), key="recovery-tests", width=220,
+            help="Images of the dashboard, which recovery never learns from: in the end the model that is written is evaluated on them.",
+        )
     taught = st.pills(
         "Learns", list(_TEACHERS), selection_mode="multi", default=[name for name in _TEACHERS if getattr(_RECIPE, name)],
         format_func=_TEACHERS.get, key="recovery-taught", help=_TEACHER_HELP,
@@ -59,7 +65,8 @@ def choose_recovery(engine: dict) -> dict | None:
         st.info("Choose at least one thing to learn from to see what the run costs.")
         return None
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr} | {name: name in taught for name in _TEACHERS}
-    return {"kind": "recovery", "schedule": schedule.to_dict(), "images": images, "recipe": recipe}
+    run = {"kind": "recovery", "schedule": schedule.to_dict(), "images": images, "recipe": recipe}
+    return run | {"test_images": None if tests == most else tests}
 
 
 def show_recovery(job: dict) -> None:
@@ -88,9 +95,26 @@ def show_recovery(job: dict) -> None:
     show_figure(figure, f"job-recovery-{number}", f"{name}-epochs", alt)
     with st.expander("As a table"):
         show_table(table, f"job-recovery-table-{number}", f"{name}-epochs")
-    report = next((row for row in rows if row["part"] == "report"), None)
-    if report is not None:
-        _show_model(report, name, number)
+    parts = {row["part"]: row for row in rows}
+    if "test" in parts:
+        _show_test(parts["test"])
+    if "report" in parts:
+        _show_model(parts["report"], name, number)
+
+
+def _show_test(row: dict) -> None:
+    """What the file does on the dashboard's images; the rows can come out of a store that someone else filled."""
+    try:
+        before, after, delta = (wording.read_estimate(row[name]) for name in ("baseline_top1", "top1", "delta_top1"))
+        text = (
+            f"{wording.BADGES['measured']} On {row['images']:,} images that it did not learn from: top-1 **{wording.accuracy(after)}** "
+            f"(95 %: {wording.accuracy_interval(after)}), baseline {wording.accuracy(before)}; {wording.points(delta)} (95 %: "
+            f"{wording.points_interval(delta)}; {wording.verdict(delta)})"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        st.error(f"The stored evaluation of this run cannot be read ({error}); run it again.")
+        return
+    st.markdown(text)
 
 
 def _show_model(report: dict, name: str, number: int) -> None:
@@ -99,4 +123,3 @@ def _show_model(report: dict, name: str, number: int) -> None:
         st.warning("The model of this run is not on this machine any more. Start the same run again to write it.")
         return
     show_download(path, f"{name}-recovered.safetensors", f"job-model-{number}")
-    st.caption("Validation images chose the epoch. For its accuracy on test images: `toast evaluate --weights FILE --data FOLDER`.")

@@ -8,21 +8,26 @@ from torch import nn
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
-from analysis_cache.key import METRIC_VERSIONS, CellIdentity
+from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
 from analysis_cache.store import EvidenceStore
 from toast_core.analyze import Subject
 from toast_core.data.load import ImageData
+from toast_core.intervals import paired_interval
 from toast_core.pruning.plan import Plan
 from toast_core.recipe import Recipe
 from toast_core.recovery import Recovered, recover
 from toast_core.recovery.processes import World
+from toast_core.results import Estimate, Outcomes
 from toast_core.schedule.schedule import Schedule
 
 METRIC = "recovery"
 
 
 class KeptRecovery:
-    """The cells of one recovery: one an epoch, the start as epoch 0, and one with the report. What asks the same finds the same cells."""
+    """The cells of one recovery: one an epoch, the start as epoch 0, one with the report, and where it is then measured, one with that.
+
+    What asks the same finds the same cells.
+    """
 
     def __init__(
         self, store: EvidenceStore, baseline: nn.Module, schedule: Schedule, data: ImageData, recipe: Recipe, fitted_on: str, processes: int
@@ -62,20 +67,32 @@ class KeptRecovery:
         self.store.put(identity, report, {})
         return self._announce(report["epochs"], utc_now())
 
-    def stored(self) -> Analysis:
-        """The analysis as it is in the store; StoreError where it is not."""
-        return self.store.get_analysis(self._analysis(0, None).id)
+    def test_key(self, data: ImageData) -> str:
+        """The key of what the recovered model does on these images."""
+        return self._test_identity(data).key
 
-    def _announce(self, epochs: int, finished: str | None) -> Analysis:
-        analysis = self._analysis(epochs, finished)
-        self.store.put_analysis(analysis)
-        return analysis
+    def keep_test(self, data: ImageData, baseline: Outcomes, recovered: Outcomes) -> None:
+        """Store what baseline and recovered model do on images that recovery never saw."""
+        before, after = baseline.correct, recovered.correct
+        delta = Estimate(100.0 * (int(after.sum()) - int(before.sum())) / len(after), paired_interval(before, after))
+        estimates = {"baseline_top1": baseline.top1_estimate, "top1": recovered.top1_estimate, "delta_top1": delta}
+        figures = {name: estimate.to_dict() for name, estimate in estimates.items()}
+        self.store.put(self._test_identity(data), {"data": data.source.name, "images": len(after), **figures}, {})
 
-    def _analysis(self, epochs: int, finished: str | None) -> Analysis:
+    def tested(self, data: ImageData) -> Analysis:
+        """The finished analysis, its last cell what `keep_test` stored of these images."""
+        return self._announce(self.store.get(self.report_key).summary["epochs"], utc_now(), (self.test_key(data),))
+
+    def _test_identity(self, data: ImageData) -> CellIdentity:
+        return self.identity(part="test", test_data=data.source.digest, test_subset=digest_of_subset(data.index))
+
+    def _announce(self, epochs: int, finished: str | None, more: tuple[str, ...] = ()) -> Analysis:
         keys = [self.identity(part="epoch", epoch=epoch).key for epoch in range(epochs + 1)]
         asked = {"metric": METRIC, "schedule": self.schedule.to_dict(), "recipe": asdict(self.recipe), **self.shared}
         label = f"recovery of {self.subject.identity.model}, schedule {self.schedule.digest()[:8]}"
-        return Analysis(self.subject.request(**asked), label, (self.report_key, *keys), utc_now(), finished)
+        analysis = Analysis(self.subject.request(**asked), label, (self.report_key, *keys, *more), utc_now(), finished)
+        self.store.put_analysis(analysis)
+        return analysis
 
 
 def recover_kept(

@@ -19,6 +19,7 @@ from toast_core.schedule.schedule import Schedule
 
 SCHEDULE = Schedule.uniform(12, fc2=0.5, selection="calibrated")
 TIME = "2026-01-31T12:00:00Z"
+FIGURES = {"baseline_top1": 90.0, "top1": 85.0, "delta_top1": -5.0}
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def test_the_form_asks_what_toast_recover_does_by_itself(runs_engine):
     recipe = Recipe()
     asked = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "lr": recipe.lr, "labels": True, "distill": True}
     wanted = {"kind": "recovery", "schedule": SCHEDULE.to_dict(), "images": None, "recipe": {**asked, "distill_blocks": False}}
+    wanted["test_images"] = 1000
     assert runs_engine.asked[-1] == ("quote", wanted)
     assert "**About 4 min** on this machine: 10 epochs \N{MULTIPLICATION SIGN} 500 images." in words(at)
     assert f"what schedule `{SCHEDULE.digest()[:8]}` leaves, from selection as chosen" in words(at)
@@ -71,10 +73,11 @@ def test_what_is_chosen_is_asked(runs_engine):
     at = open_form(replace(SCHEDULE, compensation=FULL))
     at.number_input(key="recovery-images").set_value(300)
     at.number_input(key="recovery-epochs").set_value(2)
+    at.number_input(key="recovery-tests").set_value(10_000)
     at.number_input(key="recovery-lr").set_value(1e-3)
     at.pills(key="recovery-taught").set_value(["distill_blocks"]).run()
     run = runs_engine.asked[-1][1]
-    assert run["images"] == 300 and run["recipe"] == {
+    assert run["images"] == 300 and run["test_images"] is None and run["recipe"] == {
         "epochs": 2, "batch_size": 128, "lr": 1e-3, "labels": False, "distill": False, "distill_blocks": True
     }
     assert "from compensation as chosen on the Tune page, on photos/train." in words(at)
@@ -101,7 +104,8 @@ def stored(path: Path, epochs: int, finished: bool) -> Analysis:
     """A recovery with so many epochs in a store."""
     shared = any_identity(0, kind="recovery", model="demo_vit")
     parts = [({"part": "epoch", "epoch": row["epoch"]}, row) for row in ROWS[: epochs + 1]]
-    parts = [({"part": "report"}, {"epochs": epochs}), *parts] if finished else parts
+    test = {"images": 900, **{name: {"value": value, "ci95": [value - 2, value + 2]} for name, value in FIGURES.items()}}
+    parts = [({"part": "report"}, {"epochs": epochs}), *parts, ({"part": "test"}, test)] if finished else parts
     identities = [replace(shared, details=detail) for detail, _ in parts]
     keys = tuple(one.key for one in identities)
     if not finished:
@@ -143,7 +147,9 @@ def test_a_finished_one_offers_its_model_where_the_file_is_there(runs_engine, tm
     (tmp_path / "applied").mkdir()
     (tmp_path / "applied" / f"{analysis.cell_keys[0]}.safetensors").write_bytes(b"weights")
     at.run()
-    assert not at.warning and "For its accuracy on test images: `toast evaluate" in words(at)
+    assert not at.warning
+    assert "On 900 images that it did not learn from: top-1 **85 %** (95 %: 83 to 87 %), baseline 90 %" in words(at)
+    assert "worse than the baseline" in words(at)
     assert [button.proto.label for button in at.get("download_button") if "model" in button.proto.label] == ["Download model (0.0 MB)"]
 
 

@@ -81,17 +81,20 @@ def test_a_recovery_from_its_form_to_its_model(address, chromium, tmp_path):
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
         page.goto(f"{address}/runs?schedule={code}")
         page.get_by_text("Recovery", exact=True).click(timeout=_WAIT_MS)
-        for name, value in (("Training images", "80"), ("Epochs", "1"), ("Images a step", "24")):
+        for name, value in (("Training images", "80"), ("Epochs", "1"), ("Images a step", "24"), ("Measured on", "50")):
             field = page.get_by_role("spinbutton", name=name)
             expect(field).to_be_visible(timeout=_WAIT_MS)
             field.fill(value)
             field.press("Tab")
         expect(page.get_by_text("1 epoch \N{MULTIPLICATION SIGN} 80 images")).to_be_visible(timeout=_WAIT_MS)
         page.get_by_role("button", name="Start", exact=True).press("Enter")
-        expect(page.get_by_text(re.compile(r"validation top-1 [\d.]+ . [\d.]+ % of 8 images"))).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text(re.compile(r"top-1 [\d.]+ % of 50 images .*validation top-1 [\d.]+ . [\d.]+ % of 8 images"))).to_be_visible(
+            timeout=_WAIT_MS
+        )
         if not page.get_by_role("switch", name="Epochs").is_checked():  # it is on where the page saw the run run
             page.get_by_text("Epochs", exact=True).last.click()
         expect(page.get_by_text("Of 8 validation images, %")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("On 50 images that it did not learn from: top-1")).to_be_visible()
         with page.expect_download(timeout=_WAIT_MS) as saved:
             page.get_by_role("button", name="Download model").click()
         saved.value.save_as(tmp_path / "recovered.safetensors")

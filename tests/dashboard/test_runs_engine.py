@@ -85,12 +85,13 @@ def test_a_recovery_leaves_its_epochs_and_a_model_that_loads(engine, options):
     ready(engine)
     schedule = Schedule.uniform(12, fc2=0.5, selection="calibrated")
     recipe = {"epochs": 2, "batch_size": 12, "distill": False}
-    number = engine.submit({"kind": "recovery", "schedule": schedule.to_dict(), "images": 40, "recipe": recipe})["number"]
+    run = {"kind": "recovery", "schedule": schedule.to_dict(), "images": 40, "test_images": 20, "recipe": recipe}
+    number = engine.submit(run)["number"]
     jobs = until(engine, lambda jobs: jobs[0]["state"] in ("done", "failed"))
     assert (jobs[0]["number"], jobs[0]["state"]) == (number, "done") and "of 4 images, at epoch" in jobs[0]["message"]
     with EvidenceStore.open(Path(options.store), create=False) as store:
         keys = store.get_analysis(jobs[0]["analysis"]).cell_keys
-        assert [store.get(key).summary["epoch"] for key in keys[1:]] == [0, 1, 2]
+        assert [store.get(key).summary["epoch"] for key in keys[1:-1]] == [0, 1, 2] and store.get(keys[-1]).summary["images"] == 20
     (file,) = (engine.folder.parent / "applied").iterdir()
     assert file.stem == keys[0] and load_model(weights=file).toast_info.schedule == schedule
 

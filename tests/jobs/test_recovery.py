@@ -10,16 +10,22 @@ from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
 from tests.recovery.tiny import same_weights
+from toast_core.analysis.evaluate import evaluate
 from toast_core.cli import app
+from toast_core.data.load import load_data
 from toast_core.errors import DataError, ScheduleError, ToastError
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.kinds import read_run, run_to_dict
 from toast_core.models.load import load_baseline
 from toast_core.pruning.saved import load_model
+from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
 
 SCHEDULE = Schedule.uniform(12, vo=0.5, fc2=0.7, selection="calibrated")
-RUN = {"kind": "recovery", "schedule": SCHEDULE.to_dict(), "images": 40, "recipe": {"epochs": 2, "batch_size": 12, "labels": True}}
+RUN = {
+    "kind": "recovery", "schedule": SCHEDULE.to_dict(), "images": 40, "recipe": {"epochs": 2, "batch_size": 12, "labels": True},
+    "test_images": 30,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,8 @@ def ground_for(model, folder, calibration="fashion-mnist:calibration", train=Non
 
 @pytest.mark.parametrize(("values", "says"), [
     ({**RUN, "images": 0}, "images is 0; send a whole number of at least 1"),
-    ({**RUN, "train": "folder"}, "unknown field 'train' of a run of kind recovery; choose from schedule, images, recipe"),
+    ({**RUN, "train": "folder"}, "unknown field 'train' of a run of kind recovery; choose from schedule, images, recipe, test_images"),
+    ({**RUN, "test_images": 0}, "images is 0; send a whole number of at least 1"),
     ({**RUN, "recipe": {"speed": 1}}, "unknown field 'speed' of a recipe; choose from epochs, batch_size"),
     ({**RUN, "recipe": {"epochs": "many"}}, "epochs is 'many'; write a whole number of at least 1"),
     ({"kind": "recovery"}, "a run of kind recovery needs a schedule; send it"),
@@ -86,13 +93,21 @@ def test_it_goes_on_keeps_its_figures_and_leaves_the_model(model, tmp_path, caps
         assert seen[0][0] > 36 and seen[-1] == (72, 72)
         assert (run.work(ground, store).stored, run.work(ground, store).macs) == (2, 0)
         assert run.measure(ground, store, lambda done, total: pytest.fail("it is done")).id == analysis.id
-        assert run.outcome(store, analysis).startswith("validation top-1 ")
-        report = store.get(analysis.cell_keys[0]).summary
+        report, test = (store.get(analysis.cell_keys[place]).summary for place in (0, -1))
+        said = run.outcome(store, analysis)
     file, = (tmp_path / "applied").iterdir()
     written = load_model(weights=file)
     assert written.toast_info.schedule == SCHEDULE
+    # what it says of test images is what the file and the baseline do on them
+    tests = load_data("fashion-mnist", model, 30)
+    before, after = (evaluate(one, tests).outcomes for one in (model, written))
+    assert test["top1"] == after.top1_estimate.to_dict() and test["baseline_top1"] == before.top1_estimate.to_dict()
+    assert test["delta_top1"]["value"] == pytest.approx(100 * (after.correct.mean() - before.correct.mean()))
+    assert said.startswith(f"top-1 {100 * after.correct.mean():.1f} % of 30 images (95 %: ") and "; validation top-1 " in said
     # the command line does the same, under the same key, and gives the same weights
-    _, command, *words = shlex.split(run.command(ground.basis))
+    trains, measures = run.command(ground.basis).splitlines()
+    assert measures == "toast evaluate --weights recovered.safetensors --data fashion-mnist --images 30 --device cpu"
+    _, command, *words = shlex.split(trains)
     (tmp_path / "schedule.json").write_text(SCHEDULE.to_json())
     words[words.index("schedule.json")] = str(tmp_path / "schedule.json")
     words[words.index("recovered.safetensors")] = str(tmp_path / "recovered.safetensors")
@@ -114,3 +129,14 @@ def test_training_images_of_its_own_are_taken_before_the_calibration_images(mode
     with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
         assert run.work(ground, store).images == 30
     assert f"--train {tmp_path / 'images'}" in run.command(ground.basis)
+
+
+def test_other_test_images_cost_an_evaluation_and_no_training(model, tmp_path):
+    ground = ground_for(model, tmp_path)
+    with EvidenceStore.open(ground.basis.store) as store:
+        read_run(RUN).measure(ground, store, lambda done, total: None)
+        more = read_run({**RUN, "test_images": 20})
+        epochs, macs = more.work(ground, store).stored, more.work(ground, store).macs
+        assert epochs == 2 and macs == 40 * count_cost(ground.shape).macs
+        analysis = more.measure(ground, store, lambda done, total: pytest.fail("it is trained"))
+        assert store.get(analysis.cell_keys[-1]).summary["images"] == 20 and more.work(ground, store).macs == 0
