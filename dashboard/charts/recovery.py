@@ -1,5 +1,6 @@
 """Figure of a recovery: loss and validation accuracy, epoch by epoch."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -9,6 +10,7 @@ from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE
 from dashboard.charts.theme import empty_figure, themed
 from toast_core.intervals import wilson_percent
 
+_MOST_TICKS = 10
 _LOSSES = {"training_loss": ("Training loss", NEUTRAL), "validation_loss": ("Validation loss", ORANGE)}
 _ACCURACIES = {"validation_top1": ("Top-1", BLUE), "validation_agreement": ("Agrees with the baseline", GREEN)}
 
@@ -41,7 +43,8 @@ def recovery_figure(rows: Sequence[Mapping], template: str | None = None) -> go.
             })
             figure.add_trace(line, 1, 2)
     figure.add_vline(x=chosen_epoch(rows), line={"color": NEUTRAL, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="Epoch", range=[-0.2, rows[-1]["epoch"] + 0.2], tickformat="d")
+    last = rows[-1]["epoch"]
+    figure.update_xaxes(title="Epoch", range=[-0.2, last + 0.2], tick0=0, dtick=math.ceil(max(last, 1) / _MOST_TICKS))
     return themed(figure, 320, template).update_layout(margin_t=64, legend_y=1.14)
 
 

@@ -34,6 +34,10 @@ def test_losses_left_accuracies_right_with_intervals_of_the_images_held_out() ->
     assert figure.layout.annotations[1].text == "Of 50 validation images, %"
 
 
+def test_ticks_are_whole_epochs_and_few() -> None:
+    assert [recovery_figure(rows).layout.xaxis.dtick for rows in (ROWS[:1], ROWS, [epoch(number, 0.5) for number in range(31)])] == [1, 1, 3]
+
+
 def test_without_labels_there_is_no_top1() -> None:
     names = [trace.name for trace in recovery_figure([epoch(0, 0.9, None), epoch(1, 0.4, None)]).data]
     assert names == ["Training loss", "Validation loss", "Agrees with the baseline"]
