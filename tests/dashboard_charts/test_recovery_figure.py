@@ -35,7 +35,8 @@ def test_losses_left_accuracies_right_with_intervals_of_the_images_held_out() ->
 
 
 def test_ticks_are_whole_epochs_and_few() -> None:
-    assert [recovery_figure(rows).layout.xaxis.dtick for rows in (ROWS[:1], ROWS, [epoch(number, 0.5) for number in range(31)])] == [1, 1, 3]
+    many = [epoch(number, 0.5) for number in range(31)]
+    assert [recovery_figure(rows).layout.xaxis.dtick for rows in (ROWS[:1], ROWS, many)] == [1, 1, 3]
 
 
 def test_without_labels_there_is_no_top1() -> None:
