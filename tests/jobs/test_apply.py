@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import torch
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
@@ -19,20 +18,14 @@ from toast_core.jobs import apply
 from toast_core.jobs.apply import ApplyRun, file_path
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.book import JobBook
-from toast_core.jobs.kinds import read_run, run_to_dict
+from toast_core.jobs.kinds import read_run
 from toast_core.jobs.quote import Quoter
-from toast_core.models.load import load_baseline
 from toast_core.pruning.saved import load_model
 from toast_core.schedule.schedule import Schedule
 
 PRUNED = Schedule.uniform(12, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated")
 APPLY = {"kind": "apply", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
 COMPOSITION = {"kind": "composition", "schedule": PRUNED.to_dict(), "images": 4}
-
-
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return load_baseline("demo_vit", "random")
 
 
 @pytest.fixture
@@ -47,29 +40,6 @@ def ground(model, tmp_path, monkeypatch) -> Ground:
 
 def say_nothing(done: int, total: int) -> None:
     """No progress."""
-
-
-@pytest.mark.parametrize(("values", "says"), [
-    ({**APPLY, "schedule": Schedule.uniform(12).to_dict()}, "the schedule prunes nothing, so there is nothing to apply"),
-    ({**APPLY, "schedule": {**PRUNED.to_dict(), "coupling": "uncoupled"}}, "there is no compact form; choose coupled"),
-    ({**APPLY, "schedule": []}, "a schedule is a JSON object, not list"),
-    ({**APPLY, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
-    ({**APPLY, "batch_size": 0}, "batch_size is 0"),
-    ({**APPLY, "output": "/etc/x"}, "unknown field 'output' of a run of kind apply; choose from schedule, images, batch_size"),
-    ({**COMPOSITION, "images": -1}, "images is -1"),
-    ({**COMPOSITION, "batch_size": 8}, "unknown field 'batch_size'"),
-    ({"kind": "composition"}, "a run of kind composition needs a schedule"),
-])
-def test_what_is_no_run_is_one_line(values, says):
-    with pytest.raises(ToastError) as caught:
-        read_run(values)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("values", [APPLY, COMPOSITION])
-def test_a_run_survives_json(values):
-    run = read_run(values)
-    assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
 
 
 @pytest.mark.parametrize("values", [

@@ -15,14 +15,13 @@ from toast_core.analysis.cells import Cell
 from toast_core.analysis.evaluate import evaluate
 from toast_core.cli import app
 from toast_core.data.load import Batch
-from toast_core.errors import DataError, DeviceError, ToastError
+from toast_core.errors import DataError, DeviceError
 from toast_core.jobs import evaluation
 from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.book import JobBook
-from toast_core.jobs.kinds import EvaluationRun, RedundancyRun, SensitivityRun, read_run, run_to_dict, sweep_macs
+from toast_core.jobs.kinds import EvaluationRun, RedundancyRun, SensitivityRun, read_run, sweep_macs
 from toast_core.jobs.process import left_seconds
 from toast_core.jobs.quote import Quoter, job_threads
-from toast_core.models.load import load_baseline
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.results import Outcomes
@@ -34,11 +33,6 @@ PRUNED = Schedule.uniform(12, fc2=0.5, selection="calibrated")
 EVALUATION = {"kind": "evaluation", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return load_baseline("demo_vit", "random")
-
-
 @pytest.fixture
 def ground(model, tmp_path) -> Ground:
     store = str(tmp_path / "evidence.sqlite")
@@ -47,39 +41,6 @@ def ground(model, tmp_path) -> Ground:
         device="cpu",
     )
     return Ground(model, basis)
-
-
-@pytest.mark.parametrize(("values", "says"), [
-    ([], "a run is a JSON object, not list; send its kind and fields"),
-    ({}, "unknown kind of run None; choose from sensitivity, redundancy, evaluation"),
-    ({"kind": "training"}, "unknown kind of run 'training'; choose from sensitivity, redundancy, evaluation"),
-    ({"kind": "redundancy", "sites": []}, "unknown field 'sites' of a run of kind redundancy; choose from images, batch_size"),
-    ({"kind": "evaluation"}, "a run of kind evaluation needs a schedule; send it"),
-    ({**SWEEP, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
-    ({**SWEEP, "images": True}, "images is True"),
-    ({**SWEEP, "batch_size": None}, "batch_size is None; send a whole number of at least 1"),
-    ({**SWEEP, "sites": []}, "sites is []; send a list of at least one, each once"),
-    ({**SWEEP, "sites": "fc2"}, "sites is 'fc2'; send a list"),
-    ({**SWEEP, "sites": ["fc2", "fc2"]}, "each once"),
-    ({**SWEEP, "sites": ["fc3"]}, "unknown site 'fc3'; choose from qk, vo, qk+vo, fc1, fc2, fc1+fc2"),
-    ({**SWEEP, "ratios": [50]}, "write 0.5 for 50 %"),
-    ({**SWEEP, "ratios": [0.0]}, "ratio 0 prunes nothing"),
-    ({**SWEEP, "mode": "quick"}, "unknown mode 'quick'; choose from exact, adaptive"),
-    ({**SWEEP, "width": -1}, "width is -1; send points above 0 and up to 100"),
-    ({**SWEEP, "selection": "best"}, "unknown selection 'best'; choose from per_batch, per_image, calibrated"),
-    ({**EVALUATION, "execution": "fast"}, "unknown execution 'fast'; choose from"),
-    ({**EVALUATION, "schedule": 3}, "a schedule is a JSON object, not int"),
-])
-def test_what_is_no_run_is_one_line(values, says):
-    with pytest.raises(ToastError) as caught:
-        read_run(values)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("values", [SWEEP, EVALUATION, {"kind": "redundancy"}])
-def test_a_run_survives_json(values):
-    run = read_run(values)
-    assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
 
 
 @pytest.mark.parametrize("run", [

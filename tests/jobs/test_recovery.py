@@ -4,7 +4,6 @@ import json
 import shlex
 
 import pytest
-import torch
 from PIL import Image
 from typer.main import get_command
 
@@ -13,10 +12,9 @@ from tests.recovery.tiny import same_weights
 from toast_core.analysis.evaluate import evaluate
 from toast_core.cli import app
 from toast_core.data.load import load_data
-from toast_core.errors import DataError, ScheduleError, ToastError
+from toast_core.errors import DataError, ScheduleError
 from toast_core.jobs.basis import Basis, Ground
-from toast_core.jobs.kinds import read_run, run_to_dict
-from toast_core.models.load import load_baseline
+from toast_core.jobs.kinds import read_run
 from toast_core.pruning.saved import load_model
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
@@ -28,33 +26,9 @@ RUN = {
 }
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return load_baseline("demo_vit", "random")
-
-
 def ground_for(model, folder, calibration="fashion-mnist:calibration", train=None, data="fashion-mnist") -> Ground:
     sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu", "applied": str(folder / "applied")}
     return Ground(model, Basis.of("demo_vit", "random", data, calibration, str(folder / "evidence.sqlite"), train, **sizes))
-
-
-@pytest.mark.parametrize(("values", "says"), [
-    ({**RUN, "images": 0}, "images is 0; send a whole number of at least 1"),
-    ({**RUN, "train": "folder"}, "unknown field 'train' of a run of kind recovery; choose from schedule, images, recipe, test_images"),
-    ({**RUN, "test_images": 0}, "images is 0; send a whole number of at least 1"),
-    ({**RUN, "recipe": {"speed": 1}}, "unknown field 'speed' of a recipe; choose from epochs, batch_size"),
-    ({**RUN, "recipe": {"epochs": "many"}}, "epochs is 'many'; write a whole number of at least 1"),
-    ({"kind": "recovery"}, "a run of kind recovery needs a schedule; send it"),
-])
-def test_what_is_no_run_is_one_line(values, says):
-    with pytest.raises(ToastError) as caught:
-        read_run(values)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_run_survives_json():
-    run = read_run(RUN)
-    assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(model, tmp_path):

@@ -4,15 +4,13 @@ import json
 import shlex
 
 import pytest
-import torch
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
 from toast_core.cli import app
-from toast_core.errors import DataError, ScheduleError, ToastError
+from toast_core.errors import DataError, ScheduleError
 from toast_core.jobs.basis import Basis, Ground
-from toast_core.jobs.kinds import read_run, run_to_dict
-from toast_core.models.load import load_baseline
+from toast_core.jobs.kinds import read_run
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
 
@@ -23,40 +21,10 @@ RUN = {
 }
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return load_baseline("demo_vit", "random")
-
-
 def ground_for(model, folder, calibration="fashion-mnist:calibration") -> Ground:
     store = str(folder / "evidence.sqlite")
     sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu"}
     return Ground(model, Basis.of("demo_vit", "random", "fashion-mnist", calibration, store, **sizes))
-
-
-@pytest.mark.parametrize(("values", "says"), [
-    ({**RUN, "unit": "watts"}, "unknown unit 'watts' of a budget; choose from macs, params"),
-    ({**RUN, "limit": 0.5}, "limit is 0.5; send a whole number of macs"),
-    ({**RUN, "limit": 0}, "limit is 0; send a whole number of macs"),
-    ({**RUN, "locks": [[0, "fc2"]]}, "locks is [[0, 'fc2']]; send a list of [block, site, ratio] entries"),
-    ({**RUN, "locks": [[0, "fc9", 0.5]]}, "send a list of [block, site, ratio] entries"),
-    ({**RUN, "locks": [[0, "fc2", 50]]}, "write 0.5 for 50 %"),
-    ({**RUN, "ranges": [[0, "fc2", 0.5]]}, "send a list of [block, site, low, high] entries"),
-    ({**RUN, "sites": ["fc1+fc2"]}, "unknown site 'fc1+fc2'; choose from qk, vo, fc1, fc2"),
-    ({**RUN, "ratios": []}, "ratios is []; send a list of at least one, each once"),
-    ({**RUN, "images": None}, "images is None; send how many calibration images to use"),
-    ({**RUN, "compensation": {"ffn": "magic"}}, "unknown ffn compensation 'magic'; choose from none, bias, fold"),
-    ({**RUN, "compensation": {"speed": 1}}, "unknown field 'speed' of a compensation; choose from ffn, attention, calibration"),
-])
-def test_what_is_no_run_is_one_line(values, says):
-    with pytest.raises(ToastError) as caught:
-        read_run(values)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_run_survives_json():
-    run = read_run(RUN)
-    assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
 
 
 def test_what_cannot_be_is_refused_before_anything_is_measured(model, tmp_path):
