@@ -8,8 +8,9 @@ selection and from compensation, and learns from labels, with and without the ba
 
 Training images come from the original training set without the calibration images, class-balanced, seeded; a tenth of them is held
 out and chooses nothing here, since every epoch is reported. Test images chose one thing: the learning rate, after a first try at a
-larger one had lost more on them, so that the figures are not wholly unseen. Compensation is fitted on calibration images. The learning rate runs along a cosine to the tenth epoch, so an epoch's figure is that of a run on its way there, which a run
-that ends there would better.
+larger one had lost more on them, so the figures are not wholly unseen. Compensation is fitted on calibration images. The learning
+rate runs along a cosine to the tenth epoch, so an epoch's figure is that of a run on its way there, which a run that ends there
+would better.
 
 Writes benchmarks/results/recovery_MODEL.json after every figure. A run that was killed goes on from its checkpoint in the temporary
 folder, and a run that is there is not done again.
