@@ -131,6 +131,22 @@ def find_evidence(options: EngineOptions, model: str, data_digest: str | None = 
     return Found(tuple(ranked), tuple(problems))
 
 
+def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] | None:
+    """The finished cells of one analysis of the dashboard's own store, see Replay.rows; None where it has no such analysis.
+
+    Looks at nothing else, so that a page can ask each second.
+
+    Raises:
+        StoreError: the store cannot be read, or its cells cannot.
+    """
+    place = next((place for source, place in _sources(options) if source == "your store"), None)
+    if place is None:
+        return None
+    replay = _replay(place, _stamp(place))
+    known = next((analysis.id for analysis in replay.analyses() if analysis.short_id == short_id), None)
+    return replay.rows(known) if known else None
+
+
 def _evidence(replay: Replay, analysis: Analysis, source: str, options: EngineOptions, data_digest: str | None) -> Evidence:
     heads = replay.heads(analysis.id)
     metric = analysis.request["metric"]

@@ -6,7 +6,7 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard import state, wording
 from dashboard.charts.recovery import chosen_epoch, recovery_figure
-from dashboard.evidence import find_evidence
+from dashboard.evidence import own_rows
 from dashboard.figure import show_figure, show_table
 from dashboard.pages import page
 from dashboard.written import show_download, written_file
@@ -74,13 +74,11 @@ def show_recovery(job: dict) -> None:
     number = job["number"]
     if not st.toggle("Epochs", value=job["state"] == "running", key=f"job-epochs-{number}"):
         return
-    found = find_evidence(state.engine_client().options, job["basis"]["model"]).of("recovery")
-    evidence = next((one for one in found if one.short_id == job["analysis"]), None)
-    if evidence is None:
-        st.caption("The figures of this run are not in this dashboard's store.")
-        return
     try:
-        rows = evidence.rows()
+        rows = own_rows(state.engine_client().options, job["analysis"])
+        if rows is None:
+            st.caption("The figures of this run are not in this dashboard's store.")
+            return
         history = sorted((row for row in rows if row["part"] == "epoch"), key=lambda row: row["epoch"])
         if not history:
             st.caption("No epoch has ended yet.")

@@ -9,6 +9,7 @@ import typer
 
 from toast_core import cli_parts as cli
 from toast_core.errors import ScheduleError
+from toast_core.recipe import Recipe
 
 _MINUTE_S = 60
 _LOG_S = 30  # between two lines where there is no terminal for a bar
@@ -27,28 +28,28 @@ def recover(
     calibration: cli.Calibration = None,
     calibration_images: cli.CalibrationImages = 512,
     images: Annotated[int | None, typer.Option(help="class-balanced subset of the training images; default: all")] = None,
-    validation_share: Annotated[float, typer.Option(help="fraction of them held out to choose the epoch by")] = 0.1,
-    epochs: Annotated[int, typer.Option(help="passes over the rest")] = 10,
-    batch_size: Annotated[int, typer.Option(help="images of one forward of one process")] = 128,
-    accumulate: Annotated[int, typer.Option(help="forwards of every process before an optimizer step")] = 1,
-    optimizer: Annotated[str, typer.Option(help="timm's name, for example adamw, lamb, muon")] = "adamw",
-    lr: Annotated[float, typer.Option(help="peak learning rate, after the warm-up and before the cosine")] = 5e-4,
-    weight_decay: Annotated[float, typer.Option(help="of weights, not of biases and norms")] = 0.05,
-    warmup_epochs: Annotated[float, typer.Option(help="epochs until the peak")] = 0.5,
-    clip_norm: Annotated[float, typer.Option(help="largest norm of the gradient; 0: any")] = 1.0,
-    distill: Annotated[bool, typer.Option(help="learn the baseline's logits")] = True,
-    distill_blocks: Annotated[bool, typer.Option(help="learn the baseline's block outputs")] = False,
-    temperature: Annotated[float, typer.Option(help="of the logits that are learned")] = 2.0,
-    labels: Annotated[bool, typer.Option(help="learn the labels; without, the folder's classes need not be the model's")] = True,
-    smoothing: Annotated[float, typer.Option(help="of the labels")] = 0.1,
-    mixup: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = 0.0,
-    cutmix: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = 0.0,
-    augment: Annotated[bool, typer.Option(help="augment the images")] = True,
-    ema: Annotated[float, typer.Option(help="decay of the averaged weights, which are the ones written; 0: none")] = 0.998,
-    patience: Annotated[int, typer.Option(help="epochs without a lower validation loss before it stops; 0: never")] = 10,
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: of forwards, under autocast")] = "auto",
-    execution: Annotated[str, typer.Option(help="compact, or masked: faster for per_image selection, which gathers weights")] = "compact",
-    seed: Annotated[int, typer.Option(help="of split, order, augmentation, mixing and random weights")] = 0,
+    validation_share: Annotated[float, typer.Option(help="fraction of them held out to choose the epoch by")] = Recipe.validation_share,
+    epochs: Annotated[int, typer.Option(help="passes over the rest")] = Recipe.epochs,
+    batch_size: Annotated[int, typer.Option(help="images of one forward of one process")] = Recipe.batch_size,
+    accumulate: Annotated[int, typer.Option(help="forwards of every process before an optimizer step")] = Recipe.accumulate,
+    optimizer: Annotated[str, typer.Option(help="timm's name, for example adamw, lamb, muon")] = Recipe.optimizer,
+    lr: Annotated[float, typer.Option(help="peak learning rate, after the warm-up and before the cosine")] = Recipe.lr,
+    weight_decay: Annotated[float, typer.Option(help="of weights, not of biases and norms")] = Recipe.weight_decay,
+    warmup_epochs: Annotated[float, typer.Option(help="epochs until the peak")] = Recipe.warmup_epochs,
+    clip_norm: Annotated[float, typer.Option(help="largest norm of the gradient; 0: any")] = Recipe.clip_norm,
+    distill: Annotated[bool, typer.Option(help="learn the baseline's logits")] = Recipe.distill,
+    distill_blocks: Annotated[bool, typer.Option(help="learn the baseline's block outputs")] = Recipe.distill_blocks,
+    temperature: Annotated[float, typer.Option(help="of the logits that are learned")] = Recipe.temperature,
+    labels: Annotated[bool, typer.Option(help="learn the labels; without, the folder's classes need not be the model's")] = Recipe.labels,
+    smoothing: Annotated[float, typer.Option(help="of the labels")] = Recipe.smoothing,
+    mixup: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = Recipe.mixup,
+    cutmix: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = Recipe.cutmix,
+    augment: Annotated[bool, typer.Option(help="augment the images")] = Recipe.augment,
+    ema: Annotated[float, typer.Option(help="decay of the averaged weights, which are the ones written; 0: none")] = Recipe.ema,
+    patience: Annotated[int, typer.Option(help="epochs without a lower validation loss before it stops; 0: never")] = Recipe.patience,
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: of forwards, under autocast")] = Recipe.precision,
+    execution: Annotated[str, typer.Option(help="compact, or masked: faster for per_image, which gathers weights")] = Recipe.execution,
+    seed: Annotated[int, typer.Option(help="of split, order, augmentation, mixing and random weights")] = Recipe.seed,
     checkpoint: Annotated[Path | None, typer.Option(help="folder of this run: the same command goes on from what is there")] = None,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="optimizer steps between checkpoints, beside every epoch's")] = 500,
     store: Annotated[str | None, typer.Option(help="evidence store that keeps every epoch's figures; default: none is kept")] = None,
@@ -68,7 +69,6 @@ def recover(
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
     from toast_core.data.load import load_data
     from toast_core.pruning.saved import load_model, save_model
-    from toast_core.recipe import Recipe
     from toast_core.recovery import recover as run
     from toast_core.recovery.processes import joined
 
