@@ -52,7 +52,7 @@ def recover(
     seed: Annotated[int, typer.Option(help="of split, order, augmentation, mixing and random weights")] = Recipe.seed,
     checkpoint: Annotated[Path | None, typer.Option(help="folder of this run: the same command goes on from what is there")] = None,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="optimizer steps between checkpoints, beside every epoch's")] = 500,
-    store: Annotated[str | None, typer.Option(help="evidence store that keeps every epoch's figures; default: none is kept")] = None,
+    store: Annotated[str | None, typer.Option(help="evidence store that keeps every epoch's figures; default: the user's own")] = None,
     device: cli.Device = "auto",
     as_json: cli.Json = False,
 ) -> None:
@@ -67,8 +67,10 @@ def recover(
     chosen = cli.schedule_of(schedule, preset, selection)
     if chosen is None:
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
+    from analysis_cache.store import EvidenceStore
     from toast_core.data.load import load_data
     from toast_core.pruning.saved import load_model, save_model
+    from toast_core.recover import recover_kept
     from toast_core.recovery import recover as run
     from toast_core.recovery.processes import joined
 
@@ -99,16 +101,11 @@ def recover(
 
             settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
             settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
-            if store is None or not world.is_first:
-                recovered = run(loaded, chosen, planner, data, recipe, **settings)
-            else:
-                from analysis_cache.store import EvidenceStore
-                from toast_core.recover import recover_kept
-
-                with EvidenceStore.open(store) as evidence:
-                    recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
-        if not world.is_first:
-            return
+            if not world.is_first:
+                run(loaded, chosen, planner, data, recipe, **settings)
+                return
+            with EvidenceStore.open(store) as evidence:
+                recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:

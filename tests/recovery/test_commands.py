@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.main import get_command
 
+from analysis_cache.database import STORE_VARIABLE
 from analysis_cache.store import EvidenceStore
 from tests.recovery.tiny import same_weights
 from toast_core.cli import app
@@ -29,6 +30,13 @@ COMMON = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own store, for these tests."""
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "own.sqlite"))
+    return tmp_path / "own.sqlite"
+
+
 @pytest.fixture
 def schedule(tmp_path: Path) -> str:
     """A schedule file."""
@@ -42,7 +50,7 @@ def toast(*words: object) -> None:
     get_command(app).main([str(word) for word in words], standalone_mode=False)
 
 
-def test_it_writes_a_model_that_every_command_takes_and_goes_on_where_it_was(schedule, tmp_path, capsys):
+def test_it_writes_a_model_that_every_command_takes_and_goes_on_where_it_was(schedule, own_store, tmp_path, capsys):
     small = [*COMMON, "--schedule", schedule, "--images", 60, "--batch-size", 16, "--epochs", 2, "--checkpoint", tmp_path / "kept"]
     toast(*small, "--store", tmp_path / "evidence.sqlite", "-o", tmp_path / "one.safetensors")
     report = json.loads(capsys.readouterr().out)
@@ -56,6 +64,8 @@ def test_it_writes_a_model_that_every_command_takes_and_goes_on_where_it_was(sch
     toast(*small, "-o", tmp_path / "two.safetensors")
     again = json.loads(capsys.readouterr().out)
     assert again["history"] == report["history"]
+    with EvidenceStore.open(own_store) as store:
+        assert [one.id for one in store.list_analyses()] == [analysis.id]
     assert same_weights(model, load_model(weights=tmp_path / "two.safetensors"))
     with pytest.raises(ModelError, match="belongs to a run with epochs 2, not 3"):
         toast(*small, "--epochs", 3, "-o", tmp_path / "three.safetensors")
@@ -117,7 +127,7 @@ def test_two_processes_are_one_with_twice_the_batch_over_twenty_steps(schedule, 
 def test_gpus_that_are_not_there_are_one_line(schedule, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "toast_core"]
     command = [*torchrun, *COMMON, "--schedule", schedule, "--device", "cuda", "-o", tmp_path / "out.safetensors"]
-    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
+    environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin", STORE_VARIABLE: str(tmp_path / "own.sqlite")}
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
     assert done.returncode != 0
     assert "toast: torchrun started 2 processes on this machine, which has 0 GPUs; use --nproc-per-node 1, or --device cpu" in done.stderr
