@@ -58,20 +58,24 @@ class Replay:
         """The analysis whose id starts with `prefix`."""
         return self.source.get_analysis(prefix)
 
-    def heads(self, prefix: str) -> list[CellHead]:
-        """The cells of an analysis in its order; those not measured yet are left out."""
+    def heads(self, prefix: str, again: bool = False) -> list[CellHead]:
+        """The cells of an analysis in its order; those not measured yet are left out.
+
+        Args:
+            again: read all of them, where a cell may have been measured anew under its key since it was read.
+        """
         keys = self.analysis(prefix).cell_keys
-        unread = [key for key in keys if key not in self._heads]
+        unread = [key for key in keys if again or key not in self._heads]
         self._heads |= {head.key: head for head in self.source.heads(unread)} if unread else {}
         return [self._heads[key] for key in keys if key in self._heads]
 
-    def rows(self, prefix: str) -> list[dict[str, object]]:
+    def rows(self, prefix: str, again: bool = False) -> list[dict[str, object]]:
         """The cells that an analysis is about as flat records, see CellHead.row: details and summary by name, "key" and "identity".
 
         Left out are cells of another kind that it lists beside them: a sweep's evaluation of the baseline, see `baseline`.
         """
         metric = self.analysis(prefix).request.get("metric")
-        return [head.row() for head in self.heads(prefix) if metric is None or head.identity.kind == metric]
+        return [head.row() for head in self.heads(prefix, again) if metric is None or head.identity.kind == metric]
 
     def baseline(self, prefix: str) -> CellHead | None:
         """The baseline's evaluation on an analysis' images, where it was stored with it."""

@@ -134,7 +134,7 @@ def find_evidence(options: EngineOptions, model: str, data_digest: str | None = 
 def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] | None:
     """The finished cells of one analysis of the dashboard's own store, see Replay.rows; None where it has no such analysis.
 
-    Looks at nothing else, so that a page can ask each second.
+    Read anew, and nothing else is looked at, so that a page can ask each second what a run has measured, for the first time or again.
 
     Raises:
         StoreError: the store cannot be read, or its cells cannot.
@@ -144,7 +144,7 @@ def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] |
         return None
     replay = _replay(place, _stamp(place))
     known = next((analysis.id for analysis in replay.analyses() if analysis.short_id == short_id), None)
-    return replay.rows(known) if known else None
+    return replay.rows(known, again=True) if known else None
 
 
 def _evidence(replay: Replay, analysis: Analysis, source: str, options: EngineOptions, data_digest: str | None) -> Evidence:

@@ -153,6 +153,19 @@ def test_a_finished_one_offers_its_model_where_the_file_is_there(runs_engine, tm
     assert [button.proto.label for button in at.get("download_button") if "model" in button.proto.label] == ["Download model (0.0 MB)"]
 
 
+def test_what_was_measured_again_is_shown_in_place_of_what_was_there(runs_engine, tmp_path):
+    path = tmp_path / "evidence.sqlite"
+    runs_engine.options = EngineOptions(store=str(path))
+    analysis = stored(path, 3, True)
+    assert "On 900 images" in words(open_run(runs_engine, analysis.short_id, "done"))
+    again = replace(any_identity(0, kind="recovery", model="demo_vit"), details={"part": "test"})
+    with EvidenceStore.open(path) as store:
+        summary = store.get(again.key).summary
+        store.remove([again.key])
+        store.put(again, {**summary, "images": 800}, {})
+    assert "On 800 images" in words(open_run(runs_engine, analysis.short_id, "done"))
+
+
 def test_what_is_stored_elsewhere_or_damaged_is_said(runs_engine, tmp_path):
     path = tmp_path / "evidence.sqlite"
     runs_engine.options = EngineOptions(store=str(path))
