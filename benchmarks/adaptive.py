@@ -23,6 +23,7 @@ from toast_core import load_model
 from toast_core.analysis.cells import Cell, CellOutcomes, grid
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.analysis.sweep_run import FIRST_LOOK_IMAGES, Rule, run_sweep
+from toast_core.cli_parts import write_text
 from toast_core.data.load import load_data
 from toast_core.intervals import paired_interval
 
@@ -115,4 +116,4 @@ if __name__ == "__main__":
     result = main(arguments.images, arguments.batches, arguments.selection, arguments.orders)
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "adaptive.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "adaptive.json", json.dumps(result, indent=1) + "\n")

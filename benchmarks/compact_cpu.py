@@ -26,6 +26,7 @@ from benchmarks.reference_execution import reference_model
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
 from toast_core.analysis.agreement import processor_name
 from toast_core.analysis.latency import random_images
+from toast_core.cli_parts import write_text
 from toast_core.schedule.presets import get_preset
 
 RESULTS = Path(__file__).parent / "results" / "compact_cpu.json"
@@ -105,9 +106,7 @@ def main(presets: list[str], batch_size: int, rounds: int, multiple_of: int) -> 
         if kept and {name: known[name] for name in facts} != facts:
             raise SystemExit(f"{RESULTS.name} has rows of another machine or version; move it away first")
         RESULTS.parent.mkdir(exist_ok=True)
-        temporary = RESULTS.with_suffix(".tmp")
-        temporary.write_text(json.dumps(facts | {"rows": [*kept, row]}, indent=1) + "\n")
-        temporary.replace(RESULTS)
+        write_text(RESULTS, json.dumps(facts | {"rows": [*kept, row]}, indent=1) + "\n")
         cpu = row["cpu"]
         over = f", {cpu['over_reference']['median']:.2f}x the reference" if "over_reference" in cpu else ""
         print(

@@ -15,6 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from toast_core.cli_parts import write_text
 from toast_core.schedule.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,4 +53,4 @@ if __name__ == "__main__":
             print(json.dumps(rows[-1]), flush=True)
     facts = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": version("torch")}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "demo_accuracy.json").write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+    write_text(RESULTS / "demo_accuracy.json", json.dumps(facts | {"rows": rows}, indent=1) + "\n")

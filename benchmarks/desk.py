@@ -30,6 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
 from dashboard.pages import PAGES
+from toast_core.cli_parts import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -328,4 +329,4 @@ if __name__ == "__main__":
     result = main(arguments.repeats, arguments.chromium)
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "desk.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "desk.json", json.dumps(result, indent=1) + "\n")

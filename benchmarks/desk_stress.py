@@ -32,6 +32,7 @@ from playwright.async_api import Error as BrowserError
 from analysis_cache.cell import Cell
 from analysis_cache.store import EvidenceStore
 from dashboard.client import EngineClient, EngineOptions
+from toast_core.cli_parts import write_text
 from toast_core.jobs.book import Job, JobBook
 
 SESSIONS = 5
@@ -332,5 +333,5 @@ if __name__ == "__main__":
     found = main(**vars(parser.parse_args()))
     print(json.dumps(found, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "desk_stress.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_text(RESULTS / "desk_stress.json", json.dumps(found, indent=1) + "\n")
     sys.exit(0 if is_clean(found) else 1)

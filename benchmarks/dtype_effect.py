@@ -20,6 +20,7 @@ from toast_core.analysis.cells import grid
 from toast_core.analysis.evaluate import cast
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.analysis.sweep_run import run_sweep
+from toast_core.cli_parts import write_text
 from toast_core.data.load import Batch, load_data
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,4 +71,4 @@ if __name__ == "__main__":
     result = {"threads": torch.get_num_threads(), "figures": figures(arguments.images), "cost": cost("deit_tiny_patch16_224", 8)}
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "dtype_effect.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "dtype_effect.json", json.dumps(result, indent=1) + "\n")

@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.families import ALL, EVERY_SITE, named, schedule_for, shared_model, shared_statistics
 from toast_core import apply_plan, count_macs, load_data, load_model, make_plan
 from toast_core.analysis.agreement import processor_name
+from toast_core.cli_parts import write_text
 from toast_core.compensation.walk import compensate
 from toast_core.export import FORMATS, LARGEST_RELATIVE_DIFFERENCE, export_model
 from toast_core.schedule.compensation import FULL
@@ -188,7 +189,7 @@ def main(families: list[str], models: list[str], images: int, pairs: int) -> Non
                 "versions": {package: version(package) for package in ("torch", "timm", "onnx", "onnxscript", "onnxruntime")},
                 "rows": known_rows() | {name: row},
             }
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+            write_text(RESULTS, json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,12 @@ import pandas as pd
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
-from benchmarks.result_parts import desk_part, export_part, latency_part, recovery_part, speed_part
+from benchmarks.recovery_part import choice_part, recovery_part
+from benchmarks.result_parts import desk_part, export_part, latency_part, speed_part
 from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
 from toast_core.analysis.cells import SITE_GROUPS
+from toast_core.cli_parts import write_text
 from toast_core.composition_results import CompositionRow, judge
 from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import Schedule
@@ -333,8 +335,10 @@ def generated(path: Path) -> str:
     free = [json.loads(one.read_text()) for one in sorted(RESULTS.glob("training_free_demo_*.json"), reverse=True)]
     text = replaced(text, "accuracy", accuracy_part(json.loads(ACCURACY.read_text())))
     text = replaced(text, "training-free", training_free_part(free))
-    trained = [(one.stem.removeprefix("recovery_"), json.loads(one.read_text())) for one in sorted(RESULTS.glob("recovery_demo_*.json"))]
-    text = replaced(text, "recovery", recovery_part(trained))
+    for name, part in (("recovery", recovery_part), ("recovery-choice", choice_part)):
+        start = f"{name.replace('-', '_')}_"
+        trained = [(one.stem.removeprefix(start), json.loads(one.read_text())) for one in sorted(RESULTS.glob(f"{start}demo_*.json"))]
+        text = replaced(text, name, part(trained))
     text = replaced(text, "speed", speed_part(json.loads((RESULTS / "compact_cpu.json").read_text())))
     desk, strain = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("desk", "desk_stress"))
     text = replaced(text, "desk", desk_part(desk, strain))
@@ -351,6 +355,6 @@ if __name__ == "__main__":
             text = generated(path)
             print(text)
             if arguments.write:
-                path.write_text(text, encoding="utf-8")
+                write_text(path, text)
     except StoreError as error:
         sys.exit(f"findings: {error}")

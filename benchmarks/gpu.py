@@ -38,6 +38,7 @@ from toast_core.analysis.cells import DEFAULT_RATIOS, grid
 from toast_core.analysis.evaluate import DTYPES, cast, evaluate, pick_device
 from toast_core.analysis.latency import random_images, time_models
 from toast_core.analysis.sensitivity import Sweep
+from toast_core.cli_parts import write_text
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, ToastError
 from toast_core.intervals import paired_interval
@@ -119,9 +120,7 @@ class Report:
         self.rows.append(row)
         print(json.dumps(row), flush=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts | {"rows": self.rows}, indent=1) + "\n")
-        temporary.replace(self.path)
+        write_text(self.path, json.dumps(self.facts | {"rows": self.rows}, indent=1) + "\n")
         free()
         return row
 

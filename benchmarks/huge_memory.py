@@ -17,6 +17,7 @@ import torch
 
 from toast_core import load_model
 from toast_core.analysis.latency import random_images
+from toast_core.cli_parts import write_text
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.compensation import Compensation
@@ -63,4 +64,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     result = main(arguments.images, arguments.fitting)
     print(json.dumps(result, indent=1))
-    (RESULTS / "huge_memory.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "huge_memory.json", json.dumps(result, indent=1) + "\n")

@@ -23,6 +23,7 @@ from toast_core import apply_plan, collect_statistics, count_macs, load_model, m
 from toast_core.analysis.agreement import processor_name
 from toast_core.analysis.block_times import BASELINE, in_turns, table_of, table_trials
 from toast_core.analysis.latency import random_images
+from toast_core.cli_parts import write_text
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 
 RESULTS = Path(__file__).parent / "results"
@@ -114,4 +115,4 @@ if __name__ == "__main__":
     torch.set_num_threads(arguments.threads)
     result = main(arguments.models.split(","), arguments.batch_size, arguments.schedules, arguments.clock, arguments.rounds)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latency_table.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "latency_table.json", json.dumps(result, indent=1) + "\n")

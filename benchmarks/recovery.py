@@ -1,6 +1,6 @@
 """What recovery is worth: top-1 of a demo model before it and after 1, 2, 5 and 10 epochs, on test images, and what that cost.
 
-    python benchmarks/recovery.py [--models demo_vit] [--schedules half paper] [--images 5000] [--threads 1]
+    python benchmarks/recovery.py [--models demo_vit] [--schedules half paper] [--images 5500] [--threads 1]
 
 Schedules: `half`, 50 % fewer MACs as the tuner chose them (benchmarks/results/training_free_MODEL.json), and `paper`, 90 % of every
 head's dimensions dropped in all blocks but block 0 with the published FFN ratios of a model of as many blocks. Each starts from
@@ -32,6 +32,7 @@ from torch import nn
 
 from toast_core import Schedule, load_data, load_model
 from toast_core.analysis.evaluate import evaluate
+from toast_core.cli_parts import write_text
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import open_source
 from toast_core.data.transform import transform_for
@@ -88,9 +89,7 @@ class Runs:
 
     def write(self) -> None:
         """Write the file in one step."""
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts | {"runs": self.rows}, indent=1) + "\n")
-        temporary.replace(self.path)
+        write_text(self.path, json.dumps(self.facts | {"runs": self.rows}, indent=1) + "\n")
 
 
 def figures(model: nn.Module, test: ImageData, baseline: Outcomes) -> dict:
@@ -158,13 +157,19 @@ def one_run(
     runs.write()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["demo_vit", "demo_swin"], choices=list(PAPER))
-    parser.add_argument("--schedules", nargs="+", default=["half", "paper"], choices=["half", "paper"])
-    parser.add_argument("--images", type=int, default=55_000, help="training images, validation included")
+def options(what: str) -> argparse.ArgumentParser:
+    """The options that both recovery benchmarks have."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(PAPER), choices=list(PAPER))
+    parser.add_argument("--images", type=int, default=5_500, help="training images, validation included")
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder of Debian's package dataset-fashion-mnist")
     parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    parser = options(__doc__)
+    parser.add_argument("--schedules", nargs="+", default=["half", "paper"], choices=["half", "paper"])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for chosen_model in given.models:

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recovery import BATCH_SIZE, CALIBRATION, FIT_IMAGES, RECIPE, RESULTS, SOURCE, figures, schedule_for, training_data
+from recovery import BATCH_SIZE, CALIBRATION, FIT_IMAGES, RECIPE, RESULTS, figures, options, schedule_for, training_data
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toast_core import load_data, load_model
 from toast_core.analysis.evaluate import evaluate
+from toast_core.cli_parts import write_text
 from toast_core.data.load import ImageData
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
@@ -84,20 +85,13 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
         "recipe": {key: value for key, value in vars(RECIPE).items() if key != "lr"}, "runs": rows, "lr": lr, "judged": judged,
     }
     path = RESULTS / f"recovery_choice_{name}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(facts, indent=1) + "\n")
     for title, found in judged.items():
         print(f"{name}, lr {lr:g}, {title}: {found['last']['points_to_baseline']:+.2f} points to the baseline")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["demo_vit", "demo_swin"], choices=["demo_vit", "demo_swin"])
-    parser.add_argument("--images", type=int, default=5_500, help="training images, validation included")
-    parser.add_argument("--source", type=Path, default=SOURCE, help="folder of Debian's package dataset-fashion-mnist")
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     torch.set_num_threads(given.threads)
     for chosen_model in given.models:
         measure(chosen_model, given)

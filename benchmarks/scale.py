@@ -30,6 +30,7 @@ from toast_core.analysis.cells import SITE_GROUPS, Cell, CellOutcomes
 from toast_core.analysis.moments import Moments
 from toast_core.analysis.sensitivity import Sweep
 from toast_core.analysis.sweep_run import SweepWork
+from toast_core.cli_parts import write_text
 from toast_core.data.load import Batch
 from toast_core.data.numbered import NumberedBatches
 from toast_core.executors import LOCAL, open_executor
@@ -322,12 +323,12 @@ def main() -> None:
     for name in filter(None, arguments.only.split(",")):
         measured[name] = MEASURES[name]()
         print(name, json.dumps(measured[name]), flush=True)
-        RESULTS.write_text(json.dumps({"measured": measured}, indent=1) + "\n")  # minutes of work
+        write_text(RESULTS, json.dumps({"measured": measured}, indent=1) + "\n")  # minutes of work
     fits = fit(measured)
     print(json.dumps(fits, indent=1))
     where = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__, "threads": 1, "weights": "random"}
     results = {"where": where, "measured": measured, "fits": fits, "check": check(fits, measured["check"]), "derived": derive(fits)}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

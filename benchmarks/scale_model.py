@@ -9,6 +9,7 @@ from pathlib import Path
 from toast_core import load_model
 from toast_core.analysis.memory import sweep_bytes
 from toast_core.analysis.redundancy import accumulator_bytes
+from toast_core.cli_parts import write_text
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.shapes import ModelShape
 
@@ -275,4 +276,4 @@ def placed(text: str, found: dict[str, str]) -> str:
 
 def write_tables(found: dict[str, str]) -> None:
     """Write the tables into docs/scale.md."""
-    DOCUMENT.write_text(placed(DOCUMENT.read_text(), found))
+    write_text(DOCUMENT, placed(DOCUMENT.read_text(), found))

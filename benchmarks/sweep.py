@@ -23,6 +23,7 @@ from torch import nn
 from toast_core import collect_statistics, load_model
 from toast_core.analysis.cells import Cell, grid
 from toast_core.analysis.sensitivity import Sweep, cell_outcomes
+from toast_core.cli_parts import write_text
 from toast_core.data.load import Batch
 
 RESULTS = Path(__file__).parent / "results"
@@ -107,4 +108,4 @@ if __name__ == "__main__":
     result = main(arguments.model, arguments.images, arguments.batch_size, arguments.selection)
     print(json.dumps(result, indent=1))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "sweep.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "sweep.json", json.dumps(result, indent=1) + "\n")

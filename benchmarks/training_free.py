@@ -29,6 +29,7 @@ from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
 from toast_core.analysis.evaluate import evaluate
 from toast_core.analyze import Subject
+from toast_core.cli_parts import write_text
 from toast_core.data.load import ImageData
 from toast_core.intervals import paired_interval
 from toast_core.models.info import get_info
@@ -131,9 +132,7 @@ class Table:
     def write(self) -> None:
         """Write the file in one step."""
         RESULTS.mkdir(exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts | {"rows": self.rows}, indent=1) + "\n")
-        temporary.replace(self.path)
+        write_text(self.path, json.dumps(self.facts | {"rows": self.rows}, indent=1) + "\n")
 
 
 def measure(name: str, arguments: argparse.Namespace) -> None:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from toast_core.cli_parts import write_text
+
 RESULTS = Path(__file__).parent / "results"
 _FIT = """
 import sys, time
@@ -63,4 +65,4 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=3)
     written = main(**vars(parser.parse_args()))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "waiting.json").write_text(json.dumps(written, indent=1) + "\n")
+    write_text(RESULTS / "waiting.json", json.dumps(written, indent=1) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from analysis_cache.database import STORE_VARIABLE
 from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
 from dashboard.state import encode_schedule
 from toast_core.schedule.schedule import BlockSchedule, Schedule
@@ -60,18 +61,17 @@ def main() -> None:
 @contextmanager
 def _dashboard(folder: Path) -> Iterator[str]:
     """The address of a demo dashboard whose state and store are in a folder; server and engine are ended afterwards."""
-    store = str(folder / "evidence.sqlite")
+    # the user's own store, so that no command line in the pictures names this folder
+    os.environ[STORE_VARIABLE] = str(folder / "evidence.sqlite")
     environment = {**os.environ, STATE_VARIABLE: str(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "toast_core", "demo", "--headless", "--store", store], env=environment, cwd=folder, text=True,
-        stderr=subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "toast_core", "demo", "--headless"]
+    process = subprocess.Popen(command, env=environment, cwd=folder, text=True, stderr=subprocess.PIPE)
     try:
         yield next(found[0] for line in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
-        EngineClient(EngineOptions(store=store), folder).stop()
+        EngineClient(EngineOptions(), folder).stop()
 
 
 def _prepare(page: Page, address: str) -> None:
