@@ -281,6 +281,7 @@ class TestTorchFree:
         assert not {target.partition(".")[0] for target in imports(tree_of(path), path)} & {"torch", "timm", "safetensors", "torchvision"}
 
 
+@pytest.mark.slow
 def test_the_local_path_runs_without_ray() -> None:
     """Ray is an extra: everything else loads behind a firewall, and the local executor runs."""
     modules = [module_of(path) for path in FILES if path.is_relative_to(ROOT / "toast_core") and module_of(path) not in (

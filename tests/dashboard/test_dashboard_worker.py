@@ -61,6 +61,7 @@ def test_describe_names_model_data_and_device(real_engine):
     assert found["calibration"]["images"] == 50 and "torch" in found["versions"]
 
 
+@pytest.mark.slow
 def test_only_this_user_can_read_the_state_file(real_engine):
     await_ready(real_engine)
     assert stat.S_IMODE((real_engine.folder / worker.STATE_FILE).stat().st_mode) == 0o600

@@ -31,6 +31,7 @@ CASES = [
     ("onnx", "demo_swin", "calibrated"),
     *(("onnx", "plain", selection) for selection in ("per_image", "per_batch")),
 ]
+QUICK = (CASES[0], ("torch_export", DIFFERENT[0], "calibrated"))
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/exports.json"
 
 
@@ -90,7 +91,7 @@ class TestEveryFormat(ExportContract):
 
     @pytest.fixture(
         scope="class",
-        params=[pytest.param(case, id="-".join(case), marks=[pytest.mark.slow] if case[0] == "onnx" else []) for case in CASES],
+        params=[pytest.param(case, id="-".join(case), marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES],
     )
     def written(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
         return export(*request.param, tmp_path_factory.mktemp("export"))
@@ -118,6 +119,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Written:
 class TestLoader:
     """A file of a few lines."""
 
+    @pytest.mark.slow
     def test_it_runs_without_toast_and_without_timm(self, loader: Written, tmp_path: Path) -> None:
         code = (
             "import sys; sys.modules.update(dict.fromkeys(('toast_core', 'timm', 'safetensors', 'torchvision')))\n"
