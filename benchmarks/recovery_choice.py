@@ -1,4 +1,4 @@
-"""How close recovery brings a demo to its baseline at half the MACs, with every choice made away from the images that judge it.
+"""How close recovery brings a demo to its baseline at half the MACs, schedule, fit and learning rate chosen on others than judge it.
 
     python benchmarks/recovery_choice.py [--models demo_vit] [--images 5500] [--threads 1]
 

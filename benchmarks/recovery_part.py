@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-_JUDGED = {"unseen": "calibration images, unseen by every choice", "test": "test images"}
+_JUDGED = {"unseen": "calibration images that tuner, fit and learning rate never saw", "test": "test images"}
 
 
 def choice_part(results: Sequence[tuple[str, Mapping]]) -> str:
