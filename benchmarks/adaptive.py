@@ -20,12 +20,12 @@ from sweep import plain
 
 from analysis_cache.replay import Replay, shipped_bundles
 from toast_core import load_model
-from toast_core.analysis.cells import Cell, CellOutcomes, grid
-from toast_core.analysis.sensitivity import Sweep
-from toast_core.analysis.sweep_run import FIRST_LOOK_IMAGES, Rule, run_sweep
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
 from toast_core.data.load import load_data
 from toast_core.intervals import paired_interval
+from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, grid
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.sweep import FIRST_LOOK_IMAGES, Rule, run_sweep
 
 RESULTS = Path(__file__).parent / "results"
 SITES = ("fc1", "fc2", "fc1+fc2")

@@ -28,9 +28,9 @@ from statistics import median, quantiles
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
-from dashboard.pages import PAGES
-from toast_core.cli_parts import write_text
+from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.navigation import PAGES
+from toast_core.cli.parts import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

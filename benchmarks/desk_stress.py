@@ -31,8 +31,8 @@ from playwright.async_api import Error as BrowserError
 
 from analysis_cache.cell import Cell
 from analysis_cache.store import EvidenceStore
-from dashboard.client import EngineClient, EngineOptions
-from toast_core.cli_parts import write_text
+from dashboard.engine.client import EngineClient, EngineOptions
+from toast_core.cli.parts import write_text
 from toast_core.jobs.book import Job, JobBook
 
 SESSIONS = 5

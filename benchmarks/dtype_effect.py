@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from toast_core import load_model
-from toast_core.analysis.cells import grid
-from toast_core.analysis.evaluate import cast
-from toast_core.analysis.sensitivity import Sweep
-from toast_core.analysis.sweep_run import run_sweep
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch, load_data
+from toast_core.studies.evaluation.measure import cast
+from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.sweep import run_sweep
 
 RESULTS = Path(__file__).parent / "results"
 DTYPES = ("float32", "bfloat16")

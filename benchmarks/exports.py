@@ -33,13 +33,13 @@ from training_free import CALIBRATION, uniform_at
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.families import ALL, EVERY_SITE, named, schedule_for, shared_model, shared_statistics
+from tests.support.families import ALL, EVERY_SITE, named, schedule_for, shared_model, shared_statistics
 from toast_core import apply_plan, count_macs, load_data, load_model, make_plan
-from toast_core.analysis.agreement import processor_name
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
 from toast_core.compensation.walk import compensate
 from toast_core.export import FORMATS, LARGEST_RELATIVE_DIFFERENCE, export_model
 from toast_core.schedule.compensation import FULL
+from toast_core.studies.agreement.measure import processor_name
 
 RESULTS = Path(__file__).parent / "results" / "exports.json"
 TEST = "fashion-mnist"

@@ -26,11 +26,11 @@ from benchmarks.recovery_part import choice_part, recovery_part
 from benchmarks.result_parts import desk_part, export_part, latency_part, speed_part
 from benchmarks.training_free_part import training_free_part
 from dashboard.charts.tolerance import tolerances
-from toast_core.analysis.cells import SITE_GROUPS
-from toast_core.cli_parts import write_text
-from toast_core.composition_results import CompositionRow, judge
+from toast_core.cli.parts import write_text
 from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
 ROOT = Path(__file__).parents[1]
 README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"

@@ -33,17 +33,17 @@ from torch import nn
 
 from benchmarks.training_free import BATCH_SIZE, pruned_by, uniform_at
 from toast_core import apply_plan, collect_statistics, count_macs, load_data, load_model, make_plan
-from toast_core.analysis.agreement import forward_seconds, processor_name
-from toast_core.analysis.cells import DEFAULT_RATIOS, grid
-from toast_core.analysis.evaluate import DTYPES, cast, evaluate, pick_device
-from toast_core.analysis.latency import random_images, time_models
-from toast_core.analysis.sensitivity import Sweep
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, ToastError
 from toast_core.intervals import paired_interval
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.presets import presets
+from toast_core.studies.agreement.measure import forward_seconds, processor_name
+from toast_core.studies.evaluation.measure import DTYPES, cast, evaluate, pick_device
+from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, grid
+from toast_core.studies.sensitivity.measure import Sweep
 
 RESULTS = Path(__file__).parent / "results"
 SITES = ("fc1", "fc2", "fc1+fc2")

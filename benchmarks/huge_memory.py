@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from toast_core import load_model
-from toast_core.analysis.latency import random_images
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.compensation import Compensation
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
-from toast_core.tune import plan_for
+from toast_core.studies.latency.pairs import random_images
+from toast_core.studies.tuning.judging import plan_for
 
 MODEL = "vit_huge_patch14_224"
 RESULTS = Path(__file__).parent / "results"

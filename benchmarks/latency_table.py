@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
-from toast_core.analysis.agreement import processor_name
-from toast_core.analysis.block_times import BASELINE, in_turns, table_of, table_trials
-from toast_core.analysis.latency import random_images
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.studies.agreement.measure import processor_name
+from toast_core.studies.latency.measure import BASELINE, in_turns, table_of, table_trials
+from toast_core.studies.latency.pairs import random_images
 
 RESULTS = Path(__file__).parent / "results"
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}

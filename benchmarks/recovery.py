@@ -31,20 +31,21 @@ import torch
 from torch import nn
 
 from toast_core import Schedule, load_data, load_model
-from toast_core.analysis.evaluate import evaluate
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import open_source
 from toast_core.data.transform import transform_for
 from toast_core.intervals import paired_interval
 from toast_core.models.info import get_info
 from toast_core.pruning.plan import Plan
-from toast_core.recovery import Recipe, recover
-from toast_core.results import Outcomes
 from toast_core.schedule.compensation import FULL, NONE
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.presets import get_preset
-from toast_core.tune import plan_for
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.recovery.loop import recover
+from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.tuning.judging import plan_for
 
 RESULTS = Path(__file__).parent / "results"
 SOURCE = Path("/usr/share/datasets/fashion-mnist")

@@ -26,16 +26,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toast_core import load_data, load_model
-from toast_core.analysis.evaluate import evaluate
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
+from toast_core.loading import unfilled
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
-from toast_core.pruning.saved import unfilled
-from toast_core.recovery import recover
 from toast_core.schedule.compensation import FULL
-from toast_core.schedule.cost import count_cost
-from toast_core.tune import plan_for
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.recovery.loop import recover
+from toast_core.studies.tuning.judging import plan_for
 
 LRS = (1e-4, 3e-4, 5e-4, 1e-3)
 TUNE_IMAGES = 768  # those of training_free.py, whose schedule this is

@@ -26,16 +26,16 @@ from scale_model import check, derive, tables, write_tables
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
-from toast_core.analysis.cells import SITE_GROUPS, Cell, CellOutcomes
-from toast_core.analysis.moments import Moments
-from toast_core.analysis.sensitivity import Sweep
-from toast_core.analysis.sweep_run import SweepWork
-from toast_core.cli_parts import write_text
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
 from toast_core.data.load import Batch
 from toast_core.data.numbered import NumberedBatches
 from toast_core.executors import LOCAL, open_executor
-from toast_core.kept_parts import StoreParts
-from toast_core.schedule.cost import count_cost
+from toast_core.studies.redundancy.moments import Moments
+from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.parts import StoreParts
+from toast_core.studies.sensitivity.sweep import SweepWork
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 FAMILY = {192: "deit_tiny_patch16_224", 384: "deit_small_patch16_224", 768: "deit_base_patch16_224"}

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from toast_core import load_model
-from toast_core.analysis.memory import sweep_bytes
-from toast_core.analysis.redundancy import accumulator_bytes
-from toast_core.cli_parts import write_text
-from toast_core.schedule.cost import count_cost
-from toast_core.schedule.shapes import ModelShape
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
+from toast_core.cost.shapes import ModelShape
+from toast_core.studies.redundancy.measure import accumulator_bytes
+from toast_core.studies.sensitivity.memory import sweep_bytes
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
 MODEL, IMAGES, SITES, RATIOS, BATCH = "vit_huge_patch14_224", 50_000, 6, 9, 64

@@ -27,22 +27,25 @@ from torch import nn
 
 from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
-from toast_core.analysis.evaluate import evaluate
-from toast_core.analyze import Subject
-from toast_core.cli_parts import write_text
+from toast_core.budget.front import SHAPES
+from toast_core.budget.problem import read_budget
+from toast_core.cli.parts import write_text
+from toast_core.cost.macs import count_cost
+from toast_core.cost.shapes import ModelShape
 from toast_core.data.load import ImageData
 from toast_core.intervals import paired_interval
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
-from toast_core.results import Outcomes
 from toast_core.schedule.compensation import FULL, NONE, Compensation
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
-from toast_core.schedule.shapes import ModelShape
-from toast_core.tune import Ask, Kept, plan_for, tune
-from toast_core.tuning.front import SHAPES
-from toast_core.tuning.problem import read_budget
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.subject import Subject
+from toast_core.studies.tuning.judging import plan_for
+from toast_core.studies.tuning.measure import tune
+from toast_core.studies.tuning.request import Ask
+from toast_core.studies.tuning.store import Kept
 
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION = "fashion-mnist:calibration"

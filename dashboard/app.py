@@ -4,10 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import autosave, state
-from dashboard.pages import PAGES, page
-from dashboard.sharing import Sharing
-from dashboard.sign_in import is_signed_in
+from dashboard.navigation import PAGES, page
+from dashboard.server.sharing import Sharing
+from dashboard.server.sign_in import is_signed_in
+from dashboard.session import autosave, state
 
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"

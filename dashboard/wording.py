@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from toast_core.results import Estimate
+from toast_core.studies.evaluation.result import Estimate
 
 BADGES = {
     "computed": ":blue-badge[computed]", "measured": ":green-badge[measured]", "predicted": ":violet-badge[predicted]",

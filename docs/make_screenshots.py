@@ -19,8 +19,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from analysis_cache.database import STORE_VARIABLE
-from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions
-from dashboard.state import encode_schedule
+from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.session.state import encode_schedule
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 _FOLDER = Path(__file__).with_name("screenshots")

@@ -5,13 +5,13 @@ from importlib import import_module
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 _HOME = {
-    "load_model": "pruning.saved",
-    "save_model": "pruning.saved",
+    "load_model": "loading",
+    "save_model": "loading",
     "load_data": "data.load",
     "make_plan": "pruning.planner",
     "apply_plan": "pruning.execution.apply",
     "collect_statistics": "pruning.statistics",
-    "evaluate": "analysis.evaluate",
+    "evaluate": "studies.evaluation.measure",
     "count_macs": "models.counting",
 }
 

@@ -1,5 +1,5 @@
 """`python -m toast_core` is `toast`."""
 
-from toast_core.cli import main
+from toast_core.cli.app import main
 
 main()

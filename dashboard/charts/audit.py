@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, NEUTRAL, VERMILION
 from dashboard.charts.theme import empty_figure, themed
-from dashboard.comparison.audit import Audit
+from dashboard.evidence.audit import Audit
 
 _HOVER = (
     "predicted %{x:+.2f} points (%{customdata[0]:+.2f} to %{customdata[1]:+.2f})<br>measured %{y:+.2f} points (%{customdata[2]:+.2f} to "

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from dashboard.charts.style import NEUTRAL, PART_COLOURS, finish
-from toast_core.schedule.cost import Cost
+from toast_core.cost.macs import Cost
 
 
 def parts_figure(cost: Cost) -> go.Figure:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, NEUTRAL, VERMILION
 from dashboard.charts.theme import empty_figure, themed
-from dashboard.comparison.damage import ClassDamage, Damage
+from dashboard.evidence.damage import ClassDamage, Damage
 
 MOST_CLASSES = 20
 _MOST_PAIRS = 12

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, VERMILION
 from dashboard.charts.theme import empty_figure, themed
-from toast_core.results import Estimate
+from toast_core.studies.evaluation.result import Estimate
 
 _MARKS = {
     "Baseline": (NEUTRAL, "diamond"), "In hand": (VERMILION, "star"), "Draft": (BLUE, "circle"), "Starting point": (ORANGE, "square"),

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, SKY, VERMILION
 from dashboard.charts.theme import CLEAR, empty_figure, themed
-from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, RELATIVE_THRESHOLD, THRESHOLDS, RedundancyRow
+from toast_core.studies.redundancy.result import ABSOLUTE_THRESHOLDS, RELATIVE_THRESHOLD, THRESHOLDS, RedundancyRow
 
 SITE_NAMES = {"hidden": "hidden activations", "fc1_input": "fc1 input"}
 _R2_FLOOR = -0.25  # a held-out R2 can be far below zero; one such point must not flatten the others

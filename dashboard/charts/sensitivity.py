@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, SKY, VERMILION
 from dashboard.charts.theme import empty_figure, faded, themed
 from dashboard.wording import decimals, signed
-from toast_core.results import Estimate
+from toast_core.studies.evaluation.result import Estimate
 
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")

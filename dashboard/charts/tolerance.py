@@ -9,7 +9,7 @@ from dashboard.charts.sensitivity import METRICS, Row, figure_text, percent
 from dashboard.charts.style import BLUE
 from dashboard.charts.theme import empty_figure, themed
 from dashboard.wording import points_interval
-from toast_core.results import Estimate
+from toast_core.studies.evaluation.result import Estimate
 
 _SCALE, _VEIL = [[0.0, "#EAF1F6"], [1.0, BLUE]], "rgba(138, 143, 152, 0.15)"
 _ROW_HEIGHT = 34

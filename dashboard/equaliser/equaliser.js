@@ -243,7 +243,7 @@ function between(counts, values, wanted) {
   return values[right - 1] + ((wanted - counts[right - 1]) / (counts[right] - counts[right - 1])) * (values[right] - values[right - 1]);
 }
 
-// As `dashboard.prediction.predict`; `beyond` names the first bar that no curve reaches.
+// As `dashboard.evidence.prediction.predict`; `beyond` names the first bar that no curve reaches.
 function predict(desk, now) {
   const { value, low, high } = desk.data.predicted_from;
   let sum = value, down = (value - low) ** 2, up = (high - value) ** 2, pruned = 0, squares = 0;

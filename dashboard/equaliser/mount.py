@@ -6,17 +6,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import state
 from dashboard.equaliser.tables import cost_tables
+from dashboard.evidence.curves import StoredCurves
+from dashboard.evidence.latency import StoredLatency
+from dashboard.evidence.prediction import Curves, Interaction
 from dashboard.limits import Limit, Limits
-from dashboard.prediction import Curves, Interaction
-from dashboard.stored_curves import StoredCurves
-from dashboard.stored_latency import StoredLatency
+from dashboard.session import state
+from toast_core.cost.latency import ALIGNED
+from toast_core.cost.macs import count_cost, kept_counts
+from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
-from toast_core.schedule.cost import count_cost, kept_counts
-from toast_core.schedule.latency import ALIGNED
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
-from toast_core.schedule.shapes import ModelShape
 
 KEY = "equaliser"
 _HERE = Path(__file__).parent

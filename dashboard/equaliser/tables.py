@@ -12,9 +12,9 @@ network's, for a given fc1, is a straight line in the hidden units dropped. So t
 from dataclasses import replace
 from functools import cache
 
-from toast_core.schedule.cost import count_cost
+from toast_core.cost.macs import count_cost
+from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
-from toast_core.schedule.shapes import BlockShape, ModelShape
 from toast_core.schedule.stops import legal_stops
 
 

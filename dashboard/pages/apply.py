@@ -6,24 +6,25 @@ import pandas as pd
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard import state, wording
+from dashboard import wording
 from dashboard.charts.composition import composition_figure
-from dashboard.client import EngineError
-from dashboard.engine_status import show_engine_status
-from dashboard.evidence import Evidence, Found, age, find_evidence
-from dashboard.figure import show_figure, show_table
-from dashboard.heading import show_heading
-from dashboard.pages import PAGES, page
-from dashboard.pages.runs import price_text, progress_text
-from dashboard.written import digest_of_file, show_download, written_file
-from toast_core.agreement_results import Agreement, Timing
-from toast_core.composition_results import CompositionRow, judge
+from dashboard.components.engine_status import show_engine_status
+from dashboard.components.figure import show_figure, show_table
+from dashboard.components.heading import show_heading
+from dashboard.components.written import digest_of_file, show_download, written_file
+from dashboard.engine.client import EngineError
+from dashboard.evidence.find import Evidence, Found, age, find_evidence
+from dashboard.navigation import PAGES, page
+from dashboard.pages.runs.page import price_text, progress_text
+from dashboard.session import state
+from toast_core.cost.macs import count_cost
+from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
-from toast_core.results import Estimate
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.reference import to_reference
 from toast_core.schedule.schedule import Schedule
-from toast_core.schedule.shapes import ModelShape
+from toast_core.studies.agreement.result import Agreement, Timing
+from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.evaluation.result import Estimate
 
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000

@@ -4,18 +4,20 @@ import pandas as pd
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard import accelerator, state, wording
+from dashboard import wording
 from dashboard.charts.cost import blocks_figure, parts_figure
 from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
-from dashboard.engine_status import show_engine_status
-from dashboard.evidence import METRICS, Evidence, Found, age, analyze_command, find_evidence
-from dashboard.exchange_panel import show_exchange
-from dashboard.figure import show_figure, show_table
-from dashboard.heading import show_heading
-from dashboard.pages import PAGES, page
-from dashboard.starting_points import StartingPoint, starting_points
-from toast_core.schedule.cost import Cost, count_cost
-from toast_core.schedule.shapes import ModelShape
+from dashboard.components import accelerator
+from dashboard.components.engine_status import show_engine_status
+from dashboard.components.exchange import show_exchange
+from dashboard.components.figure import show_figure, show_table
+from dashboard.components.heading import show_heading
+from dashboard.evidence.find import METRICS, Evidence, Found, age, analyze_command, find_evidence
+from dashboard.evidence.starting_points import StartingPoint, starting_points
+from dashboard.navigation import PAGES, page
+from dashboard.session import state
+from toast_core.cost.macs import Cost, count_cost
+from toast_core.cost.shapes import ModelShape
 
 _SHORT_DIGEST = 12
 _LIMIT_POINTS = 1.0

@@ -4,14 +4,15 @@ import pandas as pd
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard import view, wording
-from dashboard.analysis_choice import choose_analysis, show_command
+from dashboard import wording
 from dashboard.charts.redundancy import channel_figure, reconstruction_figure, redundancy_figure, spectrum_figure
-from dashboard.evidence import Evidence
-from dashboard.figure import show_figure, show_table
-from dashboard.heading import show_heading
-from toast_core.analysis_results import ABSOLUTE_THRESHOLDS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow, fraction_key
-from toast_core.results import Estimate
+from dashboard.components.analysis_choice import choose_analysis, show_command
+from dashboard.components.figure import show_figure, show_table
+from dashboard.components.heading import show_heading
+from dashboard.evidence.find import Evidence
+from dashboard.session import view
+from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.redundancy.result import ABSOLUTE_THRESHOLDS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow, fraction_key
 
 _SITE_LABELS = {"hidden": "Hidden units", "fc1_input": "fc1 input"}
 _DEFAULT_MULTIPLE = 0.01

@@ -6,8 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard import state, view, wording
-from dashboard.analysis_choice import choose_analysis, show_command
+from dashboard import wording
 from dashboard.charts.sensitivity import (
     METRICS,
     UNDECIDED,
@@ -21,11 +20,13 @@ from dashboard.charts.sensitivity import (
     sensitivity_curves,
     sensitivity_heatmap,
 )
-from dashboard.evidence import Evidence, find_evidence, with_intervals
-from dashboard.figure import show_figure, show_table
-from dashboard.heading import show_heading
-from dashboard.sweep_so_far import planned_cells
-from toast_core.schedule.cost import count_cost
+from dashboard.components.analysis_choice import choose_analysis, show_command
+from dashboard.components.figure import show_figure, show_table
+from dashboard.components.heading import show_heading
+from dashboard.evidence.find import Evidence, find_evidence, with_intervals
+from dashboard.evidence.sweep import planned_cells
+from dashboard.session import state, view
+from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
 
 _REFRESH_S = 2.0

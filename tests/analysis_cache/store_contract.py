@@ -13,7 +13,7 @@ from analysis_cache.exchange import export_bundle, import_bundle
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from analysis_cache.upkeep import Added
-from tests.analysis_cache.evidence import TIME, fill, identity, outcomes, summary
+from tests.support.cells import TIME, fill, identity, outcomes, summary
 
 
 class StoreContract:

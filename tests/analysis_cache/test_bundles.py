@@ -20,7 +20,7 @@ from analysis_cache.cell import CellRecord
 from analysis_cache.errors import StoreError
 from analysis_cache.exchange import export_bundle, import_bundle
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import TIME, fill, identity, outcomes, summary
+from tests.support.cells import TIME, fill, identity, outcomes, summary
 
 EXTRAS = {"card.json": b'{"blocks":12}', "thumb-0.png": b"\x89PNG"}
 Members = dict[str, bytes]

@@ -13,7 +13,7 @@ from analysis_cache.commands import cache_app
 from analysis_cache.errors import StoreError
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import fill, identity, outcomes, summary
+from tests.support.cells import fill, identity, outcomes, summary
 from toast_core.models.info import weights_digest
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from analysis_cache.exchange import export_bundle
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import fill, identity
+from tests.support.cells import fill, identity
 
 ROOT = Path(__file__).parents[2]
 # a machine that trains models in the background may starve these
@@ -17,7 +17,7 @@ TIMEOUT_S = 600
 
 def start(*arguments: object) -> subprocess.Popen:
     """Start the crash program."""
-    command = [sys.executable, "-m", "tests.analysis_cache.crash", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.support.crash", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import fill, identity, outcomes, summary
+from tests.support.cells import fill, identity, outcomes, summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,7 +123,7 @@ def test_a_full_store_keeps_what_it_has(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     # a mount of its own, seen by this child only and gone with it
-    script = f"mount -t tmpfs -o size=2m none {tmp_path} && exec {sys.executable} -m tests.analysis_cache.crash full {tmp_path}/a.sqlite"
+    script = f"mount -t tmpfs -o size=2m none {tmp_path} && exec {sys.executable} -m tests.support.crash full {tmp_path}/a.sqlite"
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("unshare is not permitted here, so that no small disk can be mounted")
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analysis_cache.analysis import Analysis, AnalysisRecord, find_id
 from analysis_cache.errors import StoreError
 from analysis_cache.key import KINDS, METRIC_VERSIONS, CellIdentity, digest_of_subset, stale_reason
-from tests.analysis_cache.evidence import TIME, identity
+from tests.support.cells import TIME, identity
 from toast_core.errors import ToastError
 
 LINES = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=30)

@@ -13,7 +13,7 @@ from analysis_cache.errors import StoreError
 from analysis_cache.exchange import export_bundle, import_bundle
 from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import TIME, fill, identity, outcomes, summary
+from tests.support.cells import TIME, fill, identity, outcomes, summary
 
 ROOT = Path(__file__).parents[2]
 FIREWALL = """

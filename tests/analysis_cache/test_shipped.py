@@ -20,8 +20,8 @@ from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.staleness import analysis_stale_reason, digest_of_weights
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import TIME
-from toast_core.analysis.cells import DEFAULT_RATIOS, SITE_GROUPS
+from tests.support.cells import TIME
+from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "toast_core" / "assets" / "fashion_mnist"

@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, make_url, text
 from analysis_cache.database import default_store
 from analysis_cache.errors import StoreError
 from analysis_cache.store import EvidenceStore
-from tests.analysis_cache.evidence import fill
 from tests.analysis_cache.store_contract import StoreContract
+from tests.support.cells import fill
 
 SERVER = os.environ.get("TOAST_TEST_POSTGRES")
 

@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from tests.families import ALL, Family, block_count, images_for, relative_error, schedule_for, shared_model
+from tests.support.families import ALL, Family, block_count, images_for, relative_error, schedule_for, shared_model
 from toast_core.compensation.one_shot import one_shot_sums
 from toast_core.compensation.walk import compensate, score_channels, uncompensated
+from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.errors import DataError, PlanError
+from toast_core.loading import load_model, save_model
 from toast_core.models.adapters import REGISTRY, adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.pruning.planner import make_plan
-from toast_core.pruning.saved import load_model, save_model
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.compensation import CALIBRATIONS, FULL, Compensation
-from toast_core.schedule.cost import count_cost, kept_counts
 from toast_core.schedule.schedule import Schedule
-from toast_core.tune import plan_for
+from toast_core.studies.tuning.judging import plan_for
 
 FAMILIES = pytest.mark.parametrize("family", ALL, ids=[family.name for family in ALL])
 SOME_NAMES = ("plain", "layer_scale", "qk_norm", "registers", "no_proj_bias", "swin", "swin_padded_windows")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.families import (
+from tests.support.families import (
     CASES,
     EVERY_SITE,
     Family,
@@ -21,12 +21,12 @@ from tests.families import (
     shared_model,
     shared_statistics,
 )
+from toast_core.cost.macs import count_cost
 from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan
 from toast_core.pruning.planner import make_plan
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.execution import EXECUTIONS
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contracts.family_contract import FamilyContract
-from tests.families import ALL, ENTRY_POINTS, SWINS, VITS, Family, shared_model
+from tests.support.families import ALL, ENTRY_POINTS, SWINS, VITS, Family, shared_model
 from toast_core.models.adapters import REGISTRY
 
 

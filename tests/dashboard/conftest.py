@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard import evidence, state
-from dashboard.client import EngineClient, EngineOptions, shipped_shape
-from tests.dashboard.equaliser_page import FLAGS
-from tests.dashboard.evaluations import DRAFT, LESS, WAS, put_evaluation
+from dashboard.engine.client import EngineClient, EngineOptions, shipped_shape
+from dashboard.evidence import find as evidence
+from dashboard.session import state
+from tests.support.equaliser_page import FLAGS
+from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
 
 SMALL_ENGINE = EngineOptions("demo_vit", "random", images=75, batch_size=25, calibration_images=50)

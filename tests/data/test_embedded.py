@@ -16,7 +16,7 @@ from toast_core.data.load import load_data
 from toast_core.data.sources import EMBEDDED, FASHION_MNIST_CLASSES, open_source
 from toast_core.data.transform import transform_for
 from toast_core.errors import DataError
-from toast_core.pruning.saved import load_model
+from toast_core.loading import load_model
 
 DIGESTS = {
     "fashion-mnist": "9a494dc49efeb996f4076c469b31cd058152067b1594ba6ab85dd739fce3775e",

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.data.folders import make_folder, pixels
-from tests.families import tiny_vit
+from tests.support.families import tiny_vit
+from tests.support.folders import make_folder, pixels
 from toast_core.data.load import load_data
 from toast_core.data.sources import open_source
 from toast_core.errors import DataError, ToastError
+from toast_core.loading import load_model
 from toast_core.models.info import get_info
-from toast_core.pruning.saved import load_model
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ class TestUnreadableFiles:
             assert len(data.skipped) == 4
 
     def test_a_folder_of_nothing_else_is_an_error_when_measured(self, tmp_path: Path) -> None:
-        from toast_core.analysis.evaluate import evaluate
+        from toast_core.studies.evaluation.measure import evaluate
 
         for name in COUNTS:
             (tmp_path / "d" / name).mkdir(parents=True)

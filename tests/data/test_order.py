@@ -11,7 +11,7 @@ from torch import nn
 
 from toast_core.data.load import ORDERS, ImageData, arranged, balanced_subset, load_data
 from toast_core.errors import DataError
-from toast_core.pruning.saved import load_model
+from toast_core.loading import load_model
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import toast_core.executors.choose as choose
-from tests.executors.works import Squares
-from toast_core.cli import app
+from tests.support.works import Squares
+from toast_core.cli.app import app
 from toast_core.errors import ExecutorError, ToastError
 from toast_core.executors import Local, open_executor
 from toast_core.executors.connecting import CONNECT_TIMEOUT_S, check_address

@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from tests.analysis.greys import grey_data, grey_model
-from tests.data.folders import make_folder
-from tests.executors.works import Squares
-from toast_core.analysis.calibrate import calibrate
-from toast_core.analysis.cells import grid
-from toast_core.analysis.evaluate import evaluate
-from toast_core.analysis.redundancy import redundancy, shards
-from toast_core.analysis.sweep_run import Rule
-from toast_core.analyze import Subject, analyze_composition, analyze_sensitivity
+from tests.support.folders import make_folder
+from tests.support.greys import grey_data, grey_model
+from tests.support.works import Squares
+from toast_core.budget.problem import read_budget
 from toast_core.data.load import load_data
 from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import DataError
 from toast_core.executors import LOCAL, Executor, open_executor
 from toast_core.models.info import get_info
+from toast_core.pruning.calibrate import calibrate
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.tune import Ask, measure_curves, split
-from toast_core.tuning.problem import read_budget
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.redundancy.measure import redundancy, shards
+from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sensitivity.sweep import Rule
+from toast_core.studies.subject import Subject, analyze_composition, analyze_sensitivity
+from toast_core.studies.tuning.curves import measure_curves
+from toast_core.studies.tuning.request import Ask, split
 
 CELLS = grid(3, ("qk", "fc2", "fc1+fc2"), (0.3, 0.6))
 

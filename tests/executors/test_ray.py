@@ -12,14 +12,14 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 from analysis_cache.store import EvidenceStore  # noqa: E402 - not without Ray
-from tests.analysis.greys import grey_data, grey_model  # noqa: E402
-from tests.executors.works import Squares, lethal  # noqa: E402
-from toast_core.analysis.cells import grid  # noqa: E402
-from toast_core.analysis.sweep_run import Rule  # noqa: E402
-from toast_core.analyze import Subject, analyze_sensitivity  # noqa: E402
+from tests.support.greys import grey_data, grey_model  # noqa: E402
+from tests.support.works import Squares, lethal  # noqa: E402
 from toast_core.errors import ExecutorError  # noqa: E402
 from toast_core.executors import Executor, open_executor  # noqa: E402
-from toast_core.kept_parts import StoreParts  # noqa: E402
+from toast_core.studies.sensitivity.cells import grid  # noqa: E402
+from toast_core.studies.sensitivity.parts import StoreParts  # noqa: E402
+from toast_core.studies.sensitivity.sweep import Rule  # noqa: E402
+from toast_core.studies.subject import Subject, analyze_sensitivity  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CELLS = grid(3, ("qk", "fc2"), (0.3, 0.6))
@@ -90,7 +90,7 @@ def test_a_run_that_was_left_goes_on_where_it_stopped(executor: Executor, tmp_pa
 
 
 ALONE = """
-from tests.executors.works import Squares
+from tests.support.works import Squares
 from toast_core.errors import ExecutorError
 from toast_core.executors import open_executor
 with open_executor("ray", "auto", 1) as executor:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.export.models import compact_demo, compact_family, grey_noise
-from tests.families import ALL, images_for
+from tests.support.exportable import compact_demo, compact_family, grey_noise
+from tests.support.families import ALL, images_for
 from toast_core.errors import ExportError
 from toast_core.export import FORMATS, LARGEST_RELATIVE_DIFFERENCE, ExportRecord, export_model, open_exported
 from toast_core.models.info import get_info

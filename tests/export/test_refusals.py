@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from tests.export.models import compact_demo, grey_noise
-from tests.families import images_for, shared_model
+from tests.support.exportable import compact_demo, grey_noise
+from tests.support.families import images_for, shared_model
 from toast_core.errors import ExportError, ModelError, ToastError
 from toast_core.export import FORMATS, export_model, open_exported, weights, write
-from toast_core.models.load import load_baseline
+from toast_core.models.build import load_baseline
 
 
 def refused(match: str, path: Path, form: str = "safetensors", model: nn.Module | None = None, opset: int | None = None) -> None:

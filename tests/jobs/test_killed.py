@@ -8,9 +8,9 @@ import pytest
 
 from analysis_cache.store import EvidenceStore
 from tests.jobs.conftest import kill, process_of, until
-from toast_core.jobs.basis import Basis, Ground
-from toast_core.jobs.kinds import read_run
 from toast_core.jobs.queue import JobQueue
+from toast_core.studies.sensitivity.job import read_run
+from toast_core.workbench import Basis, Ground
 
 pytestmark = pytest.mark.slow
 SWEEP = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.3, 0.6], "images": 32, "batch_size": 8, "selection": "per_image"}

@@ -12,11 +12,11 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from tests.families import CLASSES, shared_model, tiny_vit
+from tests.support.families import CLASSES, shared_model, tiny_vit
 from toast_core.errors import ModelError
+from toast_core.loading import load_model
 from toast_core.models.adapters import REGISTRY, SUPPORTED, adapter_for
 from toast_core.models.info import get_info
-from toast_core.pruning.saved import load_model
 
 FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")
 SUPPORTED_TEXT = re.escape(f"supported: {SUPPORTED}")

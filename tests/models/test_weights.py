@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.families import macs_without_slots
+from tests.support.families import macs_without_slots
 from toast_core.errors import ModelError
+from toast_core.loading import load_model
+from toast_core.models.build import DEMO_WEIGHTS, file_digest
 from toast_core.models.counting import count_macs
 from toast_core.models.info import get_info
-from toast_core.models.load import DEMO_WEIGHTS, file_digest
-from toast_core.pruning.saved import load_model
 
 
 def write(path: Path, name: str = "demo_vit", edit: object = None, **options: object) -> Path:

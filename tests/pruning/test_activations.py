@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.families import images_for, shared_model, shared_statistics, tiny_vit
-from tests.pruning.oracle import attend, token_score_loop, top_loop
+from tests.support.families import images_for, shared_model, shared_statistics, tiny_vit
+from tests.support.oracle import attend, token_score_loop, top_loop
 from toast_core.pruning.importance.activations import class_attention, token_scores, top_channels
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import Schedule

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.families import block_count, images_for, relative_error, schedule_for, shared_model, shared_statistics
-from tests.pruning.oracle import attend, token_score_loop, top_loop, zeroed
+from tests.support.families import block_count, images_for, relative_error, schedule_for, shared_model, shared_statistics
+from tests.support.oracle import attend, token_score_loop, top_loop, zeroed
 from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import HeadKeep, Plan
@@ -138,7 +138,7 @@ def test_compact_holds_what_stays_and_masked_keeps_every_shape() -> None:
 
 @pytest.mark.parametrize("options", [{"attn_drop_rate": 0.3}, {"proj_drop_rate": 0.3}, {"drop_path_rate": 0.5}])
 def test_dropout_and_drop_path_are_honoured_in_training(options: dict) -> None:
-    from tests.families import tiny_vit
+    from tests.support.families import tiny_vit
 
     model, x = tiny_vit(**options), images_for("plain", 6)
     new = apply_plan(model, make_plan(model, schedule_for(model, qk=0.25, fc2=0.25)), "compact")
@@ -153,7 +153,7 @@ def test_dropout_and_drop_path_are_honoured_in_training(options: dict) -> None:
 
 
 def test_patch_dropout_in_training_is_honoured() -> None:
-    from tests.families import tiny_vit
+    from tests.support.families import tiny_vit
 
     model = tiny_vit(patch_drop_rate=0.5)
     new = apply_plan(model, make_plan(model, schedule_for(model, fc1=0.25, fc2=0.25)), "compact").train()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.families import EVERY_SITE, images_for, relative_error, schedule_for, shared_model, shared_statistics
+from tests.support.families import EVERY_SITE, images_for, relative_error, schedule_for, shared_model, shared_statistics
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 

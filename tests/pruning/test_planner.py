@@ -6,7 +6,8 @@ import dataclasses
 import pytest
 import torch
 
-from tests.families import images_for, schedule_for, shared_model, shared_statistics
+from tests.support.families import images_for, schedule_for, shared_model, shared_statistics
+from toast_core.cost.macs import count_cost
 from toast_core.errors import PlanError, ScheduleError, ToastError
 from toast_core.models.counting import count_macs
 from toast_core.models.info import get_info
@@ -14,7 +15,6 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep, Plan
 from toast_core.pruning.planner import make_plan
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 
 MODEL = "plain"

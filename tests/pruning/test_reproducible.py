@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from toast_core.loading import load_model
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
-from toast_core.pruning.saved import load_model
 from toast_core.schedule.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]

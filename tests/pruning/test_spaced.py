@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.families import relative_error
+from tests.support.families import relative_error
 from toast_core.pruning.execution.linear import SpacedLinear, spaced_linear
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.families import block_count, images_for, schedule_for, shared_model, shared_statistics, tiny_swin, tiny_vit
-from tests.pruning.oracle import attend, token_score_loop, top_loop
+from tests.support.families import block_count, images_for, schedule_for, shared_model, shared_statistics, tiny_swin, tiny_vit
+from tests.support.oracle import attend, token_score_loop, top_loop
 from toast_core.errors import DataError, ModelError, PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan

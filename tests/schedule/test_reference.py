@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import RATIOS
+from tests.support.strategies import RATIOS
 from toast_core.errors import ScheduleError
 from toast_core.schedule.presets import presets
 from toast_core.schedule.reference import SCORE_NAMES, from_reference, to_reference

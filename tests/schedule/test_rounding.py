@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import RATIOS
+from tests.support.strategies import RATIOS
 from toast_core.schedule.rounding import keep_count
 
 WIDTHS = st.integers(1, 8192)

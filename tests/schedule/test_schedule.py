@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.strategies import BLOCKS, RATIOS, SCHEDULES
+from tests.support.strategies import BLOCKS, RATIOS, SCHEDULES
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, SITES, VERSION, BlockSchedule, Schedule, check_ratio

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from toast_core.compensation.fitting import fit_attention, fit_hidden, rank_hidden
+from toast_core.compensation.refit import fit_attention, fit_hidden, rank_hidden
 from toast_core.compensation.regression import Halves
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums
 from toast_core.models.adapters import adapter_for

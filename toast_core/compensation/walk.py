@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from toast_core.compensation.fitting import fit_attention, fit_hidden, normalises_heads, scale_of
+from toast_core.compensation.refit import fit_attention, fit_hidden, normalises_heads, scale_of
 from toast_core.compensation.regression import Halves
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
+from toast_core.cost.macs import kept_counts
 from toast_core.errors import DataError, PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
@@ -19,7 +20,6 @@ from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics, collect_statistics
 from toast_core.schedule.compensation import NONE
-from toast_core.schedule.cost import kept_counts
 from toast_core.schedule.schedule import Schedule
 
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ from torch import nn
 
 from toast_core.errors import ModelError
 from toast_core.export.base import Runner
-from toast_core.pruning.saved import load_model, read_header, save_model
+from toast_core.loading import load_model, read_header, save_model
 
 
 class WeightsFormat:

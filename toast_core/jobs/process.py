@@ -19,7 +19,7 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.errors import ToastError
 from toast_core.jobs.book import JobBook
-from toast_core.waiting import wait_asleep
+from toast_core.machine import wait_asleep
 
 _NICE = 5
 _WRITE_S = 0.25
@@ -90,9 +90,9 @@ def _work(book: JobBook, number: int) -> None:
     _say(book, number, "Loading PyTorch")
     import torch
 
-    from toast_core.jobs.basis import Basis, Ground
-    from toast_core.jobs.kinds import read_run
     from toast_core.jobs.quote import job_threads
+    from toast_core.studies.sensitivity.job import read_run
+    from toast_core.workbench import Basis, Ground
 
     torch.set_num_threads(job_threads(torch.get_num_threads()))
     job = book.get(number)

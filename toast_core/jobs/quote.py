@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from analysis_cache.store import EvidenceStore
+from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
-from toast_core.jobs.basis import Ground
 from toast_core.jobs.book import JobBook
-from toast_core.jobs.kinds import Run, run_to_dict
-from toast_core.schedule.cost import count_cost
+from toast_core.studies.sensitivity.job import Run, run_to_dict
+from toast_core.workbench import Ground
 
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5

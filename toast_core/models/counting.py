@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from toast_core.cost.macs import count_cost
+from toast_core.cost.shapes import ModelShape
 from toast_core.models.info import get_info
-from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
-from toast_core.schedule.shapes import ModelShape
 
 
 def count_macs(model: nn.Module | ModelShape, schedule: Schedule | None = None) -> int:

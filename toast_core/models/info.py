@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from toast_core.cost.shapes import ModelShape
 from toast_core.models.adapters import adapter_for
 from toast_core.schedule.schedule import Schedule
-from toast_core.schedule.shapes import ModelShape
 
 
 @dataclass(frozen=True)

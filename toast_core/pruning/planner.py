@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from toast_core.cost.macs import kept_counts
 from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts, TokenLayout
@@ -11,7 +12,6 @@ from toast_core.pruning.importance.activations import top_channels
 from toast_core.pruning.importance.weights import pair_scores
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep, HeadKeep, Plan
 from toast_core.pruning.statistics import Statistics
-from toast_core.schedule.cost import kept_counts
 from toast_core.schedule.schedule import Schedule
 
 

@@ -7,7 +7,7 @@ import torch
 from timm.layers import DropPath, LayerScale, Mlp
 from torch import nn
 
-from toast_core.schedule.shapes import ModelShape
+from toast_core.cost.shapes import ModelShape
 
 
 @dataclass(frozen=True)

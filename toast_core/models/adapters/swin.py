@@ -5,8 +5,8 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, 
 from torch import nn
 from torch.nn import functional as F
 
+from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.models.adapters.base import BlockParts, TokenLayout, check_mlp, check_parts, count, embed_macs, embed_refusal
-from toast_core.schedule.shapes import BlockShape, ModelShape
 
 
 class ShiftedWindows(nn.Module):

@@ -5,8 +5,8 @@ from timm.layers import Attention, AttentionPoolLatent
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.models.adapters.base import BlockParts, TokenLayout, check_mlp, check_parts, count, embed_macs, embed_refusal
-from toast_core.schedule.shapes import BlockShape, ModelShape
 
 
 class VitAdapter:

@@ -1,0 +1,33 @@
+"""Pruned models that runs have written beside the engines' folders, for pages to offer. Imports no torch."""
+
+import hashlib
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.session import state
+
+_FOLDER = "applied"  # see toast_core.engine.desk
+
+
+def written_file(key: str) -> Path:
+    """Where the model of this cell is, if it is on this machine."""
+    return state.engine_client().folder.parent / _FOLDER / f"{key}.safetensors"
+
+
+@st.cache_data(show_spinner=False, max_entries=100)
+def digest_of_file(path: Path, changed_ns: int) -> str:
+    """The sha256 of a file, read once for each time it was changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def show_download(path: Path, name: str, key: str) -> None:
+    """A button that saves the file under that name, with its sha256 below."""
+    status = path.stat()
+    st.download_button(
+        f"Download model ({status.st_size / 1e6:.1f} MB)", path.read_bytes, name, "application/octet-stream", type="primary", key=key,
+        on_click="ignore",
+    )
+    digest = digest_of_file(path, status.st_mtime_ns)
+    st.caption(f"One .safetensors file, schedule inside; every toast command takes it as --weights. sha256 `{digest}`")

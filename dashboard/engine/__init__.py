@@ -1,0 +1,1 @@
+"""The engine process as pages see it."""

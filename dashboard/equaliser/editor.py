@@ -1,0 +1,84 @@
+"""The two editors of a schedule: the equaliser, and a table of all sites for typing. Both edit the one schedule within its limits."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.equaliser.mount import show_equaliser
+from dashboard.session import state
+from toast_core.errors import ScheduleError
+from toast_core.schedule.schedule import SITES, Schedule
+
+SITE_NAMES = {
+    "qk": "qk: query and key dimensions of every head", "vo": "vo: value and output dimensions of every head",
+    "fc1": "fc1: input channels of the feed-forward network", "fc2": "fc2: hidden units of the feed-forward network",
+}
+_STEP = 0.05
+_MAX_EVERYWHERE = 0.95
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The mounted table: its edits count from `base`; `shown` is what it displays. Another schedule takes another revision."""
+
+    revision: int
+    base: Schedule
+    shown: Schedule
+
+
+def show_editor(data: dict) -> None:
+    """Show both editors on the schedule in hand; `data` is the equaliser's."""
+    equaliser, table = st.tabs(["Equaliser", "Table"])
+    with equaliser:
+        show_equaliser(data)
+    with table:
+        _show_table()
+
+
+def show_everywhere() -> None:
+    """One ratio for a site in every block; locks and ranges hold."""
+    site = st.segmented_control("Every block", SITES, default="fc2", required=True, key="site", help="  \n".join(SITE_NAMES.values()))
+    value, apply = st.columns([1, 1], vertical_alignment="bottom")
+    value.number_input(
+        "Fraction dropped", 0.0, _MAX_EVERYWHERE, 0.3, _STEP, format="%.2f", key="every-block", label_visibility="collapsed"
+    )
+    apply.button(f"Set {site}", on_click=_set_everywhere, args=(site,), width="stretch", key="set-everywhere")
+
+
+def _set_everywhere(site: str) -> None:
+    schedule = state.schedule()
+    for block in range(len(schedule.blocks)):
+        schedule = schedule.with_ratio(block, site, round(st.session_state["every-block"], 4))
+    state.edit_within_limits(schedule)
+
+
+def _show_table() -> None:
+    schedule, table = state.schedule(), st.session_state.get("table")
+    if table is None or table.shown != schedule:
+        table = _Table(table.revision + 1 if table else 0, schedule, schedule)
+        st.session_state["table"] = table
+    frame = pd.DataFrame({site: table.base.ratios(site) for site in SITES})
+    frame.index.name = "Block"
+    columns = {
+        site: st.column_config.NumberColumn(site, help=SITE_NAMES[site], min_value=0.0, max_value=0.99, step=_STEP, format="%.2f")
+        for site in SITES
+    }
+    st.data_editor(frame, key=f"table-{table.revision}", on_change=_edit_table, height="content", column_config=columns)
+    st.caption("Fractions dropped, from 0 (keep all) to below 1. A double click edits a cell; paste fills several. Locks and ranges hold.")
+
+
+def _edit_table() -> None:
+    """Apply all of the table's edits to the schedule it was mounted with; one that is refused or held back mounts it afresh."""
+    table: _Table = st.session_state["table"]
+    schedule = table.base
+    try:
+        for row, cells in st.session_state[f"table-{table.revision}"]["edited_rows"].items():
+            for site, ratio in cells.items():
+                schedule = schedule.with_ratio(int(row), site, ratio)
+    except ScheduleError as error:
+        st.session_state["notice"] = f"Not changed: {error}"
+        st.session_state["table"] = _Table(table.revision + 1, state.schedule(), state.schedule())
+        return
+    st.session_state["table"] = _Table(table.revision, table.base, schedule)
+    state.edit_within_limits(schedule)

@@ -1,0 +1,1 @@
+"""What is stored about the dashboard's model, found and read."""

@@ -1,0 +1,140 @@
+"""What "Fit the rest" asks the tuner: a budget, the desk's locks and ranges, and stored curves of damage. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from analysis_cache.errors import StoreError
+from dashboard.engine.client import EngineOptions
+from dashboard.evidence.find import Evidence, find_evidence
+from dashboard.limits import Limits
+from toast_core.cost.shapes import ModelShape
+from toast_core.schedule.compensation import FULL, NONE, Compensation
+from toast_core.schedule.schedule import SITES, Schedule
+
+UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}
+_LOOK_AGAIN_S = 20
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A budget in one of UNITS, the sites that may change, and whether what is dropped is made up for."""
+
+    unit: str
+    value: float
+    sites: tuple[str, ...]
+    compensated: bool
+
+    def limit(self, shape: ModelShape) -> tuple[str, int]:
+        """The tuner's unit and limit.
+
+        Raises:
+            ScheduleError: the budget is not below the baseline's cost.
+        """
+        from toast_core.budget.problem import read_budget
+
+        scale = {"reduction": 0.01, "gmacs": 1.0, "params": 1e6}[self.unit]
+        budget = read_budget(shape, **{self.unit: self.value * scale})
+        return budget.unit, budget.limit
+
+
+@dataclass(frozen=True)
+class DamageCurves:
+    """Rows of single sites with their damage (`kl`, nats) and where they come from; no rows: `note` says what is missing."""
+
+    rows: tuple[Mapping, ...]
+    note: str
+
+
+@st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
+def damage_curves(options: EngineOptions, model: str, compensated: bool) -> DamageCurves:
+    """The tuner's own compensated curves where they are stored and wanted, else the exact sensitivity analysis of calibrated selection."""
+    found = find_evidence(options, model)
+    own = [one for one in found.of("tuning_curves") if _fits(one, compensated)]
+    swept = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and one.selection == "calibrated"]
+    for one in (*own, *swept):
+        if one.concerns:
+            continue
+        try:
+            rows = tuple(row for row in one.rows() if row["site"] in SITES)
+        except StoreError as error:
+            return DamageCurves((), str(error))
+        if rows:
+            plain = compensated and one.metric == "sensitivity"
+            note = f"curves from {rows[0]['images']:,} images" + (", measured before making up for what is dropped" if plain else "")
+            return DamageCurves(rows, note)
+    return DamageCurves((), "no curves of calibrated selection are stored yet; refine by measuring, which takes them first")
+
+
+def _fits(evidence: Evidence, compensated: bool) -> bool:
+    settings = evidence.analysis.request.get("settings")
+    wanted = FULL if compensated else NONE
+    return isinstance(settings, dict) and (settings.get("ffn"), settings.get("attention")) == (wanted.ffn, wanted.attention)
+
+
+def asked_of(shape: ModelShape, schedule: Schedule, limits: Limits, wish: Wish) -> dict:
+    """The tuning run (`toast_core.studies.tuning.job`) for a wish; sites that may not change are locked at their ratios in hand.
+
+    Raises:
+        ScheduleError: the budget is not below the baseline's cost.
+    """
+    unit, limit = wish.limit(shape)
+    locks, ranges = [], []
+    for block in range(len(shape.blocks)):
+        for site in SITES:
+            ratio, held = schedule.ratios(site)[block], limits.get((site, block))
+            if (held and held.locked) or (site not in wish.sites and ratio):
+                locks.append([block, site, ratio])
+            elif held and site in wish.sites:
+                ranges.append([block, site, held.low, min(held.high, 0.99)])
+    return {
+        "kind": "tuning", "unit": unit, "limit": limit, "sites": list(wish.sites), "locks": locks, "ranges": ranges,
+        "compensation": dict(vars(FULL if wish.compensated else NONE)), "multiple_of": schedule.multiple_of,
+    }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A schedule fitted to a budget by prediction alone.
+
+    predicted  damage in nats, as the sum of single sites
+    gap        how far from the least predicted damage it can be at most, relative
+    left_over  of the budget, in its unit
+    price      damage that a million MACs or parameters less would add; None where nothing tighter can be met
+    edits      `drop` and `restore`, see `tuning.solver.Edit.to_dict`
+    """
+
+    schedule: Schedule
+    predicted: float
+    gap: float
+    left_over: int
+    price: float | None
+    edits: Mapping[str, list[dict]]
+    notes: tuple[str, ...]
+    curves: str
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def fit(shape: ModelShape, schedule: Schedule, asked: dict, curves: DamageCurves) -> Fit:
+    """Solve for what was asked on these curves; seconds.
+
+    Raises:
+        ScheduleError: no such curves, or locks, ranges and budget that cannot be met together.
+    """
+    from toast_core.budget.curves import read_curves
+    from toast_core.budget.problem import Budget, make_problem
+    from toast_core.budget.solver import next_edits, shadow_price, solve
+
+    locks = {(block, site): ratio for block, site, ratio in asked["locks"]}
+    ranges = {(block, site): (low, high) for block, site, low, high in asked["ranges"]}
+    settings = {"multiple_of": schedule.multiple_of, "seed": schedule.seed, "compensation": Compensation(**asked["compensation"])}
+    budget = Budget(asked["unit"], asked["limit"])
+    problem = make_problem(shape, read_curves(curves.rows, shape), budget, tuple(asked["sites"]), locks, ranges, **settings)
+    found = solve(problem)
+    edits = {name: [edit.to_dict() for edit in listed] for name, listed in next_edits(problem, found).items()}
+    price = shadow_price(problem, found)
+    return Fit(
+        replace(schedule, blocks=found.schedule.blocks, selection="calibrated", compensation=found.schedule.compensation), found.damage,
+        found.gap, budget.limit - found.cost, price, edits, problem.notes, curves.note,
+    )

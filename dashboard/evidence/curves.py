@@ -1,0 +1,44 @@
+"""The stored sensitivity curves that the equaliser colours its bars with and predicts from. Imports no torch."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis_cache.errors import StoreError
+from dashboard.engine.client import EngineOptions
+from dashboard.evidence.find import Evidence, analyze_command, find_evidence
+from dashboard.evidence.prediction import Curves, Interaction, read_curves
+
+_LOOK_AGAIN_S = 20
+
+
+@dataclass(frozen=True)
+class StoredCurves:
+    """The curves; where there are none, `missing` says why or what to run. `interaction` is what measured schedules add to them."""
+
+    curves: Curves | None
+    missing: str = ""
+    interaction: Interaction | None = None
+
+
+@st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)
+def stored_curves(options: EngineOptions, model: str, selection: str) -> StoredCurves:
+    """The exact sensitivity analysis that fits the model in hand, one with the schedule's selection before others.
+
+    Cells of a sweep that still runs count as they come in. Analyses of other weights, or measured by an older program, do not count.
+    """
+    found = find_evidence(options, model)
+    fitting = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and not one.concerns]
+    try:
+        for one in sorted(fitting, key=lambda one: _selection(one) != selection):
+            curves = read_curves(one.rows(), _selection(one))
+            if curves is not None:
+                return StoredCurves(curves)
+    except StoreError as error:
+        return StoredCurves(None, str(error))
+    return StoredCurves(None, "; ".join(found.problems) or f"no sensitivity curves stored; run: {analyze_command(options, 'sensitivity')}")
+
+
+def _selection(evidence: Evidence) -> str | None:
+    settings = evidence.analysis.request.get("settings")
+    return settings.get("selection") if isinstance(settings, dict) else None

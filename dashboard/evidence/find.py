@@ -1,0 +1,300 @@
+"""Which stored analyses there are of the dashboard's model: those of its store, then those that are shipped. Imports no torch."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+import toast_core
+from analysis_cache.analysis import Analysis
+from analysis_cache.database import default_store, file_of
+from analysis_cache.errors import StoreError
+from analysis_cache.replay import Replay, shipped_bundles
+from analysis_cache.staleness import analysis_stale_reason, digest_of_weights
+from dashboard.engine.client import EngineOptions, shipped_shape
+from dashboard.evidence.sweep import SweepSoFar, intervals, planned_cells
+
+METRICS = {"redundancy": "Redundancy", "sensitivity": "Sensitivity"}  # those that have a page
+_DEMO_DATA = "fashion-mnist"
+_SHORT = 8
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_SETTING_DEFAULTS = {"selection": "per_image", "seed": 0}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One stored analysis as the pages show it.
+
+    source        "your store" or "shipped"
+    listed        how many cells it is about
+    stored        how many of them are measured
+    concerns      why its figures may not be this dashboard's: changed since, other weights, other images; nothing where they are
+    """
+
+    replay: Replay
+    analysis: Analysis
+    source: str
+    listed: int
+    stored: int
+    concerns: tuple[str, ...]
+
+    @property
+    def short_id(self) -> str:
+        """What people see and type."""
+        return self.analysis.short_id
+
+    @property
+    def metric(self) -> str:
+        """What was measured: a name of METRICS, or another kind of analysis, which is listed only."""
+        return str(self.analysis.request.get("metric"))
+
+    @property
+    def images(self) -> int:
+        """How many images it is about."""
+        return int(self.analysis.request.get("images", 0))
+
+    @property
+    def selection(self) -> str:
+        """How a sweep chose channels, see Schedule."""
+        return str(_setting(self.analysis.request, "selection"))
+
+    @property
+    def mode(self) -> str:
+        """Whether a sweep used all images (exact) or stopped a cell once it was decided (adaptive), and how it chose channels."""
+        if self.metric == "sensitivity":
+            return f"{self.analysis.request.get('mode')}, {self.selection.replace('_', ' ')}"
+        return "all tokens" if self.metric == "redundancy" else ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is missing."""
+        return self.analysis.finished_utc is not None
+
+    @property
+    def title(self) -> str:
+        """One line for a list to choose from."""
+        parts = (f"{self.images:,} images", self.mode, self.source, f"from {self.analysis.created_utc[:10]}", self.short_id[:_SHORT])
+        return ", ".join(parts) + ("" if self.finished else ", not finished")
+
+    def rows(self) -> list[dict[str, object]]:
+        """The finished cells, see Replay.rows; of a sweep that is not finished also what is known so far of the others.
+
+        Raises:
+            StoreError: the source cannot be read any more.
+        """
+        rows = self.replay.rows(self.analysis.id)
+        if self.finished or self.metric != "sensitivity":
+            return rows
+        known = {_place(row) for row in rows}
+        return rows + [row for row in _sweep_so_far(self.replay, self.analysis.id).rows() if _place(row) not in known]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The analyses of a model, best first, and which sources could not be read and why."""
+
+    evidence: tuple[Evidence, ...]
+    problems: tuple[str, ...]
+
+    def of(self, metric: str) -> tuple[Evidence, ...]:
+        """Those of one metric."""
+        return tuple(one for one in self.evidence if one.metric == metric)
+
+
+def find_evidence(options: EngineOptions, model: str, data_digest: str | None = None) -> Found:
+    """Look through the dashboard's store and the shipped bundles.
+
+    First come finished analyses without concerns; among equals those of more images, then newer ones. An analysis that several
+    sources have is taken from the one that has more of its cells.
+
+    Args:
+        data_digest: of the image set that the dashboard measures on, where that is known.
+    """
+    found: dict[str, Evidence] = {}
+    problems: list[str] = []
+    for source, place in _sources(options):
+        try:
+            replay = _replay(place, _stamp(place))
+            for analysis in replay.analyses():
+                if analysis.request.get("model") == model and isinstance(analysis.request.get("metric"), str):
+                    one = _evidence(replay, analysis, source, options, data_digest)
+                    if analysis.id not in found or found[analysis.id].stored < one.stored:
+                        found[analysis.id] = one
+        except StoreError as error:
+            problems.append(str(error))
+    ranked = sorted(found.values(), key=lambda one: one.analysis.created_utc, reverse=True)
+    ranked.sort(key=lambda one: (not one.finished, bool(one.concerns), -one.images))
+    return Found(tuple(ranked), tuple(problems))
+
+
+def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] | None:
+    """The finished cells of one analysis of the dashboard's own store, see Replay.rows; None where it has no such analysis.
+
+    Read anew, and nothing else is looked at, so that a page can ask each second what a run has measured, for the first time or again.
+
+    Raises:
+        StoreError: the store cannot be read, or its cells cannot.
+    """
+    place = next((place for source, place in _sources(options) if source == "your store"), None)
+    if place is None:
+        return None
+    replay = _replay(place, _stamp(place))
+    known = next((analysis.id for analysis in replay.analyses() if analysis.short_id == short_id), None)
+    return replay.rows(known, again=True) if known else None
+
+
+def _evidence(replay: Replay, analysis: Analysis, source: str, options: EngineOptions, data_digest: str | None) -> Evidence:
+    heads = replay.heads(analysis.id)
+    metric = analysis.request["metric"]
+    stored = sum(head.identity.kind == metric for head in heads)
+    request = analysis.request
+    listed = len(planned_cells(analysis)) or len(analysis.cell_keys)
+    concerns = (analysis_stale_reason(analysis, heads), weights_concern(options, request), _data_concern(data_digest, request))
+    return Evidence(replay, analysis, source, listed, stored, tuple(concern for concern in concerns if concern))
+
+
+def _sources(options: EngineOptions) -> Iterator[tuple[str, str]]:
+    own = options.store or default_store()
+    path = file_of(own)
+    if path is None or path.exists():
+        yield "your store", own
+    for bundle in shipped_bundles():
+        yield "shipped", str(bundle)
+
+
+def _stamp(place: str) -> int:
+    """Another file under the same name has to be opened anew."""
+    try:
+        return Path(file_of(place) or place).stat().st_ino
+    except (OSError, StoreError):
+        return 0
+
+
+@st.cache_resource(show_spinner=False)
+def _replay(place: str, stamp: int) -> Replay:
+    """Open a source once for all sessions."""
+    return Replay.open(place)
+
+
+@st.cache_resource(show_spinner=False, hash_funcs={Replay: lambda replay: replay.name})
+def _sweep_so_far(replay: Replay, analysis_id: str) -> SweepSoFar:
+    return SweepSoFar(replay, replay.analysis(analysis_id))
+
+
+def with_intervals(evidence: Evidence, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows with the 95 % intervals of their differences in top-5 and loss, from the stored images' outcomes where there are any.
+
+    Raises:
+        StoreError: the source cannot be read any more.
+    """
+    baseline = evidence.replay.baseline(evidence.analysis.id)
+    if baseline is None:
+        return rows
+    return [row | _stored_intervals(evidence.replay, row["key"], baseline.key) if "key" in row else row for row in rows]
+
+
+@st.cache_data(show_spinner=False, max_entries=20_000, hash_funcs={Replay: lambda replay: replay.name})
+def _stored_intervals(replay: Replay, key: str, baseline_key: str) -> dict[str, list[float]]:
+    return intervals(replay.outcomes(key), _baseline_outcomes(replay, baseline_key))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Replay: lambda replay: replay.name})
+def _baseline_outcomes(replay: Replay, key: str) -> dict[str, np.ndarray]:
+    return replay.outcomes(key)
+
+
+def _place(row: dict[str, object]) -> tuple:
+    return row["block"], row["site"], row["ratio"]
+
+
+def weights_concern(options: EngineOptions, request: dict[str, object]) -> str | None:
+    """Say that an analysis is of other weights than the dashboard runs, as far as that can be told without loading them."""
+    if options.weights == "random":
+        return "measured with stored weights, this dashboard runs random ones" if request.get("weights_file") else None
+    digest, dtype = _digest_of_own_weights(options)
+    if digest is None or dtype != request.get("dtype") or digest == request.get("weights_digest"):
+        return None
+    return f"measured with other weights: sha256 {str(request.get('weights_digest'))[:_SHORT]}, this dashboard's {digest[:_SHORT]}"
+
+
+def weights_digest(options: EngineOptions) -> str | None:
+    """sha256 of the weights that the dashboard runs; None where that cannot be told without loading them."""
+    return None if options.weights == "random" else _digest_of_own_weights(options)[0]
+
+
+def _digest_of_own_weights(options: EngineOptions) -> tuple[str | None, str | None]:
+    if options.weights is not None:
+        path = Path(options.weights)
+    elif shipped_shape(options.model) is not None:
+        path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{options.model}.safetensors"
+    else:
+        return None, None
+    return digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)
+
+
+def _data_concern(data_digest: str | None, request: dict[str, object]) -> str | None:
+    if data_digest is None or data_digest == request.get("data_digest"):
+        return None
+    return f"measured on other images: sha256 {str(request.get('data_digest'))[:_SHORT]}, this dashboard's {data_digest[:_SHORT]}"
+
+
+def age(created_utc: str, now: datetime | None = None) -> str:
+    """For example `3 hours ago`."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created_utc)).total_seconds()
+    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def analyze_command(options: EngineOptions, metric: str, request: dict[str, object] | None = None) -> str:
+    """The `toast analyze` call that measures `metric` of the dashboard's model, or what an analysis' `request` asked for.
+
+    The images' place is the dashboard's own: a request names them by digest only.
+    """
+    words = ["toast", "analyze", "--model", options.model]
+    demo = shipped_shape(options.model) is not None
+    given = {
+        "--weights": options.weights, "--num-classes": options.num_classes, "--img-size": options.img_size,
+        "--data": options.data or (_DEMO_DATA if demo else "FOLDER"), "--metrics": metric,
+    }
+    given |= {"--images": 1000} if request is None else _asked(options, metric, request)
+    given["--store"] = options.store
+    for flag, value in given.items():
+        words += [flag, str(value)] if value is not None else []
+    return shlex.join(words)
+
+
+def _asked(options: EngineOptions, metric: str, request: dict[str, object]) -> dict[str, object]:
+    """Options of `toast analyze` that differ from what it does by itself."""
+    asked = {
+        "--images": request["images"], "--batch-size": _unless(request["batch_size"], 64), "--dtype": _unless(request["dtype"], "float32"),
+        "--seed": _unless(request["seed"], 0),
+    }
+    if metric != "sensitivity":
+        return asked
+    cells = request.get("cells") or []
+    asked |= {
+        "--sites": ",".join(dict.fromkeys(site for _, site, _ in cells)),
+        "--ratios": ",".join(dict.fromkeys(f"{ratio:g}" for _, _, ratio in cells)),
+        "--selection": _unless(_setting(request, "selection"), _SETTING_DEFAULTS["selection"]),
+    }
+    if request.get("mode") == "adaptive":
+        asked |= {"--mode": "adaptive", "--width": request.get("width"), "--tolerance": request.get("tolerance")}
+    if request.get("calibration") not in (None, "none"):
+        asked["--calibration"] = options.calibration or f"{_DEMO_DATA}:calibration"
+    return asked
+
+
+def _unless(value: object, default: object) -> object:
+    return None if value == default else value
+
+
+def _setting(request: dict[str, object], name: str) -> object:
+    settings = request.get("settings")
+    return settings.get(name, _SETTING_DEFAULTS[name]) if isinstance(settings, dict) else _SETTING_DEFAULTS[name]

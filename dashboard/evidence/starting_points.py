@@ -1,0 +1,51 @@
+"""Schedules to start from: ours for any model, and the published ones where the model has them."""
+
+from dataclasses import dataclass
+
+from toast_core.cost.shapes import ModelShape
+from toast_core.schedule.presets import Reported, presets
+from toast_core.schedule.schedule import BlockSchedule, Schedule
+
+BASELINE = "baseline"
+
+
+def identity(schedule: Schedule) -> str:
+    """What tells schedules apart: all that prune nothing are the same model."""
+    return BASELINE if schedule.is_baseline else schedule.digest()
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A named schedule; `reported` are the paper's figures where it is a published one."""
+
+    name: str
+    schedule: Schedule
+    reported: Reported | None = None
+
+
+def starting_points(shape: ModelShape, selection: str) -> list[StartingPoint]:
+    """What a model can start from. Published schedules keep the selection they were published with."""
+    blocks = len(shape.blocks)
+    offered = [StartingPoint("Baseline", Schedule.uniform(blocks, selection=selection))]
+    offered += [
+        StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, selection=selection)) for percent in (30, 50)
+    ]
+    offered.append(StartingPoint("Paper-shaped steps", _paper_shaped(blocks, selection)))
+    base = shape.name.partition(".")[0]
+    offered += [
+        StartingPoint(f"Published {preset.name.partition('@')[2]}", preset.schedule, preset.reported)
+        for preset in presets().values()
+        if preset.model == base and len(preset.schedule.blocks) == blocks
+    ]
+    return offered
+
+
+def _paper_shaped(blocks: int, selection: str) -> Schedule:
+    """The published schedules' shape on any depth: attention thin from block 1 on, the last third's hidden units in steps."""
+    rows = []
+    for index in range(blocks):
+        late = max(0, index - (2 * blocks) // 3 + 1)
+        step = min(0.9, 0.5 + 0.4 * late / max(1, blocks // 3)) if late else 0.0
+        attention = 0.5 if index else 0.0
+        rows.append(BlockSchedule(attention, attention, 0.3 if index >= blocks - 2 else 0.0, round(20 * step) / 20))
+    return Schedule(tuple(rows), selection=selection)

@@ -1,0 +1,129 @@
+"""Drafts as a tree: what came from what, and what each step changed in accuracy and cost."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
+import streamlit as st
+
+from analysis_cache.errors import StoreError
+from dashboard import wording
+from dashboard.components.draft_menu import take
+from dashboard.components.figure import show_table
+from dashboard.evidence.candidates import Candidate, change_to
+from dashboard.evidence.find import age
+from dashboard.navigation import page
+from dashboard.session import autosave
+from dashboard.session.drafts import Draft, DraftError
+from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.studies.evaluation.result import Estimate
+
+_STEP = "\N{BOX DRAWINGS LIGHT UP AND RIGHT}\N{BOX DRAWINGS LIGHT HORIZONTAL} "
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def show_lineage(known: Sequence[Candidate], file: str) -> None:
+    """The tree as a table, and buttons for one draft."""
+    st.subheader("Drafts and where they came from", anchor=False)
+    if autosave.owner() is None:
+        st.info("This browser refuses cookies, so no drafts are kept here. The address and the downloaded schedule keep one.")
+        return
+    own = [one for one in known if one.draft]
+    if not own:
+        st.info("No draft yet. Every edit on the Tune page is kept as one by itself, for this browser only.")
+        return
+    st.markdown("Every edit is kept by itself, for this browser only. Differences are to what a draft began from.")
+    show_table(pd.DataFrame([_row(one, depth, known) for one, depth in in_tree_order(own)]), "compare-lineage", f"{file}-lineage")
+    by_number = {one.draft.number: one.draft for one in own}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
+        if st.button("Take in hand", key="lineage-take") and number in by_number and _taken(by_number[number]):
+            st.switch_page(page("tune"))
+        st.button("Remove", on_click=_remove, args=(number,), key="lineage-remove", help="Its descendants stay.")
+    if error := st.session_state.pop("lineage-error", None):
+        st.error(error)
+
+
+def _taken(draft: Draft) -> bool:
+    try:
+        take(draft)
+    except DraftError as error:
+        st.session_state["lineage-error"] = str(error)
+        return False
+    return True
+
+
+def _remove(number: int) -> None:
+    try:
+        autosave.remove(number)
+    except DraftError as error:
+        st.session_state["lineage-error"] = str(error)
+
+
+def in_tree_order(own: Sequence[Candidate]) -> Iterator[tuple[Candidate, int]]:
+    """Drafts with their depth, each before its descendants; those whose parent is gone begin a tree."""
+    numbers = {one.draft.number for one in own}
+    children: dict[int | None, list[Candidate]] = {}
+    for one in sorted(own, key=lambda one: one.draft.number):
+        children.setdefault(one.draft.parent if one.draft.parent in numbers else None, []).append(one)
+
+    def below(parent: int | None, depth: int) -> Iterator[tuple[Candidate, int]]:
+        for one in children.get(parent, []):
+            yield one, depth
+            yield from below(one.draft.number, depth + 1)
+
+    return below(None, 0)
+
+
+def _row(one: Candidate, depth: int, known: Sequence[Candidate]) -> dict[str, object]:
+    draft, parent = one.draft, parent_of(one, known)
+    step = step_in_accuracy(one, parent) if parent else None
+    changed = datetime.fromtimestamp(draft.changed, UTC).isoformat()
+    return {
+        "Draft": _NO_BREAK * 3 * (depth - 1) + _STEP * (depth > 0) + draft.name, "From": draft.origin,
+        "Sites changed": sites_changed(one.schedule, parent.schedule) if parent else None, "GMACs": wording.gmacs(one.cost.macs),
+        "Cost": wording.change(one.cost.macs, parent.cost.macs) if parent else "",
+        "Top-1": f"{wording.accuracy(one.top1)} {one.badge}" if one.top1 else "not known", "Top-1 difference": _in_words(step),
+        "Last in hand": age(changed), "State": _state(draft),
+    }
+
+
+def _state(draft: Draft) -> str:
+    held = autosave.hand().draft
+    if held and held.number == draft.number:
+        return "in hand, closed" if draft.closed else "in hand, grows with edits"
+    return "closed" if draft.closed else "open"
+
+
+def parent_of(one: Candidate, known: Sequence[Candidate]) -> Candidate | None:
+    """What a draft began from, where that still is a candidate; a link leaves only its name."""
+    if one.draft.parent is not None:
+        return next((other for other in known if other.draft and other.draft.number == one.draft.parent), None)
+    return next((other for other in known if not other.draft and other.name == one.draft.origin), None)
+
+
+def step_in_accuracy(one: Candidate, parent: Candidate) -> Estimate | float | None:
+    """The measured difference to the parent in points: paired where that is stored, a bare number where both were measured while
+    editing on the same images, None otherwise."""
+    try:
+        paired = change_to(one, parent)
+    except StoreError:
+        return None
+    if paired:
+        return paired[0]
+    if one.change and parent.change and one.images == parent.images:
+        return one.change.value - parent.change.value
+    return None
+
+
+def _in_words(step: Estimate | float | None) -> str:
+    if step is None:
+        return ""
+    if isinstance(step, Estimate):
+        return f"{wording.points(step)} ({wording.points_interval(step)})"
+    return f"{wording.signed(step, 1)} points, no interval"
+
+
+def sites_changed(schedule: Schedule, parent: Schedule) -> int:
+    """How many sites of all blocks have another ratio."""
+    return sum(a != b for site in SITES for a, b in zip(schedule.ratios(site), parent.ratios(site), strict=True))

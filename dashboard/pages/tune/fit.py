@@ -1,0 +1,163 @@
+"""The desk's "Fit the rest": meet a budget around locks and ranges, at once from stored curves, then refined by measuring as a run."""
+
+import streamlit as st
+
+from dashboard import wording
+from dashboard.engine.client import EngineError
+from dashboard.evidence.budget_fit import UNITS, Fit, Wish, asked_of, damage_curves, fit
+from dashboard.evidence.tunings import take
+from dashboard.pages.runs.page import price_text, progress_text
+from dashboard.session import state
+from toast_core.cost.shapes import ModelShape
+from toast_core.errors import ToastError
+from toast_core.schedule.schedule import SITES
+
+_POLL_S = 1.0
+_OPEN = ("queued", "running", "paused")
+_HELP = (
+    "Keeps locked bars and ranges, and gives every other bar the ratio that does the least predicted damage within the budget. Sites "
+    "that are not chosen stay as they are."
+)
+_REFINE_HELP = "Measures compensated curves on calibration images, fits the likeliest schedules, and lets held-out images choose. A run."
+
+
+def show_fit(shape: ModelShape) -> None:
+    """The panel; taking a schedule in hand runs the page again."""
+    st.markdown("**Fit the rest to a budget**")
+    if not _calibrates():
+        st.caption("The tuner fits calibrated schedules; start the dashboard with --calibration IMAGES to use it.")
+        return
+    wish = _wish(shape)
+    left, right = st.columns(2)
+    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=_fit, args=(shape, wish))
+    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=_offer, args=(shape, wish))
+    if error := st.session_state.get("fit-error"):
+        st.error(error)
+    _show_offer()
+    if st.session_state.get("tuning-job") is not None:
+        _follow_job(shape)
+    found: Fit | None = st.session_state.get("fitted")
+    if found is not None and found.schedule == state.schedule():
+        _show_found(found)
+
+
+def _calibrates() -> bool:
+    engine = state.engine_client().options
+    return state.default_selection(engine) == "calibrated"
+
+
+def _wish(shape: ModelShape) -> Wish:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.get, key="budget-unit", width=170)
+        if chosen == "reduction":
+            wanted = st.number_input("Budget", 1.0, 95.0, 40.0, 1.0, format="%.0f", key="budget-reduction", width=150)
+        else:
+            # a first proposal of 60 % of what the baseline needs
+            whole = _whole(shape, chosen)
+            wanted = st.number_input("Budget", 0.0, None, 0.6 * whole, whole / 50, format="%.4g", key=f"budget-{chosen}", width=150)
+        sites = st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
+        compensated = st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
+    return Wish(chosen, wanted, tuple(site for site in SITES if site in sites), compensated)
+
+
+def _whole(shape: ModelShape, unit: str) -> float:
+    from toast_core.cost.macs import count_cost
+
+    cost = count_cost(shape)
+    return cost.macs / 1e9 if unit == "gmacs" else cost.params / 1e6
+
+
+def _fit(shape: ModelShape, wish: Wish) -> None:
+    """Solve and take the answer in hand, or leave one line that says why not."""
+    st.session_state.pop("fit-error", None)
+    st.session_state.pop("tuning-offer", None)
+    try:
+        if not wish.sites:
+            st.session_state["fit-error"] = "no site may change; choose at least one"
+            return
+        curves = damage_curves(state.engine_client().options, shape.name, wish.compensated)
+        if not curves.rows:
+            st.session_state["fit-error"] = curves.note
+            return
+        schedule = state.schedule()
+        with st.spinner("Fitting"):
+            found = fit(shape, schedule, asked_of(shape, schedule, state.limits(), wish), curves)
+    except ToastError as error:
+        st.session_state["fit-error"] = str(error)
+        return
+    st.session_state["fitted"] = found
+    state.edit(found.schedule)
+
+
+def _offer(shape: ModelShape, wish: Wish) -> None:
+    """Ask what refining would cost."""
+    st.session_state.pop("fit-error", None)
+    try:
+        if not wish.sites:
+            st.session_state["fit-error"] = "no site may change; choose at least one"
+            return
+        asked = asked_of(shape, state.schedule(), state.limits(), wish)
+        with st.spinner("Looking at what is stored, and how fast this machine is"):
+            st.session_state["tuning-offer"] = (asked, state.engine_client().quote(asked)["quote"])
+    except ToastError as error:
+        st.session_state["fit-error"] = str(error)
+
+
+def _show_offer() -> None:
+    if offer := st.session_state.get("tuning-offer"):
+        asked, quote = offer
+        st.markdown(price_text(quote, upper_bound=True))
+        start, leave = st.columns(2)
+        start.button("Start", width="stretch", key="tuning-start", on_click=_submit, args=(asked,))
+        leave.button("Leave it", width="stretch", key="tuning-leave", on_click=st.session_state.pop, args=("tuning-offer",))
+
+
+def _submit(asked: dict) -> None:
+    st.session_state.pop("tuning-offer", None)
+    try:
+        st.session_state["tuning-job"] = state.engine_client().submit(asked)["number"]
+    except EngineError as error:
+        st.session_state["fit-error"] = str(error)
+
+
+@st.fragment(run_every=_POLL_S)
+def _follow_job(shape: ModelShape) -> None:
+    """Progress of the run that this session started; its schedule is taken in hand once, when it is done."""
+    number = st.session_state.get("tuning-job")
+    try:
+        job = next((one for one in state.engine_client().jobs() if one["number"] == number), None)
+    except EngineError:
+        st.caption("Waiting for the engine.")
+        return
+    if job is not None and job["state"] in _OPEN:
+        if job["state"] == "running":
+            st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
+        else:
+            st.caption(f"Run {number} is {job['state']}; see Runs.")
+        return
+    st.session_state["tuning-job"] = None
+    if job is not None and job["state"] == "done":
+        take(shape, job)
+    elif job is not None:
+        st.session_state["fit-error"] = f"run {number} is {job['state']}. {job['message']}".strip()
+    st.rerun()
+
+
+def _show_found(found: Fit) -> None:
+    price = "" if found.price is None else f" A million MACs or parameters less would add {found.price:.2g} nats."
+    least = f"at most {100 * found.gap:.1g} % from the least"
+    st.markdown(f"{wording.BADGES['predicted']} damage {found.predicted:.2g} nats (KL), {least}.{price}")
+    st.caption(f"From {found.curves}." + "".join(f" {wording.plain(note[:1].upper() + note[1:])}." for note in found.notes))
+    with st.expander("Next-best edits"):
+        for name, said in (("drop", "Drop more where it costs least"), ("restore", "Give back where it helps most")):
+            st.caption(said)
+            for number, edit in enumerate(found.edits[name][:3]):
+                label = (
+                    f"block {edit['block']} {edit['site']}: {100 * edit['before']:.0f} \N{RIGHTWARDS ARROW} {100 * edit['after']:.0f} %, "
+                    f"{wording.signed(edit['damage'], 5)} nats, {wording.signed(-edit['saved'] / 1e6, 3)} M"
+                )
+                st.button(label, width="stretch", key=f"edit-{name}-{number}", on_click=_apply_edit, args=(edit,))
+
+
+def _apply_edit(edit: dict) -> None:
+    state.edit_within_limits(state.schedule().with_ratio(edit["block"], edit["site"], edit["after"]))

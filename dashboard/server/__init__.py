@@ -1,0 +1,1 @@
+"""The web server: starting it, whom it answers, the application it serves."""

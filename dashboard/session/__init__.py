@@ -1,0 +1,1 @@
+"""What a browser session holds: the schedule in hand, its history, drafts and the address."""

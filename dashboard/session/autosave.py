@@ -1,0 +1,173 @@
+"""Keeps the schedule in hand as a draft of the browser's owner, run by run, and finds it again after a reload or a restart.
+
+A draft grows while it is edited in one go. Saving it, or taking another schedule in hand, closes it: an edit of a closed draft
+begins a new one that descends from it. So nothing that was left is overwritten, and the lineage says what came from what.
+
+The owner is a random id that the server sets as a cookie (`dashboard.owner`). A browser that refuses cookies has no
+owner, and keeps no drafts.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.engine.client import EngineOptions, state_root
+from dashboard.evidence.find import weights_digest
+from dashboard.evidence.starting_points import starting_points
+from dashboard.owner import OWNER_COOKIE, is_owner
+from dashboard.session.drafts import Draft, DraftBook, DraftError, Result
+from toast_core.cost.shapes import ModelShape
+from toast_core.schedule.schedule import Schedule
+
+A_LINK = "a link"
+_FOLDER = "drafts"
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What the session works on: a draft, or a schedule named `origin` that is no draft yet."""
+
+    draft: Draft | None
+    origin: str
+    schedule: Schedule
+
+
+@st.cache_resource(show_spinner=False)
+def _book(folder: Path) -> DraftBook:
+    return DraftBook(folder)
+
+
+def book() -> DraftBook:
+    """The drafts of this state folder."""
+    return _book(state_root() / _FOLDER)
+
+
+def owner() -> str | None:
+    """The browser's id; None where it has none."""
+    found = st.context.cookies.get(OWNER_COOKIE, "")
+    return found if is_owner(found) else None
+
+
+def hand() -> Hand:
+    """What the session works on; `resume` comes first."""
+    return st.session_state["hand"]
+
+
+def drafts(shape: ModelShape) -> list[Draft]:
+    """This browser's drafts of the model, the one in hand or last in hand first."""
+    who = owner()
+    return book().drafts(who, shape.name) if who else []
+
+
+def resume(shape: ModelShape, schedule: Schedule, linked: bool) -> tuple[Schedule, Sequence[Schedule], Sequence[Schedule]]:
+    """On a session's first run, return the schedule to take in hand with those before and after it.
+
+    That is the draft with the link's schedule, or where no link asks for one, the draft that was in hand last; else `schedule`.
+    """
+    try:
+        found = next((one for one in drafts(shape) if not linked or one.schedule == schedule), None)
+    except DraftError as error:
+        found, st.session_state["notice"] = None, str(error)
+    if found is None:
+        st.session_state["hand"] = Hand(None, _named(shape, schedule) or A_LINK, schedule)
+        return schedule, (), ()
+    st.session_state["hand"] = Hand(found, found.origin, found.schedule)
+    return found.schedule, *found.history()
+
+
+def autosave(shape: ModelShape, present: Schedule, past: Sequence[Schedule], future: Sequence[Schedule]) -> None:
+    """Keep the schedule in hand if this run has changed it. A book that cannot be written leaves a notice, and the session goes on."""
+    who, held = owner(), hand()
+    if who is None or present == held.schedule:
+        return
+    try:
+        st.session_state["hand"] = _kept(who, held, shape, present, (past, future))
+    except DraftError as error:
+        st.session_state["notice"] = str(error)
+
+
+def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tuple[Sequence[Schedule], Sequence[Schedule]]) -> Hand:
+    own, draft = book().drafts(who, shape.name), held.draft
+    same = next((one for one in own if one.schedule == present and (draft is None or one.number != draft.number)), None)
+    name = _named(shape, present)
+    if same or name:
+        if draft:
+            book().close(who, draft.number)
+        return Hand(same and book().take(who, same.number), same.origin if same else name, present)
+    grown = book().grow(who, draft, present, steps) if draft else None
+    if grown is None:
+        # where the draft was removed, what it came from is still its name
+        parent = next((one.number for one in own if draft and one.number == draft.number), None)
+        grown = book().add(who, shape.name, present, parent, draft.name if draft else held.origin, steps)
+    return Hand(grown, grown.origin, present)
+
+
+def _named(shape: ModelShape, schedule: Schedule) -> str | None:
+    """The starting point that a schedule is."""
+    return next((point.name for point in starting_points(shape, schedule.selection) if point.schedule == schedule), None)
+
+
+def save(name: str) -> None:
+    """Close the draft in hand under a name; its next edit begins a new draft.
+
+    Raises:
+        DraftError: the name is not allowed, or the book cannot be written.
+    """
+    held, who = hand(), owner()
+    if held.draft and who and book().rename(who, held.draft.number, name):
+        st.session_state["hand"] = Hand(book().close(who, held.draft.number), held.origin, held.schedule)
+
+
+def take(draft: Draft) -> None:
+    """Make a draft the one in hand; the caller takes its schedule in hand, too."""
+    held, who = hand(), owner()
+    if who is None:
+        return
+    if held.draft and held.draft.number != draft.number:
+        book().close(who, held.draft.number)
+    st.session_state["hand"] = Hand(book().take(who, draft.number), draft.origin, draft.schedule)
+
+
+def remove(number: int) -> None:
+    """Forget a draft; one in hand stays in hand as a schedule, and its next edit begins a new draft.
+
+    Raises:
+        DraftError: the book cannot be written.
+    """
+    held, who = hand(), owner()
+    if who is None:
+        return
+    book().remove(who, number)
+    if held.draft and held.draft.number == number:
+        st.session_state["hand"] = Hand(None, held.draft.name, held.schedule)
+
+
+def subject(options: EngineOptions, engine: Mapping) -> str:
+    """What results are about: the weights, and the images that they are measured on and calibrated with."""
+    weights = weights_digest(options) or options.weights
+    calibration = engine["calibration"]["digest"] if engine["calibration"] else None
+    return json.dumps([engine["model"]["name"], weights, options.img_size, engine["data"]["digest"], calibration])
+
+
+def keep_result(options: EngineOptions, engine: Mapping, schedule: Schedule, message: Mapping) -> None:
+    """Store a finished measurement: `top1`, the baseline's, `delta_top1` (Estimate.to_dict each) and `images`."""
+    who = owner()
+    if who is None or engine["data"] is None:
+        return
+    figures = {
+        "images": message["images_done"], "top1": message["top1"], "baseline": message["baseline"]["top1"],
+        "delta_top1": message["delta_top1"],
+    }
+    try:
+        book().keep_result(who, subject(options, engine), schedule, figures)
+    except DraftError as error:
+        st.session_state["notice"] = str(error)
+
+
+def results(options: EngineOptions, engine: Mapping) -> dict[str, Result]:
+    """What this browser has measured while editing, by the schedule's digest, newest first."""
+    who = owner()
+    return book().results(who, subject(options, engine)) if who and engine["state"] == "ready" and engine["data"] else {}

@@ -1,0 +1,93 @@
+"""The equaliser in a real browser counts as Python does: cost, prediction and milliseconds."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from dashboard import wording
+from dashboard.evidence.curves import StoredCurves
+from dashboard.evidence.prediction import Interaction, predict
+from tests.support import curves as made_up
+from tests.support.equaliser_page import (
+    NONE_STORED,
+    SWIN,
+    TOTALS,
+    data_of,
+    open_desk,
+    text_of,
+)
+from tests.support.evaluations import BASE, CURVES, DRAFT, VIT, schedules
+from toast_core.cost.macs import count_cost
+from toast_core.schedule.schedule import SELECTIONS, BlockSchedule, Schedule
+
+
+def random_schedules(shape, count: int, seed: int, highest: float = 0.99) -> list[Schedule]:
+    """Schedules with any ratios, not only stops."""
+    draw = random.Random(seed)
+
+    def ratio() -> float:
+        return draw.choice([0.0, round(highest * draw.random(), 2), highest * draw.random(), 0.9])
+
+    return [
+        Schedule(
+            tuple(BlockSchedule(ratio(), ratio(), ratio(), ratio()) for _ in shape.blocks), draw.choice(list(SELECTIONS)),
+            multiple_of=draw.choice([1, 1, 4, 8, 16]),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
+def test_the_browsers_totals_are_those_of_count_cost(browser, shape):
+    page = open_desk(browser, data_of(Schedule.uniform(len(shape.blocks)), shape, stored=NONE_STORED))
+    schedules = random_schedules(shape, 150, 7)
+    found = page.evaluate(TOTALS, [data_of(schedule, shape, stored=NONE_STORED) for schedule in schedules])
+    wanted = [count_cost(shape, schedule) for schedule in schedules]
+    assert [tuple(row[:2]) for row in found] == [(cost.macs, cost.params) for cost in wanted]
+    assert text_of(page, "macs") == wording.gmacs(wanted[-1].macs) and text_of(page, "params") == wording.parameters(wanted[-1].params)
+
+
+def test_the_browsers_prediction_is_that_of_predict(browser):
+    page = open_desk(browser)
+    schedules = [Schedule.uniform(12, 0.1, 0.33, 0.05, 0.5, selection="calibrated"), *random_schedules(VIT, 20, 3)]
+    schedules += random_schedules(VIT, 40, 4, highest=0.3)
+    found = page.evaluate(TOTALS, [data_of(schedule) for schedule in schedules])
+    seen = 0
+    for schedule, (_, _, got) in zip(schedules, found, strict=True):
+        wanted = predict(CURVES, VIT, schedule)
+        assert (got is None) == (wanted is None)
+        if wanted:
+            seen += 1
+            assert got == pytest.approx([wanted.value, *wanted.ci95], abs=1e-9)
+    assert 20 < seen < len(schedules)
+
+
+def test_the_browsers_prediction_with_an_interaction_is_that_of_predict(browser):
+    interaction = Interaction(-0.8, 5.0, 12, 0.7, 2.0, (2.0, 0.7))
+    stored = StoredCurves(CURVES, interaction=interaction)
+    wanted = [BASE, DRAFT, *schedules(12, 4)]
+    data = [data_of(schedule, stored=stored) for schedule in wanted]
+    found = open_desk(browser, data[0]).evaluate(TOTALS, data)
+    for schedule, (_, _, got) in zip(wanted, found, strict=True):
+        expected = predict(CURVES, VIT, schedule, interaction)
+        assert got == pytest.approx([expected.value, *expected.ci95], abs=1e-9)
+    assert "corrected by 12 measured schedules" in data[0]["curves_note"]
+
+
+@pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
+def test_the_browsers_milliseconds_are_those_of_the_table(browser, shape):
+    table = made_up.latency_table(shape)
+    page = open_desk(browser, data_of(Schedule.uniform(len(shape.blocks)), shape, stored=NONE_STORED, table=table))
+    assert "told for calibrated selection only" in page.locator(".total.latency").inner_text()
+    schedules = [replace(one, selection="calibrated") for one in random_schedules(shape, 60, 11)]
+    equal = [Schedule.uniform(len(shape.blocks), qk=ratio, vo=ratio, fc2=ratio) for ratio in (0, 0.25, 0.51, 0.9)]
+    schedules += [replace(one, selection="calibrated") for one in equal]
+    found = page.evaluate(
+        "(cases) => cases.map((data) => { show(data); return Number(document.querySelector('.total.latency').dataset.exact); })",
+        [data_of(schedule, shape, stored=NONE_STORED, table=table) for schedule in schedules],
+    )
+    assert found == pytest.approx([table.predict_ms(schedule) for schedule in schedules], rel=1e-9)
+    assert "batch 1, float32, 2 threads, made up" in page.locator(".total.latency").inner_text()
+    page.evaluate("(data) => show(data)", data_of(schedules[0], shape, stored=NONE_STORED))
+    assert "no latency table stored" in page.locator(".total.latency").inner_text()

@@ -1,0 +1,88 @@
+"""Drafts and the Compare page as a person meets them: a real server, restarted, and two real browsers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from analysis_cache.database import STORE_VARIABLE
+from dashboard.engine.client import STATE_VARIABLE, EngineClient
+
+pytestmark = pytest.mark.slow
+_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
+_LAUNCH = (
+    "import json, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n"
+    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(int(sys.argv[2]), headless=True))"
+)
+_WAIT_MS = 180_000
+
+
+@contextmanager
+def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iterator[str]:
+    """A served dashboard; stopped as Ctrl-C does."""
+    environment = {
+        **os.environ, STATE_VARIABLE: str(root), STORE_VARIABLE: str(folder / "evidence.sqlite"),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCH, engine.options.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    lines = iter(process.stderr.readline, "")
+    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+
+
+def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
+    real_engine: EngineClient, engine_root: Path, tmp_path: Path, chromium: str, free_port: int
+):
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        mine, yours = browser.new_context(viewport={"width": 1400, "height": 900}), browser.new_context()
+        with dashboard(real_engine, engine_root, tmp_path, free_port) as address:
+            page = mine.new_page()
+            page.goto(f"{address}/tune")
+            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+            page.get_by_role("slider", name="block 10, fc2").press("PageUp")
+            page.get_by_role("slider", name="block 10, fc2").press("PageUp")
+            draft = page.get_by_role("button", name="Draft 1")
+            expect(draft).to_be_visible(timeout=_WAIT_MS)
+            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+            assert [cookie["httpOnly"] for cookie in mine.cookies() if cookie["name"] == "toast_owner"] == [True]
+        with dashboard(real_engine, engine_root, tmp_path, free_port) as address:
+            page = mine.new_page()
+            page.goto(f"{address}/tune")
+            bar = page.get_by_role("slider", name="block 10, fc2")
+            expect(bar).to_have_attribute("aria-valuenow", "20", timeout=_WAIT_MS)
+            expect(page.get_by_role("button", name="Undo").first).to_be_enabled()
+            other = yours.new_page()
+            other.goto(f"{address}/tune")
+            expect(other.get_by_role("slider", name="block 10, fc2")).to_have_attribute("aria-valuenow", "0", timeout=_WAIT_MS)
+            expect(other.get_by_role("button", name="Not a draft yet: Baseline")).to_be_visible()
+            page.goto(f"{address}/compare")
+            expect(page.get_by_text("Draft 1 against Baseline, block by block")).to_be_visible(timeout=_WAIT_MS)
+            expect(page.locator(".st-key-compare-front .js-plotly-plot").first).to_be_visible(timeout=_WAIT_MS)
+            assert "candidate=draft-" in page.url and "reference=baseline" in page.url
+            with page.expect_download() as download:
+                page.locator(".st-key-compare-front-save").get_by_role("button", name="SVG").click()
+            assert b"Draft 1" in download.value.path().read_bytes()
+            assert page.get_by_test_id("stException").count() == 0
+        browser.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nothing listens on, the same for both servers."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,168 @@
+"""The pages without a browser, on a stand-in engine."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.engine.client import EngineError
+from dashboard.limits import Limit
+from dashboard.session import state
+from toast_core.schedule.schedule import Schedule
+
+
+def _overview() -> None:
+    from dashboard.pages import overview
+    from dashboard.session import state
+
+    state.open_session(state.model_shape())
+    overview.render()
+
+
+def _tune() -> None:
+    import streamlit as st
+
+    from dashboard.pages.tune import page as tune
+    from dashboard.session import state
+
+    state.open_session(state.model_shape())
+    st.text(st.session_state.pop("notice", ""))
+    tune.render()
+
+
+def _words(at: AppTest) -> str:
+    kinds = ("markdown", "caption", "metric", "info", "error", "code", "text")
+    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+
+
+def _open_tune(link: dict[str, str] | None = None) -> AppTest:
+    at = AppTest.from_function(_tune, default_timeout=180)
+    for name, value in (link or {}).items():
+        at.query_params[name] = value
+    at.run()
+    assert not at.exception
+    return at
+
+
+def _set(at: AppTest, block: int, site: str, ratio: float) -> None:
+    """Edit as the equaliser does, which only a browser shows."""
+    at.session_state["history"] = state_of(at).edit(state_of(at).present.with_ratio(block, site, ratio))
+    at.run()
+
+
+def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
+    at = AppTest.from_file("../../dashboard/entry/session.py", default_timeout=180).run()
+    assert not at.exception
+    assert at.title[0].value == "ToaSt Studio"
+    assert [button.label for button in at.button] == ["Tune"]
+    words = _words(at)
+    assert "0.0722 GMACs" in words and "fashion-mnist, 10,000 images" in words and "0123456789ab" in words
+    assert list(at.dataframe[0].value["Schedule"])[:2] == ["Baseline", "Uniform 30 %"]
+
+
+def test_overview_shows_the_demo_while_the_engine_starts(engine):
+    engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    at = AppTest.from_function(_overview, default_timeout=180).run()
+    assert not at.exception
+    assert "Loading PyTorch" in at.info[0].value
+    assert "0.0722 GMACs" in _words(at)
+
+
+def test_overview_says_why_the_engine_failed_and_what_to_press(engine):
+    engine.state = {"state": "failed", "error": "weights file x.safetensors does not exist; pass another"}
+    at = AppTest.from_function(_overview, default_timeout=180).run()
+    assert at.error[0].value.startswith("weights file x.safetensors")
+    at.button(key="engine-retry").click().run()
+    assert engine.restarts == 1
+
+
+def test_tune_shows_measured_figures_with_no_more_digits_than_their_interval(engine):
+    at = _open_tune()
+    assert at.metric[0].value == "87 %" and at.metric[1].value == "0.0 points"
+    assert "85 to 89 %" in _words(at)
+
+
+def test_an_edit_measures_again_and_undo_shows_the_kept_result(engine):
+    at = _open_tune()
+    _set(at, 10, "fc2", 0.5)
+    assert at.metric[1].value == "\N{MINUS SIGN}3.2 points"
+    assert len(engine.measured) == 2
+    at.button(key="undo").click().run()
+    assert state_of(at).present.is_baseline and at.metric[1].value == "0.0 points"
+    assert len(engine.measured) == 2
+    at.button(key="redo").click().run()
+    assert state_of(at).present.blocks[10].fc2 == 0.5
+    assert not at.exception
+
+
+def test_starting_point_site_and_every_block(engine):
+    at = _open_tune()
+    at.selectbox(key="start").set_value("Uniform 50 %").run()
+    assert state_of(at).present == Schedule.uniform(12, 0.5, 0.5, 0.5, 0.5, selection="calibrated")
+    assert at.selectbox(key="start").value is None
+    at.number_input(key="every-block").set_value(0.2).run()
+    at.button(key="set-everywhere").click().run()
+    assert state_of(at).present.ratios("fc2") == (0.2,) * 12
+    assert not at.exception
+
+
+def test_every_block_and_starting_points_honour_locks_and_ranges(engine):
+    at = _open_tune()
+    at.session_state["limits"] = {("fc2", 0): Limit(locked=True), ("fc2", 1): Limit(0.0, 0.25)}
+    at.button(key="set-everywhere").click().run()
+    assert state_of(at).present.ratios("fc2") == (0.0, 0.25, *(0.3,) * 10)
+    assert "held back 2 of the changes" in _words(at)
+    at.selectbox(key="start").set_value("Uniform 50 %").run()
+    assert state_of(at).present.ratios("fc2") == (0.0, 0.25, *(0.5,) * 10)
+
+
+def test_kept_counts_are_rounded_on_request(engine):
+    at = _open_tune()
+    at.button_group(key="multiple").set_value(8).run()
+    assert state_of(at).present.multiple_of == 8
+    at.button(key="undo").click().run()
+    assert state_of(at).present.multiple_of == 1 and not at.exception
+
+
+def test_without_images_cost_is_computed_and_nothing_is_measured(engine):
+    engine.state = {**engine.state, "data": None, "calibration": None}
+    at = _open_tune()
+    _set(at, 10, "fc2", 0.5)
+    assert not engine.measured and not at.error
+    assert "started without images" in at.info[0].value
+
+
+def test_engine_error_is_one_line_with_a_way_on(engine):
+    engine.error = EngineError("the engine went away while measuring; measure again to start it anew")
+    at = _open_tune()
+    assert at.error[0].value.startswith("the engine went away")
+    engine.error = None
+    at.button(key="measure-again").click().run()
+    assert not at.error and at.metric[0].value == "87 %"
+
+
+def test_link_reproduces_the_view_and_a_bad_one_leaves_a_warning(engine):
+    wanted = Schedule.uniform(12, 0.1, 0.2, 0.3, 0.4, selection="per_batch")
+    at = _open_tune(state.link_parameters(wanted, state.model_shape()))
+    assert state_of(at).present == wanted
+    at = _open_tune({"schedule": "nonsense"})
+    assert "link was not used" in _words(at)
+    assert state_of(at).present.is_baseline
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"version": 1, "blocks": [{"fc2": 0.5}]}', b'{"version": 1, "blocks": [{"fc2": 50}]}'])
+def test_bad_upload_says_why_and_changes_nothing(engine, content):
+    at = _open_tune()
+    at.get("file_uploader")[0].set_value(("bad.json", content, "application/json")).run()
+    assert "bad.json was not used" in at.error[0].value and "\n" not in at.error[0].value
+    assert state_of(at).present.is_baseline
+
+
+def test_upload_takes_a_schedule_in_hand(engine):
+    wanted = Schedule.uniform(12, 0.1, 0.2, 0.3, 0.4)
+    at = _open_tune()
+    at.get("file_uploader")[0].set_value(("mine.json", wanted.to_json().encode(), "application/json")).run()
+    assert state_of(at).present == wanted
+
+
+def state_of(at: AppTest) -> state.History:
+    """The session's history."""
+    return at.session_state["history"]

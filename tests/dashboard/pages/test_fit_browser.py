@@ -1,0 +1,76 @@
+"""\"Fit the rest\" as a person uses it, in a real browser with a real engine on the embedded weights."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions, shipped_shape
+from dashboard.session.state import decode_schedule
+from tests.dashboard.pages.test_desk_browser import _FLAGS, _LAUNCH, _WAIT_MS
+from toast_core.cost.macs import count_cost
+from toast_core.schedule.schedule import SITES
+
+pytestmark = pytest.mark.slow
+
+
+def in_hand(page):
+    """The schedule in the address."""
+    return decode_schedule(re.search(r"schedule=([^&]+)", page.url)[1])
+
+
+def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
+    from playwright.sync_api import expect, sync_playwright
+
+    options = EngineOptions("demo_vit", store=str(tmp_path / "store.sqlite"), images=75, batch_size=25, calibration_images=40)
+    client = EngineClient(options, tmp_path / "root")
+    environment = {**os.environ, STATE_VARIABLE: str(client.folder.parent), "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCH, options.to_json()], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        lines = iter(process.stderr.readline, "")
+        address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+            page = browser.new_page(viewport={"width": 1400, "height": 1200})
+            page.set_default_timeout(_WAIT_MS)
+            expect.set_options(timeout=_WAIT_MS)
+            page.goto(f"{address}/tune")
+            measured = page.get_by_text("Measured on 75 images")
+            expect(measured).to_be_visible()
+            for name in ("block 4, fc2", "block 7, qk"):
+                page.get_by_role("slider", name=name, exact=True).focus()
+                page.keyboard.press("l")
+            budget = page.locator(".st-key-budget-reduction input")
+            budget.fill("30")
+            budget.press("Enter")
+            page.get_by_role("button", name="Fit the rest").click()
+            expect(page.get_by_text("Next-best edits")).to_be_visible()
+            fitted = in_hand(page)
+            shape = shipped_shape("demo_vit")
+            assert count_cost(shape, fitted).macs <= 0.7 * count_cost(shape).macs
+            assert fitted.blocks[4].fc2 == 0 and fitted.blocks[7].qk == 0, "locked"
+            bar = page.get_by_role("slider", name="block 6, fc2", exact=True)
+            expect(bar).to_have_attribute("aria-valuenow", re.compile(f"^{100 * fitted.blocks[6].fc2:.3g}"))
+            expect(measured).to_be_visible()
+            expect(page.get_by_text("Top-1 vs baseline")).to_be_visible()
+            page.get_by_text("Next-best edits").click()
+            page.locator(".st-key-edit-drop-0 button").click()
+            expect(page.get_by_text("Next-best edits")).to_have_count(0)  # they were of the schedule before
+            edited = in_hand(page)
+            changed = [(block, site) for site in SITES for block in range(12) if edited.ratios(site)[block] != fitted.ratios(site)[block]]
+            assert len(changed) == 1
+            for _ in range(2):
+                page.get_by_role("button", name="Undo").first.click()
+                page.wait_for_timeout(500)
+            expect(bar).to_have_attribute("aria-valuenow", re.compile("^0"))
+            browser.close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        client.stop()

@@ -1,0 +1,200 @@
+"""The Runs page without a browser, on a stand-in engine."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.engine.client import EngineError
+from dashboard.pages.runs.page import duration, facts_text, in_order, price_text, progress_text
+from dashboard.session import state
+from tests.dashboard.conftest import FakeEngine
+
+QUOTE = {"cells": 36, "stored": 0, "images": 1000, "macs": 10**12, "calibration": 0, "seconds": 250.0}
+
+
+def job(number: int, state_: str, **values: object) -> dict:
+    """A job as the engine lists it."""
+    return {
+        "number": number, "title": f"sensitivity {number}", "run": {"kind": "sensitivity"}, "command": f"toast analyze --number {number}",
+        "basis": {"model": "demo_vit", "data": "fashion-mnist"}, "quote": QUOTE, "state": state_, "queued_at": 0.0, "submitted_at": 1e9,
+        "wish": None, "done": 0, "total": 0, "left_s": None, "message": "", "analysis": None, "crashes": 0, "lives": 1, "started_at": 1e9,
+        "finished_at": None, "measured_s": None,
+    } | values
+
+
+class RunsEngine(FakeEngine):
+    """An engine with these jobs; `asked` collects what the page wants of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[dict] = []
+        self.asked: list[tuple] = []
+        self.refusal: str | None = None
+        self.price = QUOTE
+
+    def jobs(self) -> list[dict]:
+        """The jobs."""
+        return self.listed
+
+    def quote(self, run: dict) -> dict:
+        """The price."""
+        self.asked.append(("quote", run))
+        return {"quote": self.price, "title": "a run", "command": "toast analyze --of this"}
+
+    def submit(self, run: dict) -> dict:
+        """Refuse, or take it."""
+        if self.refusal:
+            raise EngineError(self.refusal)
+        self.asked.append(("submit", run))
+        self.listed = [job(1, "queued")]
+        return self.listed[0]
+
+    def control(self, action: str, number: int) -> dict:
+        """Refuse, or do it."""
+        if self.refusal:
+            raise EngineError(self.refusal)
+        self.asked.append((action, number))
+        return self.listed[0]
+
+    def log(self, number: int) -> str:
+        """A line."""
+        return f"the log of {number}"
+
+
+@pytest.fixture
+def runs_engine(monkeypatch: pytest.MonkeyPatch) -> RunsEngine:
+    """A stand-in that the page talks to."""
+    fake = RunsEngine()
+    monkeypatch.setattr(state, "engine_client", lambda: fake)
+    return fake
+
+
+def _runs() -> None:
+    from dashboard.pages.runs.page import page as runs
+    from dashboard.session import state
+
+    state.open_session(state.model_shape())
+    runs.render()
+
+
+def open_page() -> AppTest:
+    """The page, drawn once."""
+    at = AppTest.from_function(_runs, default_timeout=180).run()
+    assert not at.exception
+    return at
+
+
+def words(at: AppTest) -> str:
+    """What can be read on the page."""
+    kinds = ("markdown", "caption", "info", "error", "code")
+    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+
+
+def test_without_runs_it_says_what_to_press_and_quotes_the_form(runs_engine):
+    at = open_page()
+    assert "No run yet. Choose what to measure above and press Start" in words(at)
+    assert "**About 4 min** on this machine: 36 cells \N{MULTIPLICATION SIGN} 1,000 images." in words(at)
+    assert "toast analyze --of this" in words(at)
+    kind, run = runs_engine.asked[-1]
+    assert kind == "quote" and run == {
+        "kind": "sensitivity", "images": 1000, "selection": "calibrated", "sites": ["fc2"], "ratios": [0.3, 0.5, 0.7], "mode": "exact"
+    }
+    at.button(key="run-start").click().run()
+    assert ("submit", run) in runs_engine.asked and "**Run 1**" in words(at)
+
+
+def test_a_refused_start_is_said(runs_engine):
+    at = open_page()
+    runs_engine.refusal = "the disk is full; make room"
+    at.button(key="run-start").click().run()
+    assert [error.value for error in at.error] == ["the disk is full; make room"]
+
+
+def test_all_images_are_none_and_the_other_kinds_ask_for_what_they_need(runs_engine):
+    at = open_page()
+    at.number_input(key="run-images").set_value(10_000)
+    at.segmented_control(key="run-kind").set_value("redundancy").run()
+    assert runs_engine.asked[-1] == ("quote", {"kind": "redundancy", "images": None})
+    at.segmented_control(key="run-kind").set_value("evaluation").run()
+    assert runs_engine.asked[-1][1]["schedule"]["selection"] == "calibrated" and not at.exception
+
+
+def test_nothing_chosen_is_no_run(runs_engine):
+    at = open_page()
+    asked = len(runs_engine.asked)
+    at.pills(key="run-sites").set_value([]).run()
+    assert "Choose at least one of the sites" in words(at) and len(runs_engine.asked) == asked
+    assert not [button for button in at.button if button.key == "run-start"]
+
+
+@pytest.mark.parametrize(("state_", "actions"), [
+    ("queued", ["pause", "cancel"]), ("running", ["pause", "cancel"]), ("paused", ["resume", "cancel"]), ("failed", ["resume"]),
+    ("cancelled", ["resume"]), ("done", []),
+])
+def test_every_state_has_its_buttons_and_they_reach_the_engine(runs_engine, state_, actions):
+    runs_engine.listed = [job(7, state_)]
+    at = open_page()
+    keys = [button.key for button in at.button if button.key and button.key.startswith("job-")]
+    assert keys == [f"job-{action}-7" for action in actions]
+    for action in actions:
+        at.button(key=f"job-{action}-7").click().run()
+        assert runs_engine.asked.count((action, 7)) == 1
+    assert not at.exception
+
+
+def test_a_refused_button_is_said_and_a_wish_is_not_asked_twice(runs_engine):
+    runs_engine.listed = [job(7, "running", wish="cancel", done=5, total=10)]
+    at = open_page()
+    assert at.button(key="job-pause-7").disabled and at.button(key="job-cancel-7").disabled
+    runs_engine.listed, runs_engine.refusal = [job(7, "paused")], "job 7 is done; only paused jobs can be resumed"
+    at.run()
+    at.button(key="job-resume-7").click().run()
+    assert runs_engine.refusal in [error.value for error in at.error]
+
+
+def test_the_log_and_the_command_are_a_switch_away(runs_engine):
+    runs_engine.listed = [job(7, "failed", message="ended 3 times without a word")]
+    at = open_page()
+    assert at.error[0].value == "ended 3 times without a word" and "the log of 7" not in words(at)
+    at.toggle(key="job-log-7").set_value(True).run()
+    assert "the log of 7" in words(at) and "toast analyze --number 7" in words(at)
+
+
+def test_old_runs_are_in_the_table_only(runs_engine):
+    runs_engine.listed = [job(number, "done", finished_at=1e9 + 5) for number in range(9, 0, -1)] + [job(0, "paused")]
+    at = open_page()
+    assert [number for number in range(10) if f"**Run {number}**" in words(at)] == [0, 5, 6, 7, 8, 9]
+    assert list(at.dataframe[0].value["Run"]) == [*range(9, 0, -1), 0]
+
+
+def test_what_runs_comes_first_then_what_waits_in_its_order():
+    jobs = [job(5, "queued", queued_at=9.0), job(4, "done"), job(3, "paused"), job(2, "running"), job(1, "queued", queued_at=2.0)]
+    assert [found["number"] for found in in_order(jobs)] == [2, 1, 5, 3, 4]
+
+
+def test_while_the_engine_starts_the_runs_are_there_and_the_form_waits(runs_engine):
+    runs_engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    runs_engine.listed = [job(3, "running")]
+    at = open_page()
+    assert "**Run 3**" in words(at) and "Loading PyTorch" in words(at) and not runs_engine.asked
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.2, "1 s"), (12.4, "12 s"), (89, "89 s"), (90, "2 min"), (1500, "25 min"), (6000, "1.7 h"), (40_000, "11 h"),
+])
+def test_durations_have_no_more_digits_than_an_estimate_deserves(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_prices_say_what_is_stored():
+    free = price_text({**QUOTE, "stored": 36, "seconds": 0.0})
+    assert free.startswith("**0 s**: 36 cells \N{MULTIPLICATION SIGN} 1,000 images, all stored")
+    assert price_text({**QUOTE, "stored": 1}).endswith("Of the cells, 1 is stored already, at no cost.")
+
+
+def test_progress_and_facts_in_words():
+    assert progress_text(job(1, "running", done=250, total=1000, left_s=75.0)) == "25 % done, about 75 s left"
+    assert progress_text(job(1, "running", message="Loading PyTorch")) == "Loading PyTorch; the quote was 4 min"
+    assert progress_text(job(1, "running", wish="pause", done=1, total=2)) == "Pausing; what is finished stays stored"
+    assert price_text(QUOTE, upper_bound=True).startswith("**At most about 4 min**")
+    assert "restarted 2 times by itself" in facts_text(job(1, "running", crashes=2))
+    assert "measured for 30 s" in facts_text(job(1, "done", finished_at=1e9 + 33, measured_s=30.0))

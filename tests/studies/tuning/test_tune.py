@@ -1,0 +1,341 @@
+"""The tuner end to end on a tiny model: budgets met, parts kept apart, decisions by intervals, the command line's answers."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analysis_cache.store import EvidenceStore
+from tests.support.families import shared_model
+from tests.support.greys import grey_data, grey_model
+from toast_core.budget.problem import read_budget
+from toast_core.cli.app import app as cli
+from toast_core.compensation.walk import compensate
+from toast_core.cost.macs import count_cost
+from toast_core.data.load import Batch, ImageData
+from toast_core.errors import DataError, PlanError, ScheduleError
+from toast_core.models.info import get_info
+from toast_core.pruning.execution.apply import apply_plan
+from toast_core.pruning.planner import make_plan
+from toast_core.schedule.compensation import FULL, Compensation
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.sensitivity.cells import Cell
+from toast_core.studies.sensitivity.measure import Sweep, cell_outcomes
+from toast_core.studies.subject import Subject
+from toast_core.studies.tuning import curves
+from toast_core.studies.tuning import measure as running
+from toast_core.studies.tuning.curves import measure_curves
+from toast_core.studies.tuning.judging import Judgement, is_better, judge, looks_of, plan_for, run_candidate
+from toast_core.studies.tuning.measure import Tuned, tune
+from toast_core.studies.tuning.request import Ask, split
+from toast_core.studies.tuning.store import Kept
+
+
+def data_for(model: nn.Module, count: int = 60) -> ImageData:
+    """Grey calibration images."""
+    return grey_data(model, count, seed=2)
+
+
+def ask_for(model: nn.Module, reduction: float = 0.4, **settings: object) -> Ask:
+    """A budget with few measured ratios."""
+    return Ask(read_budget(get_info(model).shape, reduction=reduction), ratios=(0.3, 0.6, 0.9), batch_size=16, **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_a_budget_is_met_and_reported(kind: str) -> None:
+    model, told = grey_model(kind), []
+    tuned = tune(model, data_for(model), ask_for(model), with_front=True, progress=lambda *step: told.append(step))
+    report, shape = tuned.report, get_info(model).shape
+    cost = count_cost(shape, tuned.schedule)
+    assert cost.macs <= report["budget"]["limit"] == int(0.6 * count_cost(shape).macs)
+    assert report["achieved"] == {"macs": cost.macs, "params": cost.params, "left_over": report["budget"]["limit"] - cost.macs}
+    assert (tuned.schedule.selection, tuned.schedule.compensation) == ("calibrated", FULL)
+    assert report["images"] == {"fit": 30, "curves": 10, "judge": 20}
+    names = [row["name"] for row in report["candidates"]]
+    assert names[0] == "kl"
+    assert report["chosen"] in names
+    assert len({json.dumps(row["schedule"]["blocks"]) for row in report["candidates"]}) == len(names)
+    assert all(row["macs"] <= report["budget"]["limit"] for row in report["candidates"])
+    assert min(row["predicted_kl"] for row in report["candidates"]) == pytest.approx(report["candidates"][0]["predicted_kl"], rel=2e-3)
+    tried = [row["name"] for row in report["candidates"] if row["images"]]
+    far = running.SEPARABLE * report["candidates"][0]["predicted_kl"]
+    assert tried == [row["name"] for row in report["candidates"] if row["predicted_kl"] <= far]
+    assert report["shadow_price_per_million"] > 0
+    assert report["next_best_edits"]["drop"]
+    assert [row["macs"] <= row["limit"] for row in report["front"]] == [True] * len(report["front"])
+    assert len(report["front"]) >= 5
+    for row in report["front"]:
+        assert row["images"] == 20
+        assert row["kl_ci95"][0] <= row["kl"] <= row["kl_ci95"][1]
+        assert row["agreement_ci95"][0] <= row["agreement"] <= row["agreement_ci95"][1]
+        assert all(row["predicted_kl"] <= 1.002 * kl for kl in row["predicted_kl_of_shapes"].values() if kl is not None)
+    assert report["audit"]["asked"] == len(report["audit"]["schedules"]) >= report["audit"]["covered"]
+    assert set(report["seconds"]) == {"curves", "solving", "candidates", "front", "advice"}
+    assert ("curves", 1, len(shape.blocks)) in told
+    assert ("candidates", len(tried), len(tried)) in told
+    assert told[-1] == ("front", len(report["front"]), len(report["front"]))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert Schedule.from_dict(report["schedule"]) == tuned.schedule
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    model = grey_model()
+    first, second = (tune(model, data_for(model), ask_for(model)) for _ in range(2))
+    assert first.schedule == second.schedule
+    assert {**first.report, "seconds": 0} == {**second.report, "seconds": 0}
+
+
+class TestKept:
+    """What the evidence store keeps between tunings."""
+
+    def tuned(self, store: EvidenceStore | None, model: nn.Module, reduction: float, **settings: object) -> Tuned:
+        data = data_for(model)
+        kept = Kept(store, Subject.of(model, data, 16, "tuning")) if store else Kept()
+        return tune(model, data, ask_for(model, reduction, **settings), kept=kept)
+
+    def test_the_same_question_measures_nothing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        model = grey_model()
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            first = self.tuned(store, model, 0.4)
+            monkeypatch.setattr(curves, "one_shot_sums", None)
+            monkeypatch.setattr(running, "plan_for", None)
+            again = self.tuned(store, model, 0.4)
+            stored = store.get_analysis(first.analysis)
+            report = store.get(stored.cell_keys[0]).summary
+        assert again.analysis == first.analysis
+        assert {**again.report, "seconds": 0} == {**first.report, "seconds": 0} == {**report, "seconds": 0}
+
+    @pytest.mark.slow
+    def test_curves_serve_another_budget(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        model = grey_model()
+        expected = self.tuned(None, model, 0.6)
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            self.tuned(store, model, 0.4)
+            monkeypatch.setattr(curves, "one_shot_sums", None)
+            again = self.tuned(store, model, 0.6)
+        assert again.schedule == expected.schedule
+        assert {**again.report, "seconds": 0} == {**expected.report, "seconds": 0}
+
+    def test_a_killed_sweep_goes_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """After a stop in block 1 only blocks from 1 on are measured, and the curves are those of an undisturbed run."""
+        model, data = grey_model(), data_for(grey_model())
+        ask, parts = ask_for(model), split(data, 16, True)
+        expected = measure_curves(model, ask, parts)
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            kept, told = Kept(store, Subject.of(model, data, 16, "tuning")), []
+
+            def stop(done: int, total: int) -> None:
+                raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                measure_curves(model, ask, parts, stop, kept)
+            assert measure_curves(model, ask, parts, lambda *step: told.append(step), kept) == expected
+        assert told == [(1, 2), (2, 2)]
+
+    def test_other_compensation_has_other_curves(self, tmp_path: Path) -> None:
+        model = grey_model()
+        with EvidenceStore.open(tmp_path / "store.sqlite") as store:
+            folded = self.tuned(store, model, 0.4)
+            plain = self.tuned(store, model, 0.4, compensation=Compensation("bias"))
+        assert plain.report["curves"] != folded.report["curves"]
+
+
+def test_locks_ranges_and_rounding_hold_in_the_end() -> None:
+    model = grey_model()
+    tuned = tune(
+        model, data_for(model), ask_for(model, 0.3, locks={(0, "fc2"): 0.25}, ranges={(1, "qk"): (0.2, 0.5)}, multiple_of=2)
+    )
+    assert tuned.schedule.blocks[0].fc2 == 0.25
+    assert 0.2 <= tuned.schedule.blocks[1].qk <= 0.5
+    assert tuned.schedule.multiple_of == 2
+
+
+def test_a_parameter_budget_without_compensation() -> None:
+    model = grey_model()
+    shape = get_info(model).shape
+    budget = read_budget(shape, params=0.7 * count_cost(shape).params)
+    tuned = tune(model, data_for(model), Ask(budget, ("fc1", "fc2"), (0.3, 0.6, 0.9), compensation=Compensation(), batch_size=16))
+    assert count_cost(shape, tuned.schedule).params <= budget.limit
+    assert tuned.schedule.compensation.is_none
+
+
+class TestParts:
+    def test_no_image_is_in_two_parts(self) -> None:
+        data = data_for(grey_model(), 53)
+        parts = split(data, 16, True)
+        index = [np.concatenate([batch.index for batch in part]) for part in (parts.fit, parts.curves, parts.judge)]
+        assert sorted(np.concatenate(index).tolist()) == list(range(53))
+        assert [len(part) for part in index] == [26, 9, 18]
+
+    def test_too_few_are_refused(self) -> None:
+        with pytest.raises(DataError, match="19 calibration images are too few to fit, measure and judge on; give at least 20"):
+            split(data_for(grey_model(), 19), 16, True)
+
+    @pytest.mark.slow
+    def test_labels_choose_nothing(self) -> None:
+        """Other labels, and labels of other classes: the same schedule; accuracies are left out where they would mean nothing."""
+        model, data = grey_model(), data_for(grey_model())
+        turned = replace(data.source, labels=data.source.labels[::-1].copy())
+        foreign = replace(data.source, classes=(*data.source.classes, "more"), labels=data.source.labels + 3)
+        others = [ImageData(source, data.transform, data.index, data.order, data.seed) for source in (turned, foreign)]
+        found = [tune(model, images, ask_for(model)) for images in (data, *others)]
+        assert found[0].schedule == found[1].schedule == found[2].schedule
+        assert "top1_delta" in found[0].report["curves"][0]
+        assert set(found[2].report["curves"][0]) == {"block", "site", "ratio", "kl", "images"}
+
+
+class TestCurves:
+    @pytest.mark.parametrize("kind", ["vit", "swin"])
+    def test_a_cell_is_the_compensated_model_of_that_cell(self, kind: str) -> None:
+        model = grey_model(kind)
+        ask, parts = replace(ask_for(model), ratios=(0.5,)), split(data_for(model), 16, True)
+        rows = {(row["block"], row["site"]): row for row in measure_curves(model, ask, parts)}
+        images = [batch.images for batch in parts.fit]
+        for block, site in ((0, "qk"), (1, "vo"), (len(get_info(model).shape.blocks) - 1, "fc2")):
+            wants = Compensation("fold", "project", "one_shot")
+            schedule = Cell(block, site, 0.5).schedule(len(get_info(model).shape.blocks), selection="calibrated", compensation=wants)
+            pruned = apply_plan(model, compensate(model, schedule, images), "masked")
+            with torch.inference_mode():
+                outcomes = [cell_outcomes(pruned(batch.images), model(batch.images), batch.labels) for batch in parts.curves]
+            assert rows[block, site]["kl"] == pytest.approx(np.concatenate([part.kl for part in outcomes]).mean(), rel=1e-3, abs=1e-7)
+            assert rows[block, site]["top1"] == pytest.approx(100 * np.concatenate([part.correct for part in outcomes]).mean())
+
+    def test_a_planner_takes_the_place_of_selection(self) -> None:
+        model, asked = shared_model("plain"), []
+
+        def planner(cell: Cell) -> object:
+            asked.append(cell)
+            return make_plan(model, cell.schedule(3))
+
+        batch = Batch(torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.long), np.arange(2))
+        Sweep(model, planner=planner).measure(batch, [Cell(1, "qk", 0.5)])
+        assert asked == [Cell(1, "qk", 0.5)], "asked once a cell"
+
+
+class TestJudging:
+    def judged(self, count: int, *ratios: float) -> tuple[dict[str, Judgement], str, str]:
+        """Uniform fc2 schedules, judged on so many images, in looks at 128, 256, ... of them."""
+        model = grey_model()
+        images = [batch.images for batch in data_for(model).batches(16)]
+        settings = {"selection": "calibrated", "compensation": Compensation("bias")}
+        plans = {f"{ratio:g}": plan_for(model, Schedule.uniform(3, fc2=ratio, **settings), images) for ratio in ratios}
+        pruned = {name: apply_plan(model, plan, "compact") for name, plan in plans.items()}
+        looks = list(looks_of(self.batches(model, count)))
+        return judge(list(plans), lambda name, look: run_candidate(model, pruned[name], looks[look]), len(looks))
+
+    def batches(self, model: nn.Module, count: int) -> list[Batch]:
+        """Held-out images."""
+        return list(grey_data(model, count, seed=9).batches(16))
+
+    def test_a_clearly_better_candidate_wins(self) -> None:
+        judged, winner, decision = self.judged(520, 0.95, 0.1)
+        assert winner == "0.1"
+        assert len(judged["0.1"].kl) == 520
+        by = r"(agreement \+[\d.]+ to \+[\d.]+ points|KL -[\d.]+ to -[\d.]+)"
+        assert re.fullmatch(rf"0\.1 is clearly better than 0\.95 on 520 held-out images: {by}", decision)
+
+    def test_a_clearly_worse_candidate_is_left_early(self) -> None:
+        judged, winner, _ = self.judged(520, 0.1, 0.95)
+        assert winner == "0.1"
+        assert len(judged["0.95"].kl) < 520
+
+    def test_what_cannot_be_told_apart_is_left_to_the_prediction(self) -> None:
+        _, winner, decision = self.judged(24, 0.506, 0.505)
+        assert winner == "0.506"
+        assert decision == "0.506 has the least predicted damage, and no candidate is clearly better on 24 held-out images"
+
+    def test_one_candidate_wins(self) -> None:
+        assert self.judged(20, 0.5)[1] == "0.5"
+
+    def test_kl_decides_where_agreement_cannot(self) -> None:
+        agrees, rng = np.ones(200, bool), np.random.default_rng(0)
+        noise = rng.uniform(0, 0.01, 200).astype(np.float32)
+        good, bad = Judgement(noise, agrees), Judgement(noise + 0.02, agrees)
+        assert is_better(good, bad, 1.96)
+        assert not is_better(bad, good, 1.96)
+        assert not is_better(good, good, 1.96)
+
+    def test_agreement_goes_before_kl(self) -> None:
+        agrees = np.ones(200, bool)
+        missed = agrees.copy()
+        missed[:40] = False
+        keeps, loses = Judgement(np.full(200, 0.5, np.float32), agrees), Judgement(np.zeros(200, np.float32), missed)
+        assert is_better(keeps, loses, 1.96)
+        assert not is_better(loses, keeps, 1.96)
+
+    def test_looks_double(self) -> None:
+        model = grey_model()
+        assert [sum(len(batch.index) for batch in look) for look in looks_of(self.batches(model, 300))] == [128, 128, 44]
+
+
+def test_a_pruned_model_is_refused() -> None:
+    model = grey_model()
+    pruned = apply_plan(model, make_plan(model, Schedule.uniform(3, qk=0.5)))
+    with pytest.raises(PlanError, match=r"is already pruned \(compact\); tune the baseline model"):
+        tune(pruned, data_for(model), ask_for(model))
+
+
+def test_an_impossible_budget_names_the_nearest() -> None:
+    model = grey_model()
+    with pytest.raises(ScheduleError, match=r"is below [\d.e-]+ GMACs, the least that locks, ranges and measured ratios allow"):
+        tune(model, data_for(model), ask_for(model, 0.95))
+
+
+class TestCommand:
+    """`toast tune`."""
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+        """Run the command line in this process."""
+        monkeypatch.setattr("sys.argv", ["toast", "tune", "--calibration", "fashion-mnist:calibration", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code
+
+    @pytest.mark.slow
+    def test_it_writes_a_schedule_and_prints_one_document(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        file = tmp_path / "schedule.json"
+        code = self.run(
+            monkeypatch, "--model", "demo_vit", "--weights", "random", "--reduction", "0.3", "--sites", "fc2", "--ratios", "0.5,0.9",
+            "--calibration-images", "20", "--lock", "0.fc2=0", "--range", "1.fc2=0:0.5", "-o", str(file), "--json", "--fitting", "one_shot",
+            "--store", str(tmp_path / "store.sqlite"),
+        )
+        assert code == 0
+        report = json.loads(capfd.readouterr().out)
+        schedule = Schedule.from_json(file.read_text())
+        assert report["schedule_digest"] == schedule.digest()
+        assert report["output"] == str(file)
+        assert schedule.blocks[0].is_baseline
+        assert schedule.blocks[1].fc2 <= 0.5
+        assert schedule.compensation == Compensation("fold", "project", "one_shot")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--sites", "fc3"), "unknown site in 'fc3'; choose from qk, vo, fc1, fc2"),
+            (("--lock", "0.fc2=0.5", "--lock", "0.fc2=0.6"), "block 0 fc2 is locked to 0.5 and to 0.6; keep one of them"),
+            (("--ffn", "magic"), "unknown ffn compensation 'magic'; choose from none, bias, fold"),
+            (("-o", "no/schedule.json"), "cannot write no/schedule.json; choose a file in a folder that exists and can be written"),
+            (("--model", "demo_vit"), "no budget is given; give one of --reduction, --gmacs, --params"),
+            (
+                ("--model", "demo_vit", "--latency-ms", "3", "--reduction", "0.4"),
+                "the budgets --reduction and --latency-ms are given together; give one of --reduction, --gmacs, --params, --latency-ms",
+            ),
+            (("--ratios", "half"), "ratios 'half' are not numbers; write for example 0.3,0.5,0.7"),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert self.run(monkeypatch, "-o", "schedule.json", "--weights", "random", *arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"toast: {message}")
+        assert error.count("\n") == 1

@@ -1,0 +1,73 @@
+"""The equaliser alone on a page of a real browser, without a server, as Streamlit would mount it."""
+
+from pathlib import Path
+
+import pytest
+
+import dashboard.equaliser
+from dashboard.engine.client import shipped_shape
+from dashboard.equaliser.mount import Desk, equaliser_data
+from dashboard.evidence.curves import StoredCurves
+from dashboard.evidence.latency import StoredLatency
+from tests.support.evaluations import CURVES, VIT
+from toast_core.schedule.schedule import Schedule
+
+HERE = Path(dashboard.equaliser.__file__).parent
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
+SWIN = shipped_shape("demo_swin")
+STORED = StoredCurves(CURVES)
+NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
+
+_MOUNT = """async ({ source, css }) => {
+  document.body.innerHTML = `<style>${css}</style><div id="host"><div class="equaliser"></div></div>`;
+  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  window.posts = [];
+  window.sent = []; // without what was only sent again
+  window.show = (data) => module.default({
+    data, parentElement: document.getElementById("host"), setTriggerValue: (name, value) => {
+      posts.push(structuredClone(value));
+      if (JSON.stringify(value) !== JSON.stringify(sent.at(-1))) sent.push(structuredClone(value));
+    },
+  });
+}"""
+TOTALS = """(cases) => cases.map((data) => {
+  show({ ...data, counted: null });
+  const exact = (name) => document.querySelector(`.total.${name}`).dataset.exact;
+  return [Number(exact("macs")), Number(exact("params")), exact("top1") ? JSON.parse(exact("top1")) : null];
+})"""
+
+
+def open_desk(browser, data: dict | None = None, width: int = 1000, **context):
+    """A page with the equaliser alone, mounted as Streamlit mounts it; `window.sent` collects what it sends."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    assets = {"source": (HERE / "equaliser.js").read_text(encoding="utf-8"), "css": (HERE / "equaliser.css").read_text(encoding="utf-8")}
+    page.evaluate(_MOUNT, assets)
+    page.evaluate("(data) => show(data)", data or data_of(Schedule.uniform(12, selection="calibrated")))
+    return page
+
+
+def data_of(schedule: Schedule, shape=VIT, limits=None, desk: Desk = Desk(), stored: StoredCurves = STORED, ghost=None, table=None) -> dict:  # noqa: B008
+    """What Python sends."""
+    return equaliser_data(shape, schedule, limits or {}, desk, stored, StoredLatency(table, "no latency table stored"), ghost)
+
+
+def bar(page, site: str, block: int):
+    """One slider."""
+    return page.locator(f".track[data-site='{site}'][data-block='{block}']")
+
+
+def attributes(slider, *names: str) -> list[str]:
+    """What a screen reader is told."""
+    return [slider.get_attribute(f"aria-{name}") for name in names]
+
+
+def ratios_sent(page) -> dict:
+    """The ratios of the newest edit."""
+    page.wait_for_function("sent.length && sent.at(-1).some((message) => message.ratios)")
+    return page.evaluate("sent.at(-1).findLast((message) => message.ratios).ratios")
+
+
+def text_of(page, name: str) -> str:
+    """The figure of a total."""
+    return page.locator(f".total.{name} .figure").inner_text()

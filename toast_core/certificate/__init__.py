@@ -1,1 +1,0 @@
-"""Certificates: every form of a pruned model measured side by side, and checked again later."""

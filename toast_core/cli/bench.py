@@ -1,0 +1,203 @@
+"""`toast bench`: throughput and latency of baseline and compact on this machine, and its latency table."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toast_core.cli import parts as cli
+from toast_core.cli.analyze import Store
+from toast_core.cost.latency import LatencyTable
+from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import NONE
+from toast_core.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from toast_core.studies.agreement.result import Latencies
+
+_NOTE = "weights do not matter for speed"
+
+
+def bench(
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    schedule: cli.ScheduleFile = None,
+    preset: cli.PresetName = None,
+    selection: cli.Selection = None,
+    batch_sizes: Annotated[str, typer.Option(help="comma-separated")] = "1,8,32",
+    dtype: Annotated[str, typer.Option(help="comma-separated: float32, bfloat16, float16")] = "float32",
+    compiled: Annotated[bool, typer.Option("--compile", help="also time both models under torch.compile")] = False,
+    pairs: Annotated[int, typer.Option(min=5, help="forwards of each model at most; p99 needs 100")] = 100,
+    threads: Annotated[int | None, typer.Option(min=1, help="of the CPU; default: PyTorch's own choice")] = None,
+    table: Annotated[bool, typer.Option("--table", help="measure and keep the latency table that toast tune --latency-ms uses")] = False,
+    device: cli.Device = "auto",
+    store: Store = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Time the baseline against the compact model of a schedule, in interleaved pairs on random inputs.
+
+    With --table, each part of a block is timed at a grid of kept counts instead, at the first batch size and dtype, and kept in the
+    evidence store; with a schedule as well, its latency is predicted from the table beside the measured one.
+    """
+    sizes, dtypes = _sizes(batch_sizes), _dtypes(dtype)
+    import torch
+
+    from toast_core.loading import load_model
+    from toast_core.studies.evaluation.measure import cast, pick_device
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = pick_device(device)
+    cli.schedule_of(schedule, preset, selection)
+    loaded = load_model(model, weights, num_classes, img_size, where)
+    chosen = cli.schedule_of(schedule, preset, selection, loaded.toast_info.schedule)
+    if chosen is None and not table:
+        raise ScheduleError("toast bench needs a schedule or --table; pass --schedule FILE, --preset NAME (see toast presets) or --table")
+    baseline, compact = _models(loaded, chosen)
+    document: dict[str, Any] = _setting(baseline, loaded.toast_info.weights, chosen)
+    found = _measured(cast(baseline, dtypes[0]), sizes[0], store) if table else None
+    if found is not None:
+        document["table"] = found.to_dict() | {"digest": found.digest(), "scale": found.scale}
+        document["predicted_ms"] = found.predict_ms(chosen)
+    rows = []
+    for each in dtypes if compact is not None else ():
+        for size in sizes:
+            rows += [_timed(baseline, compact, size, each, how, pairs) for how in ((False, True) if compiled else (False,))]
+    document["latencies"] = [row.to_dict() for row in rows]
+    if as_json:
+        cli.print_json(document)
+    else:
+        _print(document, rows, found, chosen)
+
+
+def latency_table(model: Any, batch_size: int, store: str | None) -> LatencyTable:
+    """Return this machine's table of a baseline model from the store; measured first, with a progress bar, where there is none."""
+    from analysis_cache.store import EvidenceStore
+    from toast_core.studies.latency.store import table_for
+
+    with EvidenceStore.open(store) as evidence, cli.progress("latency table") as advance:
+        return table_for(evidence, model, batch_size, advance)
+
+
+def measured_latency(model: Any, schedule: Schedule, table: LatencyTable | None) -> dict:
+    """Time the compact model of a schedule against its baseline at the table's batch size; nothing where no table was used."""
+    if table is None:
+        return {}
+    _, compact = _models(model, schedule)
+    row = _timed(model, compact, table.batch_size, table.dtype, False, 100)
+    return {"latency": {"predicted_ms": table.predict_ms(schedule), "table_baseline_ms": table.baseline_ms, **row.to_dict()}}
+
+
+def print_latency(report: dict) -> None:
+    """Print what `measured_latency` gave, if anything."""
+    if found := report.get("latency"):
+        (baseline, *_), (compact, *_) = found["baseline_ms"], found["compact_ms"]
+        speedup, low, high = found["speedup"]
+        print(
+            f"latency of {found['batch_size']} images: {compact:.2f} ms measured ({found['predicted_ms']:.2f} predicted), baseline "
+            f"{baseline:.2f} ms; {speedup:.2f} times as fast (quartiles {low:.2f} to {high:.2f} of {found['pairs']} pairs)"
+        )
+
+
+def _models(loaded: Any, schedule: Schedule | None) -> tuple[Any, Any]:
+    """The baseline and, with a schedule, its compact form; where a pruned file was given, that file's model and a random baseline."""
+    from toast_core.loading import load_model
+    from toast_core.pruning.execution.apply import apply_plan
+    from toast_core.pruning.planner import make_plan
+    from toast_core.pruning.statistics import collect_statistics
+    from toast_core.studies.latency.pairs import random_images
+
+    info, parameter = loaded.toast_info, next(loaded.parameters())
+    if info.execution != "baseline":
+        return load_model(info.name, "random", info.shape.num_classes, info.shape.image_size, parameter.device), loaded
+    if schedule is None:
+        return loaded, None
+    bare = replace(schedule, compensation=NONE)
+    statistics = collect_statistics(loaded, [random_images(loaded, 2)]) if bare.needs_calibration else None
+    return loaded, apply_plan(loaded, make_plan(loaded, bare, statistics), "compact")
+
+
+def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
+    """Measure the table anew, with a progress bar, and keep it."""
+    from analysis_cache.store import EvidenceStore
+    from toast_core.studies.latency.store import keep_table
+
+    with EvidenceStore.open(store) as evidence, cli.progress("latency table") as advance:
+        return keep_table(evidence, model, batch_size, advance)
+
+
+def _timed(baseline: Any, compact: Any, size: int, dtype: str, compiled: bool, pairs: int) -> "Latencies":
+    from toast_core.studies.latency.pairs import random_images, time_models
+
+    with cli.progress(f"batch {size}, {dtype}{', compiled' if compiled else ''}") as advance:
+        return time_models(baseline, compact, random_images(baseline, size), dtype, compiled, pairs, lambda done: advance(done, pairs))
+
+
+def _setting(baseline: Any, weights: str, schedule: Schedule | None) -> dict[str, Any]:
+    """What the figures hold for."""
+    from importlib.metadata import version
+
+    import torch
+
+    from toast_core.cost.macs import count_cost
+    from toast_core.studies.agreement.measure import processor_name
+
+    info, device = baseline.toast_info, next(baseline.parameters()).device
+    return {
+        "model": info.name,
+        "weights": f"{weights}; {_NOTE}",
+        "inputs": "random, seed 0",
+        "schedule_digest": schedule.digest() if schedule else None,
+        "selection": schedule.selection if schedule else None,
+        "macs": {"baseline": count_cost(info.shape).macs, **({"compact": count_cost(info.shape, schedule).macs} if schedule else {})},
+        "device": str(device),
+        "processor": processor_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "timm")},
+    }
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and 0 < int(word) <= 65536 for word in words):
+        raise ScheduleError(f"batch sizes {text!r} are not whole numbers from 1 to 65536; write for example 1,8,32")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def _dtypes(text: str) -> tuple[str, ...]:
+    from toast_core.studies.agreement.result import TOLERANCE_SHARE
+
+    known = [name for name in TOLERANCE_SHARE if name != "float64"]
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words or not set(words) <= set(known):
+        raise ScheduleError(f"unknown dtype in {text!r}; choose from {', '.join(known)}")
+    return words
+
+
+def _print(document: dict, rows: list["Latencies"], table: LatencyTable | None, schedule: Schedule | None) -> None:
+    where = f"{document['processor']}, {document['threads']} threads, torch {document['versions']['torch']}"
+    print(f"{document['model']} ({document['weights']}) on {where}")
+    if table is not None:
+        print(
+            f"latency table at batch {table.batch_size}, {table.dtype}: kept, {table.rounds} rounds; baseline {table.baseline_ms:.2f} ms "
+            f"measured, {table.baseline_ms / table.scale:.2f} ms as the sum of its parts"
+        )
+        if schedule is not None:
+            print(f"predicted for the schedule: {document['predicted_ms']:.2f} ms")
+    for row in rows:
+        print(_line(row))
+    if rows:
+        print(f"MAC ratio {document['macs']['baseline'] / document['macs']['compact']:.2f}")
+
+
+def _line(row: "Latencies") -> str:
+    timing, (p50, p90, p99) = row.timing, row.compact_percentiles_ms
+    speedup, low, high = timing.speedup
+    tail = f"p90 {p90:.2f}" + (f", p99 {p99:.2f}" if p99 is not None else "")
+    return (
+        f"batch {timing.batch_size}, {row.dtype}, {'compiled' if row.compiled else 'eager'}: {row.baseline_percentiles_ms[0]:.2f} -> "
+        f"{p50:.2f} ms ({tail}), {timing.throughput(timing.compact_ms)[0]:.0f} images/s, {speedup:.2f} times as fast "
+        f"(quartiles {low:.2f} to {high:.2f} of {timing.pairs} pairs)"
+    )

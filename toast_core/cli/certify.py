@@ -1,0 +1,212 @@
+"""`toast certify`: baseline, masked, compact and exported forms side by side in one sealed file, and its check."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toast_core.cli import parts as cli
+from toast_core.errors import CertificateError, ScheduleError
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests
+
+if TYPE_CHECKING:
+    from toast_core.studies.certificate.measure import Subject
+
+_BATCH_SIZE = 64
+_CALIBRATION_IMAGES = 512
+
+
+def certify(
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    schedule: cli.ScheduleFile = None,
+    calibration: cli.Calibration = None,
+    calibration_images: Annotated[int | None, typer.Option(help=f"how many, class-balanced; default: {_CALIBRATION_IMAGES}")] = None,
+    data: Annotated[str | None, typer.Option(help="labelled images to measure accuracy on: fashion-mnist or a folder")] = None,
+    images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help=f"images per batch, timed beside 1; default: {_BATCH_SIZE}")] = None,
+    export: Annotated[list[Path] | None, typer.Option(help="file to open and compare with the compact model; may be repeated")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="certificate JSON to write")] = None,
+    check: Annotated[Path | None, typer.Option(help="certificate to check again; what is not given is taken from it")] = None,
+    device: cli.Device = "auto",
+    as_json: cli.Json = False,
+) -> None:
+    """Measure every form of a pruned model on the same images, with digests of all that went in; or check such a certificate.
+
+    Exit 1 where a form is not the compact model beyond rounding, or where a claim of the checked certificate does not hold; times are
+    measured again and never fail.
+    """
+    if check is None:
+        if model is None or schedule is None or data is None or output is None:
+            raise CertificateError("toast certify needs --model, --schedule, --data and -o FILE; or --check FILE to check a certificate")
+        asked = Asked(
+            model, weights, num_classes, img_size, str(schedule), data, images, calibration,
+            calibration_images or _CALIBRATION_IMAGES, batch_size or _BATCH_SIZE,
+        )
+        raise typer.Exit(_issue(asked, tuple(export or ()), output, device, as_json))
+    fixed = {
+        "model": model, "num-classes": num_classes, "img-size": img_size, "calibration-images": calibration_images, "images": images,
+        "batch-size": batch_size, "output": output,
+    }
+    if extra := [name for name, value in fixed.items() if value is not None]:
+        raise CertificateError(f"--check takes {extra[0]} from the certificate; leave out --{extra[0]}")
+    record = _record(check)
+    given = {"weights": weights, "schedule_file": schedule and str(schedule), "calibration": calibration, "data": data}
+    asked = replace(record.asked, **{name: value for name, value in given.items() if value is not None})
+    raise typer.Exit(_check(record, asked, _exports(record, export), device, as_json))
+
+
+def _issue(asked: Asked, exports: tuple[Path, ...], output: Path, device: str, as_json: bool) -> int:
+    """Write a certificate; 1 where a form differs from the compact model."""
+    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise CertificateError(f"cannot write {output}; choose a file in a folder that exists and can be written")
+    if len({str(path) for path in exports}) < len(exports):
+        raise CertificateError("the same --export is given twice; keep one of them")
+    schedule = cli.schedule_of(Path(asked.schedule_file), None, None)
+    if not schedule.needs_calibration:
+        asked = replace(asked, calibration=None)
+    subject = _subject(asked, schedule, device)
+    certificate = _measured(subject, subject.digests(), exports)
+    try:
+        cli.write_text(output, certificate.to_json())
+    except OSError as error:
+        raise CertificateError(f"cannot write {output} ({error.strerror}); choose a folder that can be written and has room") from error
+    differing = certificate.differing()
+    if as_json:
+        cli.print_json(certificate.to_dict())
+    else:
+        _print(certificate)
+        for line in differing:
+            print(f"differs: {line}")
+        print(f"wrote {output}, sha256 {certificate.sha256}")
+    return 1 if differing else 0
+
+
+def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device: str, as_json: bool) -> int:
+    """Digests first: figures of other weights, images or files would say nothing about the certificate's."""
+    from toast_core.studies.certificate.check import broken_seal, changed_inputs, failed_claims
+    from toast_core.studies.certificate.measure import export_digest
+
+    subject = _subject(asked, _schedule(record, asked), device)
+    files = {str(path): export_digest(path) for path in exports}
+    digests = subject.digests()
+    changed = changed_inputs(record, digests, subject.schedule, files)
+    failed = broken_seal(record) + changed
+    found = None if changed else _measured(subject, digests, exports)
+    if found is not None:
+        failed += failed_claims(record, found)
+    if as_json:
+        document = {"certificate": record.sha256, "holds": not failed, "failed": failed, "measured_again": found and found.to_dict()}
+        cli.print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind})
+        return 1 if failed else 0
+    for line in failed:
+        print(f"fails: {line}")
+    if found is None:
+        print("figures were not measured again, because what they are about has changed")
+        return 1
+    _print_times(record, found)
+    if not failed:
+        same = record.setting.kind == found.setting.kind
+        rule = "counts are equal" if same else "counts lie within their intervals, as this is another kind of machine"
+        print(f"every claim holds: digests, accuracy, agreement, MACs, parameters and sizes of {len(record.forms)} forms; {rule}")
+    return 1 if failed else 0
+
+
+def _record(file: Path) -> Certificate:
+    from analysis_cache.canonical import read_json
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"certificate {file} cannot be read ({error.strerror}); write one with toast certify -o FILE") from error
+    return Certificate.from_dict(read_json(text, f"certificate {file}"))
+
+
+def _schedule(record: Certificate, asked: Asked) -> Schedule:
+    """The schedule file, given or recorded; the certificate's own copy where the recorded file did not come along."""
+    file = Path(asked.schedule_file)
+    if asked.schedule_file == record.asked.schedule_file and not file.exists():
+        return record.schedule
+    return cli.schedule_of(file, None, None)
+
+
+def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
+    recorded = tuple(Path(form.file) for form in record.forms if form.file is not None)
+    if given is None:
+        return recorded
+    if len({str(path) for path in given}) != len(recorded) or len(given) != len(recorded):
+        raise CertificateError(f"{len(given)} --export are given, the certificate has {len(recorded)}; give one for each, in its order")
+    return tuple(given)
+
+
+def _subject(asked: Asked, schedule: Schedule, device: str) -> "Subject":
+    from toast_core.data.load import load_data
+    from toast_core.loading import load_model
+    from toast_core.studies.certificate.measure import Subject, check_subject
+    from toast_core.studies.evaluation.measure import pick_device
+
+    where = pick_device(device)
+    baseline = load_model(asked.model, asked.weights, asked.num_classes, asked.img_size, where)
+    check_subject(baseline, schedule)
+    data = load_data(asked.data, baseline, asked.images, seed=schedule.seed)
+    calibration = None
+    if schedule.needs_calibration:
+        if asked.calibration is None:
+            raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
+        calibration = load_data(asked.calibration, baseline, asked.calibration_images, seed=schedule.seed, labelled=False)
+    return Subject(asked, schedule, baseline, data, calibration)
+
+
+def _measured(subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+    from toast_core.pruning.execution.apply import apply_plan
+    from toast_core.studies.certificate.measure import measure, open_form
+
+    asked, baseline = subject.asked, subject.baseline
+    opened = {path: open_form(path, next(baseline.parameters()).device) for path in exports}
+    plan = cli.planned(baseline, subject.schedule, asked.calibration, asked.calibration_images, asked.batch_size)
+    masked, compact = (apply_plan(baseline, plan, execution) for execution in ("masked", "compact"))
+    with cli.progress("certifying") as advance:
+        return measure(subject, masked, compact, digests, opened, advance)
+
+
+def _print(certificate: Certificate) -> None:
+    """Forms side by side, one quantity a line."""
+    setting, asked, forms = certificate.setting, certificate.asked, certificate.forms
+    print(f"{asked.model} on {certificate.image_count} images of {asked.data}, {certificate.skipped_count} skipped")
+    print(f"{setting.device}, {setting.processor}, {setting.threads} threads, {setting.dtype}, torch {setting.versions['torch']}")
+    files = [Path(form.file) for form in forms if form.file is not None]
+    for number, file in enumerate(files):
+        print(f"file {number + 1}: {file}")
+    _line("", [*FORMS[:3], *(f"file {number + 1}" for number in range(len(files)))])
+    for name in ("top1", "top5"):
+        estimates = [getattr(form, name) for form in forms]
+        _line(f"top-{name[-1]}, %", [f"{one.value:.2f}" for one in estimates])
+        _line("  95 %", [f"{one.ci95[0]:.2f} to {one.ci95[1]:.2f}" for one in estimates])
+    _line("same class as compact", [str(form.same_count) for form in forms])
+    _line("logit off compact by", [f"{form.largest_difference:.1e}" for form in forms])
+    _line("GMACs from shapes", [f"{form.macs / 1e9:.4f}" for form in forms])
+    _line("GMACs counted", [f"{form.counted_macs / 1e9:.4f}" if form.counted_macs is not None else "-" for form in forms])
+    _line("parameters, M", [f"{form.params / 1e6:.3f}" if form.params is not None else "-" for form in forms])
+    _line("size, MB", [f"{form.size_bytes / 1e6:.2f}" for form in forms])
+    for index, speed in enumerate(forms[0].speeds):
+        speeds = [form.speeds[index] for form in forms]
+        _line(f"ms, batch {speed.batch_size}", [f"{one.ms[0]:.2f}" for one in speeds])
+        _line("  quartiles", [f"{one.ms[1]:.2f} to {one.ms[2]:.2f}" for one in speeds])
+        _line("  images/s", [f"{one.images_per_s:.0f}" for one in speeds])
+        _line("  times as fast", [f"{one.speedup[0]:.2f}" for one in speeds])
+
+
+def _line(label: str, cells: list[str]) -> None:
+    print(f"{label:21}" + "".join(f" {cell:>18}" for cell in cells))
+
+
+def _print_times(record: Certificate, found: Certificate) -> None:
+    """Then and now, no claim."""
+    for was, now in zip(record.forms, found.forms, strict=True):
+        for old, new in zip(was.speeds, now.speeds, strict=False):
+            print(f"{now.name}, batch {new.batch_size}: {new.ms[0]:.2f} ms, certified {old.ms[0]:.2f} ms (measured again, no claim)")

@@ -1,0 +1,95 @@
+"""`toast export`: the compact model as a file for others, run again and compared before it is kept."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toast_core.cli import parts as cli
+from toast_core.errors import ScheduleError
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write: .safetensors, .pt2, .onnx or .py, as the format says")],
+    form: Annotated[str, typer.Option("--format", help="safetensors, torch_export, onnx or loader (torch alone, no ToaSt, no timm)")],
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    schedule: cli.ScheduleFile = None,
+    preset: cli.PresetName = None,
+    calibration: cli.Calibration = None,
+    calibration_images: cli.CalibrationImages = 512,
+    selection: cli.Selection = None,
+    opset: Annotated[int | None, typer.Option(help="of ONNX, 18 to 23; default: 18")] = None,
+    data: Annotated[str | None, typer.Option(help="images to compare on; default: the calibration images, else random ones")] = None,
+    images: Annotated[int, typer.Option(min=1, help="how many images to compare on")] = 32,
+    batch_size: cli.BatchSize = 64,
+    seed: cli.Seed = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Write the compact model of a schedule, or a file from toast apply, in a format that other programs run.
+
+    The file is opened and run again; where a logit differs from the compact model by more than 1e-4 of the largest one, it is not kept.
+    """
+    from toast_core.export import export_model
+    from toast_core.export.write import check_export
+
+    check_export(form, output, opset)
+    if schedule is None and preset is None and weights is None:
+        raise ScheduleError(
+            "toast export needs a pruned model; pass --schedule FILE, --preset NAME (see toast presets) or --weights with a file from "
+            "toast apply"
+        )
+    pruned = cli.pruned_model(
+        model,
+        weights,
+        num_classes,
+        img_size,
+        schedule,
+        preset,
+        selection,
+        calibration,
+        calibration_images,
+        "compact",
+        batch_size,
+        seed,
+        "cpu",
+    )
+    compared = data or calibration
+    record = export_model(pruned, form, output, _images(pruned, compared, images, seed or 0), opset)
+    info = pruned.toast_info
+    report = {
+        **record.to_dict(),
+        "output": str(output),
+        "model": info.name,
+        "execution": info.execution,
+        "selection": info.schedule.selection,
+        "schedule_digest": info.schedule.digest(),
+        "data": compared or "random",
+    }
+    if as_json:
+        cli.print_json(report)
+        return
+    print(f"wrote {output}: {info.name} {info.execution} as {form}, {record.bytes / 1e6:.2f} MB, sha256 {record.sha256[:12]}")
+    print(
+        f"opened and run again on {record.images} images ({report['data']}): largest difference of a logit "
+        f"{record.relative_difference:.1e} of the largest logit"
+    )
+
+
+def _images(model: Any, data: str | None, count: int, seed: int) -> Any:
+    """Images (B, C, H, W) to compare on: of a source, or random where none is named."""
+    import torch
+
+    from toast_core.data.load import load_data
+    from toast_core.errors import DataError
+    from toast_core.studies.latency.pairs import random_images
+
+    if data is None:
+        return random_images(model, count, seed)
+    source = load_data(data, model, count, seed=seed, labelled=False)
+    batches = [batch.images for batch in source.batches(count)]
+    if not batches:
+        raise DataError(f"none of the {len(source)} images of {data} could be read; name another source with --data")
+    return torch.cat(batches)

@@ -1,0 +1,144 @@
+"""`toast recover`: a pruned model fine-tuned toward its baseline, in one process or in several that torchrun starts."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toast_core.cli import parts as cli
+from toast_core.errors import ScheduleError
+from toast_core.studies.recovery.recipe import Recipe
+
+_MINUTE_S = 60
+_LOG_S = 30  # between two lines where there is no terminal for a bar
+
+
+def recover(
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.safetensors to write; every command takes it as --weights")],
+    train: Annotated[str, typer.Option(help="training images, never test images: fashion-mnist:calibration or a folder")],
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    schedule: cli.ScheduleFile = None,
+    preset: cli.PresetName = None,
+    selection: cli.Selection = None,
+    calibration: cli.Calibration = None,
+    calibration_images: cli.CalibrationImages = 512,
+    images: Annotated[int | None, typer.Option(help="class-balanced subset of the training images; default: all")] = None,
+    validation_share: Annotated[float, typer.Option(help="fraction of them held out to choose the epoch by")] = Recipe.validation_share,
+    epochs: Annotated[int, typer.Option(help="passes over the rest")] = Recipe.epochs,
+    batch_size: Annotated[int, typer.Option(help="images of one forward of one process")] = Recipe.batch_size,
+    accumulate: Annotated[int, typer.Option(help="forwards of every process before an optimizer step")] = Recipe.accumulate,
+    optimizer: Annotated[str, typer.Option(help="timm's name, for example adamw, lamb, muon")] = Recipe.optimizer,
+    lr: Annotated[float, typer.Option(help="peak learning rate, after the warm-up and before the cosine")] = Recipe.lr,
+    weight_decay: Annotated[float, typer.Option(help="of weights, not of biases and norms")] = Recipe.weight_decay,
+    warmup_epochs: Annotated[float, typer.Option(help="epochs until the peak")] = Recipe.warmup_epochs,
+    clip_norm: Annotated[float, typer.Option(help="largest norm of the gradient; 0: any")] = Recipe.clip_norm,
+    distill: Annotated[bool, typer.Option(help="learn the baseline's logits")] = Recipe.distill,
+    distill_blocks: Annotated[bool, typer.Option(help="learn the baseline's block outputs")] = Recipe.distill_blocks,
+    temperature: Annotated[float, typer.Option(help="of the logits that are learned")] = Recipe.temperature,
+    labels: Annotated[bool, typer.Option(help="learn the labels; without, the folder's classes need not be the model's")] = Recipe.labels,
+    smoothing: Annotated[float, typer.Option(help="of the labels")] = Recipe.smoothing,
+    mixup: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = Recipe.mixup,
+    cutmix: Annotated[float, typer.Option(help="timm's alpha; 0: none")] = Recipe.cutmix,
+    augment: Annotated[bool, typer.Option(help="augment the images")] = Recipe.augment,
+    ema: Annotated[float, typer.Option(help="decay of the averaged weights, which are the ones written; 0: none")] = Recipe.ema,
+    patience: Annotated[int, typer.Option(help="epochs without a lower validation loss before it stops; 0: never")] = Recipe.patience,
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: of forwards, under autocast")] = Recipe.precision,
+    execution: Annotated[str, typer.Option(help="compact, or masked: faster for per_image, which gathers weights")] = Recipe.execution,
+    seed: Annotated[int, typer.Option(help="of split, order, augmentation, mixing and random weights")] = Recipe.seed,
+    checkpoint: Annotated[Path | None, typer.Option(help="folder of this run: the same command goes on from what is there")] = None,
+    checkpoint_steps: Annotated[int, typer.Option(min=1, help="optimizer steps between checkpoints, beside every epoch's")] = 500,
+    store: Annotated[str | None, typer.Option(help="evidence store that keeps every epoch's figures; default: the user's own")] = None,
+    device: cli.Device = "auto",
+    as_json: cli.Json = False,
+) -> None:
+    """Fine-tune what a schedule leaves of a model, at its own smaller cost, and write the epoch of lowest validation loss.
+
+    Starts from selection, or from compensation where the schedule asks for it. Several GPUs, or processes on CPU:
+    torchrun --nproc-per-node 2 -m toast_core recover ..., with the same options.
+    """
+    from toast_core.loading import check_output
+
+    check_output(output)
+    chosen = cli.schedule_of(schedule, preset, selection)
+    if chosen is None:
+        raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
+    from analysis_cache.store import EvidenceStore
+    from toast_core.data.load import load_data
+    from toast_core.loading import load_model, save_model
+    from toast_core.studies.recovery.loop import recover as run
+    from toast_core.studies.recovery.processes import joined
+    from toast_core.studies.recovery.store import recover_kept
+
+    recipe = Recipe(
+        epochs=epochs, batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
+        warmup_epochs=warmup_epochs, clip_norm=clip_norm, distill=distill, distill_blocks=distill_blocks, temperature=temperature,
+        labels=labels, mixup=mixup, cutmix=cutmix, smoothing=smoothing, augment=augment, ema=ema, patience=patience,
+        validation_share=validation_share, precision=precision, execution=execution, seed=seed,
+    )
+    with joined(device) as world:
+        loaded = load_model(model, weights, num_classes, img_size, world.device, seed)
+        data = load_data(train, loaded, images, seed=seed, labelled=labels)
+
+        def planner() -> Any:
+            return cli.planned(loaded, chosen, calibration, calibration_images, batch_size)
+
+        with cli.progress("recovering", with_note=True) as advance:
+            spoke = time.monotonic()
+
+            def tell(told: Any) -> None:
+                nonlocal spoke
+                if not world.is_first:
+                    return
+                advance(told.images_done, told.images_total, note_of(told))
+                if not sys.stderr.isatty() and time.monotonic() - spoke > _LOG_S:
+                    spoke = time.monotonic()
+                    print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
+
+            settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
+            settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
+            if not world.is_first:
+                run(loaded, chosen, planner, data, recipe, **settings)
+                return
+            with EvidenceStore.open(store) as evidence:
+                recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
+        save_model(recovered.model, output)
+    report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
+    if as_json:
+        cli.print_json(report)
+    else:
+        _print_report(report)
+
+
+def note_of(told: Any) -> str:
+    """For example `epoch 3, loss 0.412, validation 91.2 %, 4 min 10 s left`."""
+    seen, left = told.validation, round(told.left_s)
+    share = seen["validation_agreement"] if seen["validation_top1"] is None else seen["validation_top1"]
+    what = "agreement" if seen["validation_top1"] is None else "top-1"
+    clock = f"{left // _MINUTE_S} min {left % _MINUTE_S} s" if left >= _MINUTE_S else f"{left} s"
+    return f"epoch {told.epoch}, loss {told.loss:.3f}, validation {what} {share:.2f} %, {clock} left"
+
+
+def _print_report(report: dict) -> None:
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    rows = [
+        [str(row["epoch"]), str(row["images"]), *(shown(row[name]) for name in ("training_loss", "validation_loss")),
+         *("" if row[name] is None else f"{row[name]:.2f}" for name in ("validation_top1", "validation_agreement"))]
+        for row in report["history"]
+    ]
+    columns = ["epoch", "images", "training loss", "validation loss", "top-1 %", "agreement %"]
+    print(f"{report['model']} from {report['start']}, {report['training_images']} training images, processes: {report['processes']}")
+    cli.print_table(f"on {report['validation_images']} validation images", columns, rows)
+    if report["stopped_early"]:
+        print("stopped early: the validation loss fell no more", file=sys.stderr)
+    cost = report["cost"]
+    print(
+        f"wrote {report['output']}: epoch {report['best_epoch']}, {report['macs'] / 1e9:.4f} of {report['baseline_macs'] / 1e9:.4f} GMACs; "
+        f"training took {cost['images']} images, {cost['macs'] / 1e12:.3f} tera-MACs, {cost['seconds']:.0f} s"
+    )

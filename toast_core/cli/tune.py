@@ -1,0 +1,165 @@
+"""`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
+
+import os
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toast_core.cli import parts as cli
+from toast_core.cli.bench import latency_table, measured_latency, print_latency
+from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
+from toast_core.schedule.schedule import SITES
+
+Edits = dict[str, list[dict]]
+
+
+def tune(
+    output: Annotated[Path, typer.Option("--output", "-o", help="schedule JSON to write, its compensation inside")],
+    calibration: Annotated[str, typer.Option(help="unlabelled images, cut in three: to fit, measure and judge on; never test images")],
+    model: cli.Model = None,
+    weights: cli.Weights = None,
+    num_classes: cli.NumClasses = None,
+    img_size: cli.ImgSize = None,
+    reduction: Annotated[float | None, typer.Option(help="budget: the fraction of the baseline's MACs to save, for example 0.4")] = None,
+    gmacs: Annotated[float | None, typer.Option(help="budget: GMACs of one image")] = None,
+    params: Annotated[float | None, typer.Option(help="budget: number of parameters, for example 4e5")] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="budget: milliseconds of a forward on this machine, from its latency table (toast bench --table)")
+    ] = None,
+    latency_batch_size: Annotated[int, typer.Option(min=1, help="images of that forward")] = 1,
+    lock: Annotated[list[str] | None, typer.Option(help="BLOCK.SITE=RATIO, repeatable: keep this ratio")] = None,
+    within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
+    sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = "qk,vo,fc2",
+    ratios: Annotated[str, typer.Option(help="measured for every site, comma-separated; nothing beyond the largest is used")] = (
+        "0.25,0.5,0.75,0.9"
+    ),
+    multiple_of: Annotated[int, typer.Option(min=1, help="kept counts are multiples of this")] = 1,
+    ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
+    attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
+    fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
+    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 768,
+    batch_size: cli.BatchSize = 64,
+    seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
+    front: Annotated[bool, typer.Option("--front", help="add schedules of other budgets, each measured on held-out images")] = False,
+    device: cli.Device = "auto",
+    executor: cli.ExecutorName = "local",
+    workers: cli.Workers = None,
+    store: Annotated[str | None, typer.Option(help="evidence store that keeps what is measured; default: the user's own")] = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
+
+    Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
+    images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
+    was measured is kept: another budget on the same images takes less. --executor ray measures the sites' curves by workers;
+    candidates are fitted and judged here, on the same kind of device.
+    """
+    from toast_core.budget.problem import read_budget, read_locks, read_ranges
+
+    _check_writable(output)
+    locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
+    asked, measured = _sites(sites), _numbers(ratios)
+    wants = Compensation(ffn, attention, fitting)
+    from toast_core.executors import open_executor
+
+    with ExitStack() as opened:
+        runner = opened.enter_context(open_executor(executor, device, workers))
+        from analysis_cache.store import EvidenceStore
+        from toast_core.data.load import load_data
+        from toast_core.loading import load_model
+        from toast_core.studies.evaluation.measure import pick_device
+        from toast_core.studies.subject import Subject
+        from toast_core.studies.tuning.measure import tune as run
+        from toast_core.studies.tuning.request import Ask
+        from toast_core.studies.tuning.store import Kept
+
+        loaded = load_model(model, weights, num_classes, img_size, pick_device(runner.device), seed)
+        table = partial(latency_table, loaded, latency_batch_size, store)
+        budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
+        data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
+        ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
+        evidence, advance = opened.enter_context(EvidenceStore.open(store)), opened.enter_context(cli.progress("tuning"))
+        kept = Kept(evidence, Subject.of(loaded, data, batch_size, "tuning"))
+        stages = ("curves", "candidates", *(["front"] if front else []))
+
+        def told(what: str, done: int, total: int) -> None:
+            advance(done + total * stages.index(what), len(stages) * total)
+
+        tuned = run(loaded, data, ask, front, told, kept, runner)
+    cli.write_text(output, tuned.schedule.to_json())
+    report = tuned.report | {"output": str(output)} | measured_latency(loaded, tuned.schedule, budget.table)
+    for note in report["notes"]:
+        print(f"toast: {note}", file=sys.stderr)
+    if as_json:
+        cli.print_json(report)
+    else:
+        _print_report(report)
+
+
+def _check_writable(output: Path) -> None:
+    """Raise a ScheduleError unless a schedule can be written at `output`; asked before the work, so that none is lost."""
+    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise ScheduleError(f"cannot write {output}; choose a file in a folder that exists and can be written")
+
+
+def _sites(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words or not set(words) <= set(SITES):
+        raise ScheduleError(f"unknown site in {text!r}; choose from {', '.join(SITES)}")
+    return words
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(sorted({float(word) for word in text.split(",") if word.strip()}))
+    except ValueError:
+        raise ScheduleError(f"ratios {text!r} are not numbers; write for example 0.3,0.5,0.7") from None
+
+
+def _print_report(report: dict) -> None:
+    achieved, baseline = report["achieved"], report["baseline"]
+    rows = [_candidate_row(row, report["chosen"]) for row in report["candidates"]]
+    columns = ["candidate", "GMACs", "KL predicted", "KL held out", "agreement % (95 %)", "to kl, points (95 %)"]
+    cli.print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
+    print(report["decision"])
+    print(
+        f"wrote {report['output']}: {achieved['macs'] / 1e9:.4f} of {baseline['macs'] / 1e9:.4f} GMACs, "
+        f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
+    )
+    for row in report.get("front", []):
+        low, high = row["agreement_ci95"]
+        print(
+            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} predicted, "
+            f"{row['kl']:.4f} held out, agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
+        )
+    if learned := report["audit"]["measured_over_predicted"]:
+        print(
+            f"measured KL is {learned['ratio']:.2f} times the predicted one over {learned['schedules']} schedules; "
+            f"the 95 % band learned from the others holds {report['audit']['covered']} of {report['audit']['asked']}"
+        )
+    print_latency(report)
+    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M")
+    wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
+    print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
+
+
+def _candidate_row(row: dict, chosen: str) -> list[str]:
+    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row['predicted_kl']:.4f}"]
+    if not row["images"]:
+        return [*cells, "clearly worse as predicted", "", ""]
+    (low, high), delta = row["agreement_ci95"], row["agreement_delta_ci95"]
+    return [*cells, f"{row['kl']:.4f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
+
+
+def _print_edits(edits: Edits, unit: str) -> None:
+    for name, said in (("drop", "next to drop"), ("restore", "first to restore")):
+        for edit in edits[name]:
+            print(
+                f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
+                f"KL {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} {unit}"
+            )

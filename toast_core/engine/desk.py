@@ -1,0 +1,338 @@
+"""What the engine process does: one model and one image set, measured for several sessions in turns. torch is imported in `load`."""
+
+import argparse
+import copy
+import math
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from toast_core.errors import DataError, PlanError, ToastError
+from toast_core.intervals import Z95
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.evaluation.result import Estimate
+
+if TYPE_CHECKING:
+    from toast_core.data.load import Batch, ImageData
+    from toast_core.data.sources import Source
+    from toast_core.engine.live import LiveEvaluator
+    from toast_core.jobs.book import JobBook
+    from toast_core.jobs.quote import Offer, Quoter
+    from toast_core.pruning.plan import Plan
+    from toast_core.pruning.statistics import Statistics
+    from toast_core.studies.evaluation.result import Outcomes
+    from toast_core.workbench import Basis
+
+MAX_SESSIONS = 4
+APPLIED_FOLDER = "applied"  # beside the engines' folders: pruned models, for pages to offer
+_CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a session for the demo ViT on 1000 images
+_HEARTBEAT_S = 0.5
+_MAX_PLANS = 8  # each holds another set of the model's weights
+_YIELD_S = 0.01  # a lock taken again at once would never reach a page that waits for it
+_DEMO_DATA = "fashion-mnist"
+
+
+class _SupersededError(Exception):
+    """A newer request of the same session has come."""
+
+
+@dataclass(eq=False)
+class _Session:
+    """One page's evaluator; `newest` numbers its requests, so that older ones see that they are superseded."""
+
+    newest: int = 0
+    evaluator: "LiveEvaluator | None" = None
+
+
+class Desk:
+    """Loads once, then answers `describe` and `measure` from any thread.
+
+    The model is used by one thread at a time: whoever holds `_turn`. Turns last one batch, so sessions share the processor
+    evenly, and a superseded measurement gives up within a batch.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.state, self.activity, self.error = "starting", "Starting the engine", ""
+        self.card: dict = {}
+        self.batches: list[Batch] = []
+        self.source: Source | None = None
+        self.calibration: ImageData | None = None
+        self._ready, self._turn = threading.Event(), threading.Lock()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions_guard, self._session_limit = threading.Lock(), MAX_SESSIONS
+        self._baseline_outcomes: list[Outcomes] = []
+        self._statistics: tuple[float, Statistics] | None = None
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._calibration_name: str | None = None
+        self._quoter: Quoter | None = None
+        self._start_s = 0.0
+
+    def load(self) -> None:
+        """Import torch, load model and images, then measure the baseline before anyone asks. Records a failure; raises nothing."""
+        try:
+            self._load()
+            self.state = "ready"
+        except Exception as error:
+            # Whatever stops the load must be shown by the pages: they have nothing else to go by.
+            if not isinstance(error, ToastError):
+                traceback.print_exc()
+            self.error, self.state = " ".join(str(error).split()) or type(error).__name__, "failed"
+            print(self.error, file=sys.stderr)
+            self.batches = []
+        self._ready.set()
+        self._warm()
+
+    def _load(self) -> None:
+        options, before = self.options, time.monotonic()
+        self.activity = "Loading PyTorch"
+        from importlib.metadata import version
+
+        import torch
+
+        from toast_core.loading import load_model
+        from toast_core.models.info import get_info
+        from toast_core.studies.evaluation.measure import pick_device
+
+        self.activity = f"Loading {options.model}"
+        device = pick_device(options.device)
+        counting_only = options.weights == "none"
+        self.model = load_model(options.model, options.weights, options.num_classes, options.img_size, device)
+        info = get_info(self.model)
+        if info.execution != "baseline":
+            raise PlanError(f"{info.name} is already pruned ({info.execution}); open the dashboard on the baseline model")
+        self.shape, self._start_s = info.shape, time.monotonic() - before
+        self.card = {
+            "model": {"name": info.name, "weights": info.weights, "shape": info.shape.to_dict()}, "data": None, "calibration": None,
+            "device": str(device), "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
+        }
+        if not counting_only:
+            self._load_data(options)
+
+    def _load_data(self, options: argparse.Namespace) -> None:
+        from toast_core.data.load import load_data
+        from toast_core.engine.live import LiveEvaluator
+        from toast_core.models.demo import DEMO_BUILDERS
+
+        name = options.data or (_DEMO_DATA if self.shape.name in DEMO_BUILDERS else None)
+        if name is None:
+            return
+        self.activity = f"Reading {name}"
+        image_bytes = 4 * sum(block.tokens * block.width for block in self.shape.blocks)
+        data = load_data(name, self.model, min(options.images, max(options.batch_size, _CACHE_BYTES // image_bytes)))
+        self._session_limit = max(1, min(MAX_SESSIONS, _CACHE_BYTES // (image_bytes * len(data))))
+        self.batches = list(data.batches(options.batch_size))
+        if not self.batches:
+            raise DataError(f"none of the {len(data)} images of {name} could be read; first {data.skipped[0]}")
+        self.source = source = data.source
+        self.card["data"] = {
+            "name": source.name, "classes": list(source.classes), "images": len(source), "digest": source.digest,
+            "measured": sum(len(batch.index) for batch in self.batches), "batch_size": options.batch_size, "order": data.order,
+            "seed": data.seed,
+        }
+        self._baseline_evaluator = LiveEvaluator(self.model, self.batches)
+        self._baseline_run = self._baseline_evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
+        self._calibration_name = options.calibration or (f"{_DEMO_DATA}:calibration" if name == _DEMO_DATA else None)
+        if self._calibration_name:
+            self.calibration = load_data(self._calibration_name, self.model, options.calibration_images, labelled=False)
+            source = self.calibration.source
+            self.card["calibration"] = {"name": source.name, "images": len(self.calibration), "digest": source.digest}
+
+    def _warm(self) -> None:
+        """Spend the time until the first edit on what every measurement needs: the baseline, then the calibration."""
+        for count in range(1, len(self.batches) + 1):
+            with self._turn:
+                self._baseline(count)
+            time.sleep(_YIELD_S)
+        if self.batches and self.calibration:
+            with self._turn:
+                self._calibrate(Schedule.class_weight)
+
+    def describe(self) -> dict:
+        """State, what it is doing, and once ready the cards of model, data and device."""
+        state = self.state
+        return {"state": state, **{"failed": {"error": self.error}, "starting": {"progress": self.activity}}.get(state, self.card)}
+
+    def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[dict]:
+        """Yield progress, then the estimates after each batch; see `toast_core.engine.server`. `images` is rounded up to whole batches.
+
+        Raises:
+            ToastError: the engine did not load, has no images, or the schedule does not fit.
+        """
+        session, number = self._enter(session_id)
+        while not self._ready.wait(_HEARTBEAT_S):
+            yield {"progress": self.activity}
+        self._check(schedule)
+        total = min(len(self.batches), -(-images // self.options.batch_size)) if images else len(self.batches)
+        measurement = None
+        for count in range(1, total + 1):
+            yield from self._wait(session, number)
+            try:
+                # Asked under the turn: an older request that plans after a newer one has begun would swap its blocks.
+                if session.newest != number:
+                    break
+                measurement = measurement or self._begin(session, number, schedule)
+                baseline, outcomes = self._baseline(count), next(measurement, None)
+            except _SupersededError:
+                break
+            finally:
+                self._turn.release()
+            if outcomes is None:
+                break
+            yield self._report(outcomes, baseline, count == total, total)
+        else:
+            return
+        yield {"superseded": True}
+
+    def offer(self, values: object, book: "JobBook") -> "Generator[dict, None, Offer]":
+        """Yield progress while waiting; return what the job would be, with its price.
+
+        Raises:
+            ToastError: the engine did not load, has no images, or these values are no run on this model.
+        """
+        while not self._ready.wait(_HEARTBEAT_S):
+            yield {"progress": self.activity}
+        self._check_images()
+        from toast_core.jobs.quote import Quoter
+        from toast_core.studies.sensitivity.job import read_run
+        from toast_core.workbench import Ground
+
+        run = read_run(values)
+        while not self._turn.acquire(timeout=_HEARTBEAT_S):
+            yield {"progress": self.activity}
+        try:
+            self._quoter = self._quoter or Quoter(Ground(self.model, self._basis()), book, self._start_s)
+            return self._quoter.offer(run)
+        finally:
+            self._turn.release()
+
+    def pictures(self, index: list[int]) -> list[str | None]:
+        """Small PNGs of images of the set in base64; None for one that cannot be read.
+
+        Raises:
+            DataError: the engine is not ready or has no images, or the set lacks one of these; see `pictures`.
+        """
+        from toast_core.data.pictures import pictures
+
+        if self.source is None:
+            raise DataError("the engine has no images loaded; wait until it is ready, or start the dashboard with --data DATA")
+        return pictures(self.source, index)
+
+    def _basis(self) -> "Basis":
+        from toast_core.workbench import Basis
+
+        options = self.options
+        return Basis.of(
+            options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store, options.train,
+            num_classes=options.num_classes, img_size=options.img_size, calibration_images=options.calibration_images,
+            device=options.device, applied=str((options.state.parent / APPLIED_FOLDER).absolute()),
+        )
+
+    def _check(self, schedule: Schedule) -> None:
+        self._check_images()
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+
+    def _check_images(self) -> None:
+        if self.state == "failed":
+            raise DataError(f"the engine did not load: {self.error}")
+        if not self.batches:
+            raise DataError(f"no images to measure {self.shape.name} on; start the dashboard with --data DATA and weights other than none")
+
+    def _enter(self, session_id: str) -> tuple[_Session, int]:
+        """Take the next number of a session; the least recently used session makes room for a new one."""
+        with self._sessions_guard:
+            session = self._sessions.setdefault(session_id, _Session())
+            self._sessions.move_to_end(session_id)
+            session.newest += 1
+            while len(self._sessions) > self._session_limit:
+                self._sessions.popitem(last=False)
+            return session, session.newest
+
+    def _wait(self, session: _Session, number: int) -> Iterator[dict]:
+        """Take the turn, telling the page every now and then that it is waiting."""
+        while not self._turn.acquire(timeout=_HEARTBEAT_S):
+            if session.newest == number:
+                yield {"progress": self.activity}
+
+    def _begin(self, session: _Session, number: int, schedule: Schedule) -> "Iterator[Outcomes]":
+        session.evaluator = session.evaluator or self._fork_baseline()
+        if schedule.needs_calibration and self.calibration:
+            session.evaluator.statistics = self._calibrate(schedule.class_weight)
+        plan = None if schedule.compensation.is_none or schedule.is_baseline else self._compensate(session, number, schedule)
+        self.activity = "Measuring"
+        return session.evaluator.measure(schedule, lambda: session.newest != number, plan)
+
+    def _compensate(self, session: _Session, number: int, schedule: Schedule) -> "Plan | None":
+        """The schedule's plan with refitted weights, the last ones kept; given up between blocks once a newer request is there."""
+        from toast_core.compensation.walk import compensate
+
+        if self.calibration is None:
+            return None
+
+        def report(done: int, total: int) -> None:
+            self.activity = f"Compensating: {done} of {total} blocks"
+            if session.newest != number:
+                raise _SupersededError
+
+        digest = schedule.digest()
+        if digest not in self._plans:
+            images = [batch.images for batch in self.calibration.batches(self.options.batch_size)]
+            self._plans[digest] = compensate(self.model, schedule, images, report)
+        self._plans.move_to_end(digest)
+        while len(self._plans) > _MAX_PLANS:
+            self._plans.popitem(last=False)
+        return self._plans[digest]
+
+    def _calibrate(self, class_weight: float) -> "Statistics":
+        """Statistics of the calibration images; the last are kept. Needs the turn: it puts hooks on the shared model."""
+        from toast_core.pruning.statistics import collect_statistics
+
+        if self._statistics is None or self._statistics[0] != class_weight:
+            self._statistics = (class_weight, collect_statistics(self.model, self._calibration_images(), class_weight))
+        return self._statistics[1]
+
+    def _calibration_images(self) -> "Iterator":
+        done, total = 0, len(self.calibration)
+        for batch in self.calibration.batches(self.options.batch_size):
+            self.activity = f"Calibrating: {done} of {total} images"
+            yield batch.images
+            done += len(batch.index)
+
+    def _baseline(self, count: int) -> "Outcomes":
+        """The unpruned model's outcomes on the first `count` batches, each measured once. Needs the turn."""
+        while len(self._baseline_outcomes) < count:
+            self.activity = "Measuring the baseline"
+            self._baseline_outcomes.append(next(self._baseline_run))
+        return self._baseline_outcomes[count - 1]
+
+    def _fork_baseline(self) -> "LiveEvaluator":
+        """A session's evaluator that starts from the baseline's block inputs; the tensors are shared, since no block changes its input."""
+        fork = copy.copy(self._baseline_evaluator)
+        fork.chunks = [replace(chunk, inputs=list(chunk.inputs)) for chunk in fork.chunks]
+        fork.current_blocks = list(fork.current_blocks)
+        return fork
+
+    def _report(self, outcomes: "Outcomes", baseline: "Outcomes", done: bool, batches: int) -> dict:
+        gained, lost = int((outcomes.correct & ~baseline.correct).sum()), int((~outcomes.correct & baseline.correct).sum())
+        count = len(outcomes.label)
+        delta = Estimate(100 * (gained - lost) / count, _paired_interval(gained, lost, count))
+        return {
+            "images_done": count, "images_total": sum(len(batch.index) for batch in self.batches[:batches]), "done": done,
+            **_figures(outcomes), "baseline": _figures(baseline), "delta_top1": delta.to_dict(),
+        }
+
+
+def _paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
+    """95 % interval of a difference on the same images, in points: Wald after half an image more in each cell (Agresti, Min 2005)."""
+    center = (gained - lost) / (count + 2)
+    half = Z95 * math.sqrt((gained + lost + 1) / (count + 2) - center**2) / math.sqrt(count + 2)
+    return 100 * (center - half), 100 * (center + half)
+
+
+def _figures(outcomes: "Outcomes") -> dict:
+    return {name: getattr(outcomes, f"{name}_estimate").to_dict() for name in ("top1", "top5", "loss")}

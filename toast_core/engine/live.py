@@ -1,0 +1,102 @@
+"""Measuring one schedule after another on the same images, recomputing only from the first block that changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from toast_core.data.load import Batch
+from toast_core.models.adapters import adapter_for
+from toast_core.models.info import get_info
+from toast_core.pruning.execution.apply import prune_block
+from toast_core.pruning.plan import BlockPlan, Plan
+from toast_core.pruning.planner import make_plan
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.evaluation.measure import join_outcomes, outcomes_of
+from toast_core.studies.evaluation.result import Outcomes
+
+
+@dataclass
+class _Chunk:
+    """One batch: its images and labels, the input of every block for the schedule measured last, and its outcomes."""
+
+    batch: Batch
+    inputs: list[torch.Tensor | None]
+    valid: int = 0
+    outcomes: Outcomes | None = field(default=None, repr=False)
+
+
+class LiveEvaluator:
+    """Holds a baseline model and image batches; measures schedules with the blocks' inputs kept between calls.
+
+    Memory: one activation tensor a block and batch, in the model's dtype. The figures equal those of a whole forward of
+    `apply_plan(..., "masked")`, since both run the same blocks.
+    """
+
+    def __init__(self, model: nn.Module, batches: list[Batch], statistics: Statistics | None = None) -> None:
+        self.model, self.statistics = model.eval(), statistics
+        self.info, self.adapter = get_info(model), adapter_for(model)
+        self.blocks = self.adapter.blocks(model)
+        self.layouts = [self.adapter.layout(model, index) for index in range(len(self.blocks))]
+        self.chunks = [_Chunk(batch, [None] * len(self.blocks)) for batch in batches]
+        self.current: list[object] = [None] * len(self.blocks)
+        self.current_blocks: list[nn.Module] = list(self.blocks)
+
+    def measure(
+        self, schedule: Schedule, superseded: Callable[[], bool] = lambda: False, plan: Plan | None = None
+    ) -> Iterator[Outcomes]:
+        """Yield the outcomes so far after each batch; stops early, yielding no more, once `superseded()` is true.
+
+        A schedule with compensation needs its `plan`, from `compensate`.
+
+        Raises:
+            ScheduleError, PlanError: the schedule does not fit, or needs calibration that is not there.
+        """
+        plan = plan or make_plan(self.model, schedule, self.statistics)
+        keys = [_block_key(schedule, index, plan.blocks[index]) for index in range(len(self.blocks))]
+        first = next((index for index, key in enumerate(keys) if key != self.current[index]), len(keys))
+        for index in range(first, len(keys)):
+            self.current_blocks[index] = self._block(index, plan.blocks[index], plan)
+        self.current = keys
+        if first < len(keys):
+            for chunk in self.chunks:
+                chunk.valid, chunk.outcomes = min(chunk.valid, first), None
+        done = []
+        with torch.inference_mode():
+            for chunk in self.chunks:
+                if superseded():
+                    return
+                if chunk.outcomes is None:
+                    chunk.outcomes = self._run(chunk)
+                done.append(chunk.outcomes)
+                yield join_outcomes(done)
+
+    def _block(self, index: int, block_plan: BlockPlan, plan: Plan) -> nn.Module:
+        block = self.blocks[index]
+        return block if block_plan.is_baseline else prune_block(block, self.layouts[index], block_plan, plan, self.adapter, "masked")
+
+    def _run(self, chunk: _Chunk) -> Outcomes:
+        """Run one batch from the last block whose input is still right; `inputs[i]` is valid for i <= valid."""
+        parameter = next(self.model.parameters())
+        if chunk.inputs[0] is None:
+            images = chunk.batch.images.to(parameter.device, parameter.dtype)
+            chunk.inputs[0] = self.adapter.before_block(self.model, 0, self.adapter.embed(self.model, images))
+        x = chunk.inputs[chunk.valid]
+        for index in range(chunk.valid, len(self.blocks)):
+            chunk.inputs[index] = x
+            x = self.current_blocks[index](x)
+            chunk.valid = index
+            if index + 1 < len(self.blocks):
+                x = self.adapter.before_block(self.model, index + 1, x)
+        return outcomes_of(self.adapter.head(self.model, x), chunk.batch.labels, chunk.batch.index)
+
+
+def _block_key(schedule: Schedule, index: int, plan: BlockPlan) -> tuple:
+    """What a block's pruning depends on: with refitted weights, on every block before it too."""
+    if plan.weights is not None:
+        return (schedule.digest(), index)
+    block = schedule.blocks[index]
+    settings = (schedule.score, schedule.coupling, schedule.multiple_of, schedule.seed, schedule.class_weight, schedule.token_fraction)
+    return (block,) if block.is_baseline else (block, schedule.selection, *settings)

@@ -1,0 +1,195 @@
+"""Saving a pruned model with its schedule inside, and loading any model: from timm, from weights, or from such a file."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from toast_core.errors import DeviceError, ModelError, ScheduleError
+from toast_core.models.build import build_baseline, check_name, file_digest, load_baseline, read_weights, weights_path
+from toast_core.models.info import get_info
+from toast_core.pruning.execution.apply import apply_plan
+from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
+from toast_core.pruning.planner import make_plan
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.compensation import NONE
+from toast_core.schedule.execution import EXECUTIONS
+from toast_core.schedule.schedule import Schedule
+
+HEADER_KEY = "toast"
+HEADER_VERSION = 1
+
+
+def load_model(
+    name: str | None = None,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> nn.Module:
+    """Return a supported model in eval mode, with `toast_info` on it.
+
+    Args:
+        name: a timm model name (a tag such as `.mae` is allowed), `demo_vit` or `demo_swin`; not needed where `weights` is a
+            file that `save_model` wrote.
+        weights: a .safetensors file, plain or written by `save_model`; `random` (from `seed`); `none` for shapes without
+            values, for counting only; None for the embedded weights of a demo, else timm's pretrained ones.
+        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
+        img_size: of the square input in pixels; None takes the model's own.
+
+    Raises:
+        ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
+        DeviceError: the device is not on this machine.
+    """
+    path = weights_path(weights)
+    header = read_header(path) if path else None
+    if header is None and name is None:
+        raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
+    if header is None:
+        model = load_baseline(name, weights, num_classes, img_size, seed)
+        return model if weights == "none" else _moved(model, device)
+    for label, given, stored in (
+        ("model", name, header["name"]),
+        ("num-classes", num_classes, header["num_classes"]),
+        ("img-size", img_size, header["img_size"]),
+    ):
+        if given is not None and given != stored:
+            raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
+    return _moved(_load_pruned(path, header), device)
+
+
+def _moved(model: nn.Module, device: str | torch.device) -> nn.Module:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), "")[:100]
+        raise DeviceError(f"device {str(device)!r} cannot be used on this machine ({reason}); use cpu, or see toast doctor") from error
+
+
+def save_model(model: nn.Module, path: str | Path) -> None:
+    """Write a pruned model as one .safetensors file that `load_model` reads without the original weights.
+
+    Raises:
+        ModelError: the model is not pruned, or the file cannot be written.
+    """
+    info, path = get_info(model), Path(path)
+    if info.execution == "baseline":
+        raise ModelError(f"{info.name} is not pruned; apply a plan before saving, or save it with safetensors.torch.save_file")
+    check_output(path)
+    if info.weights == "none":
+        raise ModelError(f"{info.name} was loaded without weights, for counting only; load it with weights to save it")
+    header = {
+        "version": HEADER_VERSION,
+        "name": info.name,
+        "weights": info.weights,
+        "num_classes": info.shape.num_classes,
+        "img_size": info.shape.image_size,
+        "execution": info.execution,
+        "schedule": info.schedule.to_dict(),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
+            temporary,
+            {HEADER_KEY: json.dumps(header)},
+        )
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write {path} ({error}); choose a folder that exists and can be written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Raise a ModelError unless a model can be written at `path`; asked before the work, so that none is lost."""
+    if path.suffix != ".safetensors":
+        raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ModelError(f"cannot write {path}; choose a file in a folder that exists and can be written")
+
+
+def read_header(path: Path) -> dict | None:
+    """Return what `save_model` wrote beside the weights, or None for a plain weights file.
+
+    Raises:
+        ModelError: the file is not safetensors, or the header is damaged or of another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"weights file {path} is not a complete safetensors file ({error}); copy it again or convert it anew") from error
+    if text is None:
+        return None
+    try:
+        header = json.loads(text)
+        version = header["version"]
+        if type(version) is not int or version != HEADER_VERSION:
+            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
+        header["schedule"] = Schedule.from_dict(header["schedule"])
+        sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
+        if not all(type(size) is int and size > 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("a size or a name is none")
+        if header["execution"] not in EXECUTIONS:
+            raise ValueError(f"execution {header['execution']!r}")
+        check_name(header["name"])
+    except ModelError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError) as error:
+        raise ModelError(f"{path} has a damaged header ({error}); write the file again with toast apply") from error
+    return header
+
+
+def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Module:
+    """Return a pruned copy in the shapes that follow from the schedule; which channels stay, and values, are to be loaded into it.
+
+    Raises:
+        PlanError, ScheduleError: as `make_plan` and `apply_plan`.
+    """
+    blocks = enumerate(get_info(baseline).shape.blocks)
+    sites = [(index, site, block.site_width(site)) for index, block in blocks for site in ("fc1", "fc2")]
+    blank = Statistics(1, {(index, site): torch.zeros(width, dtype=torch.float64) for index, site, width in sites})
+    plan = make_plan(baseline, replace(schedule, compensation=NONE), blank)
+    return apply_plan(baseline, replace(plan, schedule=schedule), execution)
+
+
+def _load_pruned(path: Path, header: dict) -> nn.Module:
+    """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
+    schedule: Schedule = header["schedule"]
+    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
+    info = get_info(baseline)
+    model = unfilled(baseline, schedule, header["execution"])
+    state = read_weights(path)
+    own = model.state_dict()
+    differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
+    if differs:
+        raise ModelError(
+            f"{path} does not match its own header: {len(differs)} tensors differ, first {min(differs)}; "
+            "write the file again with toast apply"
+        )
+    _check_indices(path, model, state)
+    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
+    model = model.to(dtypes.pop()) if len(dtypes) == 1 else model
+    model.load_state_dict(state)
+    model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{file_digest(path)[:12]}")
+    return model.eval()
+
+
+def _check_indices(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Raise a ModelError where an index in the file points outside the channels or tokens that there are."""
+    for name, module in model.named_modules():
+        if isinstance(module, FixedChannels | DynamicChannels):
+            key, value = next((f"{name}.{buffer}", value) for buffer, value in module.named_buffers())
+            found = state[key]
+            outside = found.dtype != value.dtype or bool((found < 0).any()) or bool((found >= module.positions).any())
+            if outside or bool((found.diff() <= 0).any()):
+                raise ModelError(
+                    f"{path} has a damaged index {key}: it must ascend below {module.positions}; write the file again with toast apply"
+                )

@@ -1,0 +1,1 @@
+"""Masked beside compact on the same images: whether they are one function."""

@@ -1,0 +1,181 @@
+"""Putting a schedule into effect as a job: the compact model in a file, and what shows that it is the model that was measured."""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.canonical import utc_now
+from analysis_cache.key import CellIdentity
+from analysis_cache.store import EvidenceStore
+from toast_core.cost.macs import count_cost
+from toast_core.errors import JobError
+from toast_core.intervals import paired_interval
+from toast_core.loading import save_model
+from toast_core.pruning.execution.apply import apply_plan
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, Compared, compare, processor_name, time_pairs
+from toast_core.studies.agreement.result import Agreement, Timing
+from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
+from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.evaluation.store import evaluation_identity
+from toast_core.studies.subject import Subject, evaluation_summary, outcome_arrays
+from toast_core.workbench import Basis, Ground
+
+TIMED_BATCHES = (1, 32)
+_DEFAULT_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class ApplyRun:
+    """Prune, write the compact model, and compare baseline, masked and compact on `images` images (None: all).
+
+    The record is a cell of kind agreement (`toast_core.studies.agreement.result`); the file is named after that cell's key. An interrupted
+    run begins again: it takes about three evaluations and a minute.
+    """
+
+    kind: ClassVar[str] = "apply"
+    schedule: Schedule
+    images: int | None = _DEFAULT_IMAGES
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        check_sizes(self.images, self.batch_size)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
+        if self.schedule.is_baseline:
+            raise JobError("the schedule prunes nothing, so there is nothing to apply; give a ratio above 0 in some block")
+        if self.schedule.coupling == "uncoupled" and any((*self.schedule.ratios("qk"), *self.schedule.ratios("vo"))):
+            raise JobError("coupling uncoupled keeps other dimensions on each side of a pair, so there is no compact form; choose coupled")
+
+    def title(self) -> str:
+        """For example `apply schedule 0123abcd, calibrated`."""
+        return f"apply schedule {self.schedule.digest()[:8]}, {self.schedule.selection.replace('_', ' ')}"
+
+    def command(self, basis: Basis) -> str:
+        """Two lines: `toast apply` writes the same file, `toast evaluate` measures it."""
+        of_model = {name: value for name, value in basis.options().items() if name != "data"}
+        flags = {**of_model, "schedule": "schedule.json"}
+        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
+        written = {"batch-size": self.batch_size, "output": "pruned.safetensors"}
+        measured = {"weights": "pruned.safetensors", "data": basis.data, "images": self.images, "batch-size": self.batch_size}
+        where = {"device": of_model["device"]} if "device" in of_model else {}
+        return f"{command_line('apply', flags | written)}\n{command_line('evaluate', measured | where)}"
+
+    def _identities(self, subject: Subject, statistics: Statistics | None) -> tuple[CellIdentity, dict[str, CellIdentity]]:
+        """The record's cell, and the evaluation of each execution. Times hold for one processor and one PyTorch only."""
+        evaluations = {name: evaluation_identity(subject, self.schedule, name, statistics) for name in EXECUTIONS}
+        evaluations["baseline"] = evaluation_identity(subject, Schedule.uniform(len(self.schedule.blocks)), "baseline", None)
+        processor = processor_name(next(subject.model.parameters()).device)
+        calibration = evaluations["compact"].detail.get("calibration", "none")
+        record = replace(
+            subject.identity, schedule_digest=self.schedule.digest(), selection=self.schedule.selection,
+            details={"calibration": calibration, "processor": processor, "torch": version("torch")},
+        )
+        return record, evaluations
+
+    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+        """One record, done where its file is still there. Three evaluations, and the pairs on the clock."""
+        statistics, subject = self._given(ground)
+        record, _ = self._identities(subject, statistics)
+        stored, images = int(_is_written(ground.basis, store, record.key)), len(subject.data)
+        baseline, compact = count_cost(ground.shape).macs, count_cost(ground.shape, self.schedule).macs
+        timed = PAIRS * sum(TIMED_BATCHES) * (baseline + compact)
+        return Work(1, stored, images, 0 if stored else images * (2 * baseline + compact) + timed, calibration_images(statistics))
+
+    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+        """Steps are images, and as many for each batch size on the clock as there are pairs."""
+        statistics, subject = self._given(ground)
+        record, evaluations = self._identities(subject, statistics)
+        request = subject.request(metric="agreement", schedule=self.schedule.to_dict(), **record.detail)
+        label = f"agreement of {subject.identity.model}, {self.schedule.selection}, schedule {self.schedule.digest()[:8]}"
+        keys = (record.key, *(evaluations[name].key for name in EXECUTIONS))
+        analysis = Analysis(request, label, keys, utc_now())
+        store.put_analysis(analysis)
+        if not _is_written(ground.basis, store, record.key):
+            # what is said of a file that is gone must not be said of the next one
+            store.remove([record.key])
+            plan = ground.plan(self.schedule, self.batch_size)
+            models = {"baseline": ground.model} | {name: apply_plan(ground.model, plan, name) for name in ("masked", "compact")}
+            path = file_path(ground.basis, record.key)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            save_model(models["compact"], path)
+            steps = len(subject.data) + PAIRS * len(TIMED_BATCHES)
+            compared = compare(models, subject.data, self.batch_size, lambda done, total: report(done, steps))
+            timings = _timings(models, subject, lambda done: report(len(subject.data) + done, steps))
+            for name in EXECUTIONS:
+                outcomes = compared.outcomes[name]
+                store.put(evaluations[name], evaluation_summary(outcomes), outcome_arrays(outcomes))
+            store.put(record, self._agreement(subject, models, compared, timings, path).to_dict(), {})
+            report(steps, steps)
+        finished = analysis.finished(utc_now())
+        store.put_analysis(finished)
+        return finished
+
+    def _given(self, ground: Ground) -> tuple[Statistics | None, Subject]:
+        return statistics_for(ground, self.schedule, self.batch_size), ground.subject("agreement", self.images, self.batch_size)
+
+    def _agreement(
+        self, subject: Subject, models: dict[str, nn.Module], compared: Compared, timings: tuple[Timing, ...], path: Path
+    ) -> Agreement:
+        outcomes, shape = compared.outcomes, models["baseline"].toast_info.shape
+        before, after = outcomes["baseline"].correct, outcomes["compact"].correct
+        delta = Estimate(100.0 * (int(after.sum()) - int(before.sum())) / len(after), paired_interval(before, after))
+        device = next(subject.model.parameters()).device
+        return Agreement(
+            model=subject.identity.model, selection=self.schedule.selection, schedule=self.schedule.digest(), images=len(after),
+            batch_size=self.batch_size, top1={name: outcomes[name].top1_estimate for name in EXECUTIONS}, delta=delta, same=compared.same,
+            largest_difference=compared.largest_difference, largest_logit=compared.largest_logit,
+            macs={"baseline": count_cost(shape).macs, "compact": count_cost(shape, self.schedule).macs},
+            params={name: sum(parameter.numel() for parameter in models[name].parameters()) for name in ("baseline", "compact")},
+            timings=timings, dtype=subject.identity.dtype, device=str(device), processor=processor_name(device),
+            threads=torch.get_num_threads(),
+            versions={"python": sys.version.split()[0], "torch": version("torch"), "timm": version("timm")},
+            file_sha256=_sha256(path), file_bytes=path.stat().st_size,
+        )
+
+    def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
+        """Accuracy of the compact model, and whether it is the masked one."""
+        record = Agreement.from_dict(store.get(analysis.cell_keys[0]).summary)
+        top1, equal = record.top1["compact"], "equals" if record.is_equal else "differs from"
+        return f"top-1 {top1.value:.1f} % (95 %: {top1.ci95[0]:.1f} to {top1.ci95[1]:.1f} %), compact {equal} masked"
+
+
+def file_path(basis: Basis, key: str) -> Path:
+    """Where the compact model of a record is written: pages find it by the same rule, so that no record can name another file.
+
+    Raises:
+        JobError: the basis names no folder.
+    """
+    if basis.applied is None:
+        raise JobError("there is no folder for the pruned model; submit the run from a dashboard")
+    return Path(basis.applied) / f"{key}.safetensors"
+
+
+def _is_written(basis: Basis, store: EvidenceStore, key: str) -> bool:
+    """Whether the record is stored and its file is there, whole."""
+    found, path = store.heads([key]), file_path(basis, key)
+    return bool(found) and path.is_file() and _sha256(path) == found[0].summary["file_sha256"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _timings(models: dict[str, nn.Module], subject: Subject, progress: Callable[[int], object]) -> tuple[Timing, ...]:
+    """Baseline against compact on the first images, at each batch size that there are images for."""
+    images = next(subject.data.batches(max(TIMED_BATCHES))).images
+    sizes = sorted({min(size, len(images)) for size in TIMED_BATCHES})
+    baseline, compact = models["baseline"], models["compact"]
+    return tuple(
+        time_pairs(baseline, compact, images[:size], progress=lambda done, before=number * PAIRS: progress(before + done))
+        for number, size in enumerate(sizes)
+    )

@@ -1,0 +1,155 @@
+"""Baseline, masked and compact on the same images, side by side, and baseline against compact on the clock."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from toast_core.data.load import Batch, ImageData
+from toast_core.errors import DataError, DeviceError, PlanError
+from toast_core.studies.agreement.result import Timing
+from toast_core.studies.evaluation.measure import join_outcomes, outcomes_of
+from toast_core.studies.evaluation.result import Outcomes
+
+EXECUTIONS = ("baseline", "masked", "compact")
+PAIRS = 15
+_LEAST_PAIRS = 5
+_WARM_UP = 3
+_LIMIT_S = 20.0
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the executions answered, and how far their logits are from the compact model's.
+
+    outcomes       by execution, in the same order
+    differences    the largest of a logit to compact, by execution, over all images and classes
+    largest_logit  of masked, by absolute value
+    """
+
+    outcomes: dict[str, Outcomes]
+    differences: dict[str, float]
+    largest_logit: float
+
+    @property
+    def largest_difference(self) -> float:
+        """Masked against compact."""
+        return self.differences["masked"]
+
+    @property
+    def same(self) -> int:
+        """How many images masked and compact give the same class."""
+        return self.same_as_compact("masked")
+
+    def same_as_compact(self, name: str) -> int:
+        """How many images this execution and compact give the same class."""
+        return int((self.outcomes[name].predicted == self.outcomes["compact"].predicted).sum())
+
+
+def compare(
+    models: Mapping[str, Forward], data: ImageData, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Compared:
+    """Run every image through the models named EXECUTIONS and through any others, all on the same batch before the next one is read.
+
+    `progress` is told the images done and all of them.
+
+    Raises:
+        DataError: no image could be read.
+        DeviceError: the device ran out of memory.
+        PlanError: a logit is not a finite number, so that nothing can be compared.
+    """
+    parts: dict[str, list[Outcomes]] = {name: [] for name in models}
+    differences, largest = dict.fromkeys(models, torch.zeros(())), torch.zeros(())
+    parameter, done = next(models["baseline"].parameters()), 0
+    for batch in data.batches(batch_size):
+        logits = {name: _logits(model, batch, parameter) for name, model in models.items()}
+        for name, found in logits.items():
+            parts[name].append(outcomes_of(found, batch.labels, batch.index))
+            # torch's maximum, since Python's would pass over what is not a number
+            differences[name] = torch.maximum(differences[name], (found - logits["compact"]).abs().max())
+        largest = torch.maximum(largest, logits["masked"].abs().max())
+        done += len(batch.index)
+        progress(done, len(data))
+    if not done:
+        raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
+    broken = [name for name, value in differences.items() if not torch.isfinite(value)]
+    if broken or not torch.isfinite(largest):
+        names = "masked and compact" if {"masked", "compact"} & {*broken} or not broken else ", ".join(broken)
+        raise PlanError(f"{names} give logits that are not finite numbers; check the weights, or choose smaller ratios")
+    found = {name: float(value) for name, value in differences.items()}
+    return Compared({name: join_outcomes(outcomes) for name, outcomes in parts.items()}, found, float(largest))
+
+
+def _logits(model: Forward, batch: Batch, parameter: torch.Tensor) -> torch.Tensor:
+    """Of a batch, moved to where `parameter` is."""
+    try:
+        with torch.inference_mode():
+            return model(batch.images.to(parameter.device, parameter.dtype)).float().cpu()
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{parameter.device} ran out of memory with {len(batch.index)} images at once; choose a smaller model or --device cpu"
+        ) from error
+
+
+def time_pairs(
+    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda pairs: None,
+) -> Timing:
+    """Time both models on the same images, PAIRS times; see `pair_seconds`."""
+    return Timing.of(len(images), pair_seconds(baseline, compact, images, PAIRS, clock, progress))
+
+
+def pair_seconds(
+    baseline: nn.Module, compact: Forward, images: torch.Tensor, most: int, clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], object] = lambda pairs: None,
+) -> list[tuple[float, float]]:
+    """Return the seconds of both models on the same images, `most` times, alternating which goes first: what slows the machine slows both.
+
+    Slow models are timed less often, from `_LEAST_PAIRS` on, once `_LIMIT_S` seconds have passed. `progress` is told the pairs done.
+    """
+    parameter = next(baseline.parameters())
+    images = images.to(parameter.device, parameter.dtype)
+    for _ in range(_WARM_UP):
+        for model in (baseline, compact):
+            forward_seconds(model, images, clock)
+    pairs: list[tuple[float, float]] = []
+    start = clock()
+    while len(pairs) < most and (len(pairs) < _LEAST_PAIRS or clock() - start < _LIMIT_S):
+        first, second = (baseline, compact) if len(pairs) % 2 == 0 else (compact, baseline)
+        took = {id(first): forward_seconds(first, images, clock), id(second): forward_seconds(second, images, clock)}
+        pairs.append((took[id(baseline)], took[id(compact)]))
+        progress(len(pairs))
+    return pairs
+
+
+def forward_seconds(
+    model: Callable[[torch.Tensor], object], images: torch.Tensor, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of one forward, what the device does after the call included."""
+    _finish(images.device)
+    before = clock()
+    with torch.inference_mode():
+        model(images)
+    _finish(images.device)
+    return clock() - before
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what an accelerator still does: its calls return before they are done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def processor_name(device: torch.device) -> str:
+    """What the device calls itself, for people to tell machines apart by."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(errors="replace").splitlines() if facts.exists() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()

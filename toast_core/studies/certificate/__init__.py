@@ -1,0 +1,1 @@
+"""Every form of a pruned model measured side by side in one sealed file, and checked again later."""

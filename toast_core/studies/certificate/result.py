@@ -1,0 +1,216 @@
+"""What a certificate says, read strictly and sealed by its own digest. Free of torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from toast_core.errors import CertificateError
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.agreement.result import TOLERANCE_SHARE, Latencies
+from toast_core.studies.certificate.fields import read_fields
+from toast_core.studies.evaluation.result import Estimate
+
+VERSION = 1
+FORMS = ("baseline", "masked", "compact", "exported")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is certified, in the words of the command line, and the settings that the figures depend on.
+
+    weights             as given; None: the model's own
+    num_classes, img_size   None: the model's own
+    schedule_file       where the schedule was read
+    data, images        what accuracy is measured on, and how many images were asked for; None: all
+    calibration, calibration_images   None where the schedule needs none
+    """
+
+    model: str
+    weights: str | None
+    num_classes: int | None
+    img_size: int | None
+    schedule_file: str
+    data: str
+    images: int | None
+    calibration: str | None
+    calibration_images: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Digests:
+    """sha256 of what goes in: every tensor of the baseline, the schedule, and the images used with their labels, in their order."""
+
+    weights: str
+    schedule: str
+    data: str
+    calibration: str | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where it was measured."""
+
+    device: str
+    processor: str
+    threads: int
+    dtype: str
+    versions: dict[str, str]
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What two runs must share for their sums to be rounded alike."""
+        versions = (self.versions.get("torch", ""), self.versions.get("numpy", ""))
+        return (self.device.partition(":")[0], self.processor, str(self.threads), self.dtype, *versions)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Forwards of one form, in pairs with the baseline.
+
+    ms                median, first and third quartile of the milliseconds of a forward
+    p90_ms            of the same
+    images_per_s      at the median
+    speedup           baseline over this form, of each pair: median, first and third quartile
+    """
+
+    batch_size: int
+    pairs: int
+    ms: tuple[float, float, float]
+    p90_ms: float
+    images_per_s: float
+    speedup: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, found: Latencies) -> "Speed":
+        """Of the second model of the pairs."""
+        timing = found.timing
+        throughput = timing.throughput(timing.compact_ms)[0]
+        return cls(timing.batch_size, timing.pairs, timing.compact_ms, found.compact_percentiles_ms[1], throughput, timing.speedup)
+
+    @classmethod
+    def of_baseline(cls, found: Latencies) -> "Speed":
+        """Of the first one."""
+        timing = found.timing
+        throughput = timing.throughput(timing.baseline_ms)[0]
+        return cls(timing.batch_size, timing.pairs, timing.baseline_ms, found.baseline_percentiles_ms[1], throughput, (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which the model runs.
+
+    form                one of FORMS
+    file                of an exported form; None for the others
+    sha256              of the file (of a loader with its program: of both digests); of every tensor for the others
+    size_bytes          of the file, with a loader's program; of all tensors for the others
+    params              None where the file is not a model of this package
+    macs                multiply-accumulates of one image from shapes; of a file they are those of the compact model
+    counted_macs        as PyTorch counts the operators of one forward; None where they do not run in PyTorch
+    top1_count, top5_count   images of all whose label is the largest logit, or among the five largest
+    top1, top5          the same in percent, with Wilson intervals at 95 %
+    same_count          images that get the same class as from the compact model
+    largest_difference  of a logit to the compact model's, over all images and classes
+    speeds              by batch size
+    """
+
+    form: str
+    file: str | None
+    sha256: str
+    size_bytes: int
+    params: int | None
+    macs: int
+    counted_macs: int | None
+    top1_count: int
+    top5_count: int
+    top1: Estimate
+    top5: Estimate
+    same_count: int
+    largest_difference: float
+    speeds: tuple[Speed, ...]
+
+    @property
+    def name(self) -> str:
+        """For people: `compact`, or `exported model.onnx`."""
+        return f"{self.form} {self.file}" if self.file else self.form
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Baseline, masked, compact and exported forms of one schedule on the same images.
+
+    created        UTC
+    schedule       as applied
+    image_count    images measured; skipped_count could not be read
+    largest_logit  of the masked model, by absolute value: what tolerances are shares of
+    sha256         of all the rest; see `sealed`
+    """
+
+    version: int
+    created: str
+    asked: Asked
+    schedule: Schedule
+    digests: Digests
+    setting: Setting
+    image_count: int
+    skipped_count: int
+    largest_logit: float
+    forms: tuple[Form, ...]
+    sha256: str = ""
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference of a logit that rounding explains."""
+        return TOLERANCE_SHARE[self.setting.dtype] * self.largest_logit
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of everything but `sha256`."""
+        values = {name: value for name, value in self.to_dict().items() if name != "sha256"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+    def sealed(self) -> "Certificate":
+        """A copy that names its own digest."""
+        return replace(self, sha256=self.digest())
+
+    def differing(self) -> list[str]:
+        """One line for each form that is no longer the compact model: a logit differs by more than rounding explains."""
+        return [
+            f"{form.name}: a logit differs from the compact model's by {form.largest_difference:.1e}, above the tolerance of "
+            f"{self.tolerance:.1e} ({TOLERANCE_SHARE[self.setting.dtype]:g} of the largest logit)"
+            for form in self.forms
+            if form.form != "baseline" and not form.largest_difference <= self.tolerance
+        ]
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        return json.loads(json.dumps(asdict(self) | {"schedule": self.schedule.to_dict()}, allow_nan=False))
+
+    def to_json(self) -> str:
+        """The text of a certificate file."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Certificate":
+        """Read `to_dict`'s values back, which others may have written. Whether the seal is right is for the check to say.
+
+        Raises:
+            CertificateError: no object, another version, or a field that is missing, unknown or of another kind.
+        """
+        if not isinstance(values, Mapping):
+            raise CertificateError(f"a certificate is a JSON object, not {type(values).__name__}; write one with toast certify -o FILE")
+        version = values.get("version")
+        if type(version) is not int or version != VERSION:
+            raise CertificateError(f"certificate version is {version!r:.40}, this program reads {VERSION}; certify again or update it")
+        found = read_fields(cls, values, "")
+        names = tuple(form.form for form in found.forms)
+        if names[:3] != FORMS[:3] or set(names[3:]) - {"exported"}:
+            raise CertificateError(f"certificate forms are {', '.join(names)[:80] or 'none'}, not {', '.join(FORMS)}; certify again")
+        if any((form.file is None) == (form.form == "exported") for form in found.forms):
+            raise CertificateError("certificate forms: file is for exported ones, all of them and no other; certify again")
+        if found.setting.dtype not in TOLERANCE_SHARE:
+            raise CertificateError(f"certificate setting.dtype is {found.setting.dtype!r:.40}; certify again")
+        counts = [getattr(form, name) for form in found.forms for name in ("top1_count", "top5_count", "same_count")]
+        if not found.image_count or max(counts) > found.image_count:
+            raise CertificateError(f"certificate image_count is {found.image_count}, which its counts do not fit; certify again")
+        return found

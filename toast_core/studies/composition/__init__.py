@@ -1,0 +1,1 @@
+"""Whether a schedule's accuracy depends on which images share a batch."""

@@ -1,0 +1,1 @@
+"""Accuracy and loss of a model on images."""

@@ -1,0 +1,152 @@
+"""Accuracy and loss of a model on images."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from toast_core.cost.macs import count_cost
+from toast_core.data.load import ImageData
+from toast_core.data.numbered import NumberedBatches
+from toast_core.errors import DataError, DeviceError
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
+from toast_core.models.info import get_info
+from toast_core.studies.evaluation.result import OUTCOME_NAMES, Evaluation, Outcomes
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """Return the device by name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        DeviceError: the device is unknown or not on this machine.
+    """
+    there = [
+        name for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found
+    ]
+    if device == "auto":
+        return torch.device(there[0])
+    try:
+        chosen = torch.device(device)
+        if chosen.type not in there or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
+            raise RuntimeError
+    except RuntimeError:
+        raise DeviceError(f"device {device!r} is not on this machine; choose from {', '.join(there)}") from None
+    return chosen
+
+
+def cast(model: nn.Module, dtype: str) -> nn.Module:
+    """Return the model in a dtype: itself where it already is, else a copy.
+
+    Raises:
+        DeviceError: an unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise DeviceError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
+    return model if next(model.parameters()).dtype == DTYPES[dtype] else copy.deepcopy(model).to(DTYPES[dtype])
+
+
+def outcomes_of(logits: torch.Tensor, labels: torch.Tensor, index: np.ndarray) -> Outcomes:
+    """Reduce logits (B, classes) to per-image outcomes."""
+    logits, labels = logits.detach().float().cpu(), labels.cpu()
+    top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    loss = F.cross_entropy(logits.double(), labels, reduction="none")
+    hits = (top == labels.unsqueeze(1)).any(dim=1)
+    return Outcomes(index, labels.numpy(), top[:, 0].numpy(), hits.numpy(), loss.numpy(), margins(logits.double(), labels).numpy())
+
+
+def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The label's logit less the largest other logit, (B, classes) -> (B,); zero where there is one class only."""
+    if logits.shape[1] == 1:
+        return torch.zeros_like(logits[:, 0])
+    own = logits.gather(1, labels.unsqueeze(1))
+    others = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
+    return (own - others.amax(1, keepdim=True)).squeeze(1)
+
+
+def join_outcomes(parts: list[Outcomes]) -> Outcomes:
+    """Put the outcomes of several batches together."""
+    return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOME_NAMES))
+
+
+@dataclass(eq=False)
+class EvaluationWork:
+    """A model and images: a task is a batch by number."""
+
+    model: nn.Module
+    batches: NumberedBatches
+
+    def __call__(self, number: int) -> Outcomes | None:
+        """The outcomes of one batch; None past the last."""
+        batch, parameter = self.batches.get(number), next(self.model.parameters())
+        if batch is None:
+            return None
+        try:
+            with torch.inference_mode():
+                return outcomes_of(self.model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
+        except torch.OutOfMemoryError as error:
+            size = self.batches.batch_size
+            raise DeviceError(
+                f"{parameter.device} ran out of memory at batch size {size}; use --batch-size {max(1, size // 2)}"
+            ) from error
+
+    def move(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
+def evaluate(
+    model: nn.Module,
+    data: ImageData,
+    batch_size: int = 64,
+    dtype: str = "float32",
+    progress: Callable[[int, int], None] | None = None,
+    executor: Executor = LOCAL,
+) -> Evaluation:
+    """Run every image of `data` through `model`, on the device it is on, and return the per-image outcomes with their summary.
+
+    `progress` is called after each batch with the images done and all images. Elsewhere than in this process, an `executor` runs
+    the model on its own device.
+
+    Raises:
+        DataError: no image could be read.
+        DeviceError: an unknown dtype, or the device ran out of memory.
+    """
+    info = get_info(model)
+    if info.weights == "none":
+        raise DataError(f"{info.name} was loaded without weights, for counting only; load it with weights to evaluate")
+    was_training, model = model.training, cast(model, dtype)
+    model.eval()
+    parameter = next(model.parameters())
+    parts: dict[int, Outcomes] = {}
+    done = 0
+    try:
+        work = EvaluationWork(model, NumberedBatches(data, batch_size, executor.in_order))
+        for number, outcomes in executor.map(work, range(len(work.batches))):
+            if outcomes is not None:
+                parts[number] = outcomes
+                done += len(outcomes.index)
+                if progress:
+                    progress(done, len(data))
+    finally:
+        model.train(was_training)
+    if not parts:
+        raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
+    return Evaluation(
+        join_outcomes([parts[number] for number in sorted(parts)]),
+        data.order,
+        batch_size,
+        info.schedule.selection if info.schedule else None,
+        info.execution,
+        data.seed,
+        dtype,
+        str(parameter.device) if executor.in_order else executor.device,
+        count_cost(info.shape, info.schedule).macs,
+        tuple(data.skipped),
+    )

@@ -1,0 +1,1 @@
+"""A pruned model fine-tuned toward the baseline that it came from."""

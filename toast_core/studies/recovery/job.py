@@ -1,0 +1,167 @@
+"""Recovery as a job: the compact model fine-tuned on training images, in a file, every epoch's figures in the store."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import ClassVar
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.store import EvidenceStore
+from toast_core.cost.macs import count_cost
+from toast_core.data.load import ImageData, load_data
+from toast_core.data.sources import open_source
+from toast_core.errors import DataError, JobError
+from toast_core.loading import load_model, save_model
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.agreement.job import file_path
+from toast_core.studies.base import Report, Work, as_schedule, check_sizes, command_line
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.recovery.images import split
+from toast_core.studies.recovery.processes import World
+from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.recovery.store import KeptRecovery, recover_kept
+from toast_core.workbench import Basis, Ground
+
+_TRAINING_PASSES = 4  # the student forward and backward, and the baseline's forward, at the most
+_CHECKPOINT_STEPS = 50
+_RECIPE = Recipe()
+_FLAGS = {"distill": "--no-distill", "labels": "--no-labels", "augment": "--no-augment"}  # fields that are on unless said otherwise
+
+
+@dataclass(frozen=True)
+class RecoveryRun:
+    """Fine-tune what a schedule leaves, see `toast_core.recovery`. A killed run goes on from its checkpoint, beside the file.
+
+    images       class-balanced subset of the training images; None: all
+    recipe       fields of `Recipe`
+    test_images  class-balanced subset of the dashboard's images, which baseline and recovered model are measured on in the end; None: all
+    """
+
+    kind: ClassVar[str] = "recovery"
+    schedule: Schedule
+    images: int | None = None
+    recipe: Recipe = field(default=_RECIPE)
+    test_images: int | None = 1000
+
+    def __post_init__(self) -> None:
+        for images in (self.images, self.test_images):
+            check_sizes(images)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
+        if isinstance(self.recipe, Mapping):
+            object.__setattr__(self, "recipe", _recipe(self.recipe))
+
+    @property
+    def batch_size(self) -> int:
+        """Images of one forward, as other kinds name it."""
+        return self.recipe.batch_size
+
+    def title(self) -> str:
+        """For example `recover schedule 0123abcd, 10 epochs`."""
+        epochs = self.recipe.epochs
+        return f"recover schedule {self.schedule.digest()[:8]}, {epochs} epoch{'s' if epochs > 1 else ''}"
+
+    def command(self, basis: Basis) -> str:
+        """Two lines: `toast recover` writes the file, `toast evaluate` measures it. The Tune page downloads the schedule."""
+        flags = {name: value for name, value in basis.options().items() if name != "data"}
+        flags |= {"schedule": "schedule.json", "train": _train(basis), "images": self.images}
+        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
+        changed = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe) if getattr(self.recipe, f.name) != f.default}
+        flags |= {name.replace("_", "-"): value for name, value in changed.items() if not isinstance(value, bool)}
+        words = [_FLAGS.get(name, "--distill-blocks") for name, value in changed.items() if isinstance(value, bool)]
+        flags |= {"store": basis.store, "output": "recovered.safetensors"}
+        measured = {"weights": "recovered.safetensors", "data": basis.data, "images": self.test_images}
+        where = {} if basis.device == "auto" else {"device": basis.device}
+        return f"{' '.join([command_line('recover', flags), *words])}\n{command_line('evaluate', measured | where)}"
+
+    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+        """One cell an epoch.
+
+        Raises:
+            ScheduleError: the schedule has another number of blocks than the model.
+            DataError: no training images, test images, or too few.
+        """
+        self.schedule.check_length(len(ground.shape.blocks), ground.shape.name)
+        data, recipe = self._data(ground), self.recipe
+        split(data, recipe.validation_share, recipe.batch_size * recipe.accumulate, recipe.seed)
+        kept = self._kept(ground, data, store)
+        done, tests, whole = self._is_trained(ground, store, kept), self._tests(ground), count_cost(ground.shape).macs
+        stored = recipe.epochs if done else kept.stored_epochs
+        epoch = len(data) * _TRAINING_PASSES * whole
+        training = 0 if done else (recipe.epochs - stored) * epoch or epoch
+        testing = 0 if done and store.has_many([kept.test_key(tests)]) else 2 * len(tests) * whole
+        fitted = ground.basis.calibration_images if self.schedule.needs_calibration else 0
+        return Work(recipe.epochs, stored, len(data), training + testing, fitted)
+
+    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+        """Steps are training images of all epochs. What is measured in the end is the file, as another program would load it."""
+        data, tests = self._data(ground), self._tests(ground)
+        kept = self._kept(ground, data, store)
+        if not self._is_trained(ground, store, kept):
+            # what is said of a file that is gone must not be said of the next one
+            store.remove([kept.test_key(tests)])
+            self._train(ground, store, kept, data, report)
+        if not store.has_many([kept.test_key(tests)]):
+            recovered = load_model(weights=file_path(ground.basis, kept.report_key), device=next(ground.model.parameters()).device)
+            kept.keep_test(tests, *(evaluate(model, tests).outcomes for model in (ground.model, recovered)))
+        return kept.tested(tests)
+
+    def _train(self, ground: Ground, store: EvidenceStore, kept: KeptRecovery, data: ImageData, report: Report) -> None:
+        """Go on to the end of training, write the file, and only then forget the checkpoint."""
+        path = file_path(ground.basis, kept.report_key)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        folder = path.with_suffix(".checkpoint")
+        recovered, _ = recover_kept(
+            store, ground.model, self.schedule, lambda: ground.plan(self.schedule, self.batch_size), data, self.recipe,
+            World(device=next(ground.model.parameters()).device), self._fitted_on(ground), checkpoint=folder,
+            checkpoint_steps=_CHECKPOINT_STEPS, progress=lambda told: report(told.images_done, told.images_total),
+        )
+        save_model(recovered.model, path)
+        shutil.rmtree(folder)
+
+    def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
+        """Accuracy on the dashboard's images with its interval and paired difference; validation accuracy before and after."""
+        report, test = (store.get(analysis.cell_keys[place]).summary for place in (0, -1))
+        what = "validation_top1" if report["after"]["validation_top1"] is not None else "validation_agreement"
+        name = "top-1" if what == "validation_top1" else "agreement with the baseline"
+        change, where = f"{report['before'][what]:.1f} -> {report['after'][what]:.1f} %", f"at epoch {report['best_epoch']}"
+        (low, high), (worst, best) = test["top1"]["ci95"], test["delta_top1"]["ci95"]
+        return (
+            f"top-1 {test['top1']['value']:.1f} % of {test['images']:,} images (95 %: {low:.1f} to {high:.1f} %), "
+            f"{test['delta_top1']['value']:+.1f} points to the baseline ({worst:+.1f} to {best:+.1f}); "
+            f"validation {name} {change} of {report['validation_images']:,} images, {where}"
+        )
+
+    def _data(self, ground: Ground) -> ImageData:
+        data = load_data(_train(ground.basis), ground.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
+        if data.source.digest == open_source(ground.basis.data).digest:
+            raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
+        return data
+
+    def _fitted_on(self, ground: Ground) -> str:
+        basis = ground.basis
+        return f"{basis.calibration}, {basis.calibration_images} images" if self.schedule.needs_calibration else ""
+
+    def _kept(self, ground: Ground, data: ImageData, store: EvidenceStore) -> KeptRecovery:
+        return KeptRecovery(store, ground.model, self.schedule, data, self.recipe, self._fitted_on(ground), 1)
+
+    def _tests(self, ground: Ground) -> ImageData:
+        return load_data(ground.basis.data, ground.model, self.test_images)
+
+    def _is_trained(self, ground: Ground, store: EvidenceStore, kept: KeptRecovery) -> bool:
+        """Whether the report is stored and the file is there."""
+        return bool(store.has_many([kept.report_key])) and Path(file_path(ground.basis, kept.report_key)).is_file()
+
+
+def _train(basis: Basis) -> str:
+    place = basis.train or basis.calibration
+    if place is None:
+        raise DataError("recovery needs training images; start the dashboard with --train FOLDER, or with --calibration")
+    return place
+
+
+def _recipe(values: Mapping) -> Recipe:
+    known = asdict(_RECIPE)
+    if unknown := set(values) - set(known):
+        raise JobError(f"unknown field {sorted(map(str, unknown))[0]!r:.80} of a recipe; choose from {', '.join(known)}")
+    return Recipe(**values)

@@ -1,0 +1,1 @@
+"""The schedule that meets a budget with the least damage, measured on calibration images."""

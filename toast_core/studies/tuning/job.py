@@ -1,0 +1,163 @@
+"""The schedule for a budget as a job: curves and candidates measured on calibration images, the answer kept in the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.store import EvidenceStore
+from toast_core.budget.curves import read_curves
+from toast_core.budget.problem import Budget, make_problem
+from toast_core.cost.macs import count_cost
+from toast_core.data.load import ImageData, load_data
+from toast_core.errors import DataError, JobError
+from toast_core.schedule.compensation import FULL, Compensation
+from toast_core.schedule.schedule import SITES, check_ratio
+from toast_core.studies.base import Report, Work, check_sizes, command_line
+from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.subject import Subject
+from toast_core.studies.tuning.measure import tune
+from toast_core.studies.tuning.request import DEFAULT_RATIOS, DEFAULT_SITES, SHARES, Ask
+from toast_core.studies.tuning.store import Kept
+from toast_core.workbench import Basis, Ground
+
+_IMAGES = 768
+_CANDIDATES = 4  # fitted and judged, usually
+_FIT_PASSES = 8  # forwards of the model that an error-correcting fit takes, its sums among them
+_SEED = 0
+_UNITS = ("macs", "params")
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """The least damage within a budget, see `toast_core.tune`.
+
+    unit, limit  the budget, see `tuning.problem.Budget`
+    locks        (block, site, ratio) each
+    ranges       (block, site, low, high) each
+    images       calibration images, cut into those to fit, measure and judge on
+    """
+
+    kind: ClassVar[str] = "tuning"
+    unit: str
+    limit: int
+    sites: tuple[str, ...] = DEFAULT_SITES
+    ratios: tuple[float, ...] = DEFAULT_RATIOS
+    locks: tuple[tuple[int, str, float], ...] = ()
+    ranges: tuple[tuple[int, str, float, float], ...] = ()
+    compensation: Compensation = field(default=FULL)
+    multiple_of: int = 1
+    images: int = _IMAGES
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        check_sizes(self.images, self.batch_size)
+        check_sizes(self.multiple_of)
+        if self.images is None:
+            raise JobError(f"images is None; send how many calibration images to use, for example {_IMAGES}")
+        if self.unit not in _UNITS:
+            raise JobError(f"unknown unit {self.unit!r:.80} of a budget; choose from {', '.join(_UNITS)}")
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
+            raise JobError(f"limit is {self.limit!r:.80}; send a whole number of {self.unit}")
+        for name, width in (("sites", 0), ("ratios", 0), ("locks", 3), ("ranges", 4)):
+            object.__setattr__(self, name, _plain(name, getattr(self, name), width))
+        grid(1, self.sites, self.ratios)
+        if unknown := set(self.sites) - set(SITES):
+            raise JobError(f"unknown site {sorted(unknown)[0]!r}; choose from {', '.join(SITES)}")
+        for entry in (*self.locks, *self.ranges):
+            for ratio in entry[2:]:
+                check_ratio(ratio, f"the ratio of block {entry[0]} {entry[1]}")
+        if isinstance(self.compensation, Mapping):
+            object.__setattr__(self, "compensation", _compensation(self.compensation))
+
+    def title(self) -> str:
+        """For example `tune to 0.043 GMACs, 2 locks`."""
+        of = f", {len(self.locks)} lock{'s' if len(self.locks) > 1 else ''}" if self.locks else ""
+        return f"tune to {self._budget().said(self.limit)}{of}"
+
+    def command(self, basis: Basis) -> str:
+        """A `toast tune` line."""
+        flags = {name: value for name, value in basis.options().items() if name != "data"}
+        flags |= {"calibration": basis.calibration, "calibration-images": self.images}
+        flags |= {"gmacs": f"{self.limit / 1e9:.9f}"} if self.unit == "macs" else {"params": self.limit}
+        flags |= {"sites": ",".join(self.sites), "ratios": ",".join(f"{ratio:g}" for ratio in self.ratios)}
+        flags |= dict(zip(("ffn", "attention", "fitting"), vars(self.compensation).values(), strict=True))
+        flags |= {"multiple-of": self.multiple_of, "batch-size": self.batch_size, **basis.store_options(), "output": "schedule.json"}
+        repeated = [f"--lock {block}.{site}={ratio:g}" for block, site, ratio in self.locks]
+        repeated += [f"--range {block}.{site}={low:g}:{high:g}" for block, site, low, high in self.ranges]
+        return " ".join([command_line("tune", flags), *repeated])
+
+    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+        """Cells of the curves, then some candidates; how many those are shows when the curves are there.
+
+        Raises:
+            ScheduleError: locks, ranges or a budget that cannot be, as far as can be told without curves.
+        """
+        ask, data = self._ask(), self._data(ground)
+        self._check(ground, ask)
+        kept, shape, whole = self._kept(ground, data, store), ground.shape, count_cost(ground.shape).macs
+        schedules = ask.cell_schedules(shape)
+        stored = len(kept.rows(schedules))
+        share = len(data) / sum(SHARES)
+        after = {index: sum(block.macs for block in count_cost(shape).blocks[index:]) for index in range(len(shape.blocks))}
+        cells = sum(after[cell.block] for cell in schedules) * (len(schedules) - stored) / len(schedules)
+        macs = share * (SHARES[1] * cells + _CANDIDATES * (SHARES[0] * _FIT_PASSES + SHARES[2]) * whole)
+        return Work(len(schedules), stored, len(data), round(macs), 0)
+
+    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+        """Steps are percent: curves, then candidates."""
+        data = self._data(ground)
+
+        def told(what: str, done: int, total: int) -> None:
+            report(round(50 * (done / total + (what == "candidates"))), 100)
+
+        tuned = tune(ground.model, data, self._ask(), progress=told, kept=self._kept(ground, data, store))
+        return store.get_analysis(tuned.analysis)
+
+    def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
+        """What was reached, and how far held-out images agree with the baseline."""
+        report = store.get(analysis.cell_keys[0]).summary
+        chosen = next(row for row in report["candidates"] if row["name"] == report["chosen"])
+        low, high = chosen["agreement_ci95"]
+        saved = f"{100 * report['reduction']:.1f} % fewer {'MACs' if self.unit == 'macs' else 'parameters'}"
+        return f"{saved}, {chosen['agreement']:.1f} % ({low:.1f} to {high:.1f} %) of held-out images keep the baseline's answer"
+
+    def _budget(self) -> Budget:
+        return Budget(self.unit, self.limit)
+
+    def _ask(self) -> Ask:
+        locks = {(block, site): ratio for block, site, ratio in self.locks}
+        ranges = {(block, site): (low, high) for block, site, low, high in self.ranges}
+        settings = (self.compensation, self.multiple_of, _SEED, self.batch_size)
+        return Ask(self._budget(), self.sites, self.ratios, locks, ranges, *settings)
+
+    def _check(self, ground: Ground, ask: Ask) -> None:
+        """Refuse now what the tuner would refuse after its curves: they are taken to be flat."""
+        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in ask.cell_schedules(ground.shape)]
+        curves = read_curves(rows, ground.shape, ask.multiple_of)
+        make_problem(ground.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)
+
+    def _data(self, ground: Ground) -> ImageData:
+        if ground.basis.calibration is None:
+            raise DataError("tuning needs calibration images; start the dashboard with --calibration")
+        return load_data(ground.basis.calibration, ground.model, self.images, seed=_SEED, labelled=False)
+
+    def _kept(self, ground: Ground, data: ImageData, store: EvidenceStore) -> Kept:
+        return Kept(store, Subject.of(ground.model, data, self.batch_size, "tuning"))
+
+
+def _plain(name: str, values: object, width: int) -> tuple:
+    """Lists as tuples, entries too; JobError where they have another form."""
+    if isinstance(values, list | tuple):
+        if not width and values and len(set(map(str, values))) == len(values):
+            return tuple(values)
+        if width and all(isinstance(one, list | tuple) and len(one) == width and type(one[0]) is int and one[1] in SITES for one in values):
+            return tuple(tuple(one) for one in values)
+    form = {0: "at least one, each once", 3: "[block, site, ratio] entries", 4: "[block, site, low, high] entries"}[width]
+    raise JobError(f"{name} is {values!r:.80}; send a list of {form}")
+
+
+def _compensation(values: Mapping) -> Compensation:
+    if unknown := set(values) - set(vars(FULL)):
+        raise JobError(f"unknown field {sorted(map(str, unknown))[0]!r:.80} of a compensation; choose from {', '.join(vars(FULL))}")
+    return replace(FULL, **values)

@@ -1,0 +1,94 @@
+"""What tunings have measured, kept in the evidence store: another budget costs only what is new, and a killed run goes on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.canonical import utc_now
+from analysis_cache.key import METRIC_VERSIONS, CellIdentity
+from analysis_cache.store import EvidenceStore
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.sensitivity.cells import Cell
+from toast_core.studies.subject import Subject
+from toast_core.studies.tuning.judging import Judgement
+
+CURVES, RESULT = "tuning_curves", "tuning"  # kinds of cells, and metrics of the analyses that list them
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Curves and judgements of one model on one set of calibration images.
+
+    The split into parts follows from the images, so that equal images are also equal parts. Without a store nothing is kept.
+    """
+
+    store: EvidenceStore | None = None
+    subject: Subject | None = None
+
+    def _identity(self, metric: str, schedule: Schedule | None, **details: object) -> CellIdentity:
+        digest, selection = (schedule.digest(), schedule.selection) if schedule else (None, None)
+        identity = replace(self.subject.identity, kind=metric, metric_version=METRIC_VERSIONS[metric], details=details)
+        return replace(identity, schedule_digest=digest, selection=selection)
+
+    def _curve(self, cell: Cell, schedule: Schedule) -> CellIdentity:
+        return self._identity(CURVES, schedule, block=cell.block, site=cell.site, ratio=cell.ratio)
+
+    def _look(self, schedule: Schedule, look: int) -> CellIdentity:
+        return self._identity(RESULT, schedule, part="candidate", look=look)
+
+    def rows(self, schedules: dict[Cell, Schedule]) -> dict[Cell, dict]:
+        """The rows that are stored."""
+        if self.store is None:
+            return {}
+        keys = {cell: self._curve(cell, schedule).key for cell, schedule in schedules.items()}
+        found = {head.key: head.summary for head in self.store.heads(keys.values())}
+        return {cell: found[key] for cell, key in keys.items() if key in found}
+
+    def keep_row(self, cell: Cell, schedule: Schedule, row: dict) -> None:
+        """Store one row."""
+        if self.store is not None:
+            self.store.put(self._curve(cell, schedule), row, {})
+
+    def keep_curves(self, schedules: dict[Cell, Schedule]) -> None:
+        """Store which cells make up the curves, so that pages find them."""
+        if self.store is not None:
+            keys = tuple(self._curve(cell, schedule).key for cell, schedule in schedules.items())
+            one = next(iter(schedules.values()))
+            settings = {"selection": one.selection, "multiple_of": one.multiple_of, "seed": one.seed, **vars(one.compensation)}
+            cells = [[cell.block, cell.site, cell.ratio] for cell in schedules]
+            self._put(CURVES, f"compensated curves of {self.subject.identity.model}", keys, settings, cells=cells)
+
+    def judgement(self, schedule: Schedule, look: int) -> tuple[Judgement, list[str]] | None:
+        """A candidate on the images of one look, and the notes of its plan; None where it is not stored."""
+        key = self._look(schedule, look).key if self.store else None
+        if key is None or not self.store.has_many([key]):
+            return None
+        stored = self.store.get(key)
+        return Judgement(stored.arrays["kl"], stored.arrays["agrees"]), stored.summary["notes"]
+
+    def keep_judgement(self, schedule: Schedule, look: int, judged: Judgement, notes: list[str]) -> None:
+        """Store what `judgement` reads."""
+        if self.store is not None:
+            arrays = {"kl": judged.kl.astype(np.float32), "agrees": judged.agrees.astype(bool)}
+            self.store.put(self._look(schedule, look), {"images": len(judged.kl), "notes": list(notes)}, arrays)
+
+    def keep_result(self, report: dict, asked: dict, judged: dict[Schedule, int]) -> Analysis | None:
+        """Store a finished tuning's report under what was asked, in place of an older answer.
+
+        `judged` are the schedules it was chosen from, with the number of looks at each.
+        """
+        if self.store is None:
+            return None
+        result = self._identity(RESULT, None, part="result", asked=Analysis(asked, "asked", (), utc_now()).id)
+        self.store.remove([result.key])
+        self.store.put(result, report, {})
+        looks = (self._look(schedule, look).key for schedule, count in judged.items() for look in range(count))
+        keys = (result.key, *dict.fromkeys(looks))
+        return self._put(RESULT, f"tuned schedule of {self.subject.identity.model}", keys, asked)
+
+    def _put(self, metric: str, label: str, keys: tuple[str, ...], settings: dict, **asked: object) -> Analysis:
+        now = utc_now()
+        analysis = Analysis(self.subject.request(metric=metric, settings=settings, **asked), label, keys, now, now)
+        self.store.put_analysis(analysis)
+        return analysis
