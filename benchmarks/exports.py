@@ -38,8 +38,8 @@ from toast_core import apply_plan, count_macs, load_data, load_model, make_plan
 from toast_core.cli.parts import write_text
 from toast_core.compensation.walk import compensate
 from toast_core.export import FORMATS, LARGEST_RELATIVE_DIFFERENCE, export_model
+from toast_core.machine import processor_name
 from toast_core.schedule.compensation import FULL
-from toast_core.studies.agreement.measure import processor_name
 
 RESULTS = Path(__file__).parent / "results" / "exports.json"
 TEST = "fashion-mnist"

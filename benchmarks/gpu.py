@@ -37,10 +37,11 @@ from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, ToastError
 from toast_core.intervals import paired_interval
+from toast_core.machine import cast, dtype_named, pick_device, processor_name
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.presets import presets
-from toast_core.studies.agreement.measure import forward_seconds, processor_name
-from toast_core.studies.evaluation.measure import DTYPES, cast, evaluate, pick_device
+from toast_core.studies.agreement.measure import forward_seconds
+from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.latency.pairs import random_images, time_models
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, grid
 from toast_core.studies.sensitivity.measure import Sweep
@@ -137,7 +138,7 @@ def peak(dtype: str, sizes: tuple[int, ...], device: torch.device) -> dict:
     """Floating-point operations a second of the fastest square product: the median of its repeats."""
     found = {}
     for size in sizes:
-        left = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, DTYPES[dtype])
+        left = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype_named(dtype))
         seconds = [forward_seconds(left.matmul, left) for _ in range(PEAK_REPEATS + 3)][3:]
         found[size] = 2 * size**3 / statistics.median(seconds)
     best = max(found, key=found.get)
@@ -173,7 +174,7 @@ def sweep(name: str, dtype: str, images: int, ratios: tuple[float, ...], image_s
     model = cast(load_model(name, weights="random", img_size=image_size).to(device), dtype)
     pixels = random_images(model, images)
     batch = Batch(pixels, torch.zeros(images, dtype=torch.long), np.arange(images))
-    measured = Sweep(model, collect_statistics(model, [pixels[:2].to(device, DTYPES[dtype])]), selection="calibrated")
+    measured = Sweep(model, collect_statistics(model, [pixels[:2].to(device, dtype_named(dtype))]), selection="calibrated")
     cells = grid(len(measured.suffix.blocks), SITES, ratios)
     measured.measure(batch, cells[: len(SITES) * len(ratios)])
     start = time.perf_counter()

@@ -21,8 +21,8 @@ import torch
 
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
 from toast_core.cli.parts import write_text
+from toast_core.machine import processor_name
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
-from toast_core.studies.agreement.measure import processor_name
 from toast_core.studies.latency.measure import BASELINE, in_turns, table_of, table_trials
 from toast_core.studies.latency.pairs import random_images
 

@@ -2,6 +2,7 @@
 
     ToastError
     |- ScheduleError   a ratio, site, mode or file of a schedule   (also ValueError)
+    |- SetupError      a field of what is asked about            (also ValueError)
     |- ModelError      an unknown or unsupported model, bad weights (also ValueError)
     |- DataError       a folder, image set or class count           (also ValueError)
     |- StoreError      the evidence store or a bundle, in analysis_cache (also RuntimeError)
@@ -22,6 +23,10 @@ class ToastError(Exception):
 
 class ScheduleError(ToastError, ValueError):
     """A schedule, or one of its values, is not valid."""
+
+
+class SetupError(ToastError, ValueError):
+    """What is asked about is not described well: a field that is unknown, of another kind or out of range."""
 
 
 class ModelError(ToastError, ValueError):

@@ -1,170 +1,154 @@
-"""What a job is about: named, so that another process can load it again (`Basis`), and loaded (`Ground`). torch comes with `load`."""
+"""A `Setup` loaded: its model and images, statistics of its calibration images, and the plan of a schedule. torch comes with `load`.
+
+Commands, the engine, jobs, the tuner and certificates all get their plans here: which images calibrate a schedule is decided once.
+"""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from analysis_cache.database import default_store, file_of
-from analysis_cache.key import METRIC_VERSIONS
 from toast_core.errors import DataError
+from toast_core.setup import Setup
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from toast_core.cost.shapes import ModelShape
     from toast_core.data.load import ImageData
+    from toast_core.executors.base import Executor
     from toast_core.pruning.plan import Plan
     from toast_core.pruning.statistics import Statistics
     from toast_core.schedule.schedule import Schedule
-    from toast_core.studies.subject import Subject
 
-_SEED = 0
+Report = Callable[[str, int, int], object]
+"""Told what is being done ("calibrating", images; "compensating", blocks), how much of it is done, and of how much."""
 
 
-@dataclass(frozen=True)
-class Basis:
-    """Model, images, device and store, in the words of the command line. Paths are absolute: a job may start anywhere.
+def _silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
 
-    train    images that recovery learns from; None: the calibration images
-    applied  the folder that pruned models are written to; None where nothing but measuring is asked for
+
+class Workbench:
+    """A loaded model with the images that its setup names; the image set, calibration set and statistics asked for last are held.
+
+    Attributes:
+        model: the baseline, or what a pruned file holds; in eval mode, with `toast_info` on it.
+        setup: what it was loaded from.
+        report: told of calibration and compensation, which can take minutes.
     """
 
-    model: str
-    weights: str | None
-    num_classes: int | None
-    img_size: int | None
-    data: str
-    calibration: str | None
-    calibration_images: int
-    device: str
-    store: str
-    applied: str | None = None
-    train: str | None = None
-
-    @classmethod
-    def of(
-        cls, model: str, weights: str | None, data: str, calibration: str | None, store: str | None, train: str | None = None,
-        **sizes: object,
-    ) -> "Basis":
-        """Resolve what was given relative to this process; `store` None is the user's own. `sizes` are the other fields."""
-        store = default_store() if store is None else store
-        file = file_of(store)
-        store = store if file is None else str(file.absolute())
-        places = {"data": data, "calibration": calibration, "train": train}
-        return cls(model, _absolute(weights), store=store, **{name: _absolute(place) for name, place in places.items()}, **sizes)
-
-    def options(self) -> dict[str, str]:
-        """Flags that every command shares, without leading dashes; what equals a default is left out."""
-        given = {"model": self.model, "weights": self.weights, "num-classes": self.num_classes, "img-size": self.img_size}
-        given["data"] = self.data
-        if self.device != "auto":
-            given["device"] = self.device
-        return {name: str(value) for name, value in given.items() if value is not None}
-
-    def calibration_options(self) -> dict[str, str]:
-        """Flags of calibrated selection; none where there are no calibration images."""
-        return {"calibration": self.calibration, "calibration-images": str(self.calibration_images)} if self.calibration else {}
-
-    def store_options(self) -> dict[str, str]:
-        """The flag of a store that is not the user's own."""
-        own = file_of(default_store())
-        return {} if own is not None and str(own.absolute()) == self.store else {"store": self.store}
-
-    def to_dict(self) -> dict:
-        """Plain JSON values."""
-        return asdict(self)
-
-
-class Ground:
-    """The loaded baseline model; its subjects and statistics, the last ones kept.
-
-    Model, images and statistics are made as `toast analyze` makes them with the same flags, so that both write the same cells.
-    """
-
-    def __init__(self, model: "nn.Module", basis: Basis, calibrating: Callable[[int, int], object] = lambda done, total: None) -> None:
+    def __init__(self, model: "nn.Module", setup: Setup, report: Report = _silent, executor: "Executor | None" = None) -> None:
+        from toast_core.executors.local import LOCAL
         from toast_core.models.info import get_info
 
-        self.model, self.basis, self.calibrating, self.info = model, basis, calibrating, get_info(model)
-        self._subject: tuple[object, Subject] | None = None
+        self.model, self.setup, self.report, self.info = model, setup, report, get_info(model)
+        self._executor = LOCAL if executor is None else executor
+        self._images: tuple[object, ImageData] | None = None
+        self._calibration: ImageData | None = None
         self._statistics: tuple[object, Statistics] | None = None
 
     @classmethod
-    def load(cls, basis: Basis, calibrating: Callable[[int, int], object]) -> "Ground":
-        """Load the model on its device. `calibrating` is told the calibration images done and all of them.
+    def load(cls, setup: Setup, report: Report = _silent, executor: "Executor | None" = None) -> "Workbench":
+        """Load the model on the setup's device, or on the CPU where an executor elsewhere runs it.
 
         Raises:
             ModelError, DeviceError: it cannot be loaded.
         """
         from toast_core.loading import load_model
-        from toast_core.studies.evaluation.measure import pick_device
+        from toast_core.machine import pick_device
 
-        where = pick_device(basis.device)
-        return cls(load_model(basis.model, basis.weights, basis.num_classes, basis.img_size, where, _SEED), basis, calibrating)
+        elsewhere = executor is not None and not executor.in_order
+        where = pick_device("cpu" if elsewhere else executor.device if executor else setup.device)
+        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed)
+        return cls(model, setup, report, executor)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """sha256 of the model's tensors, see `toast_core.models.info.weights_digest`."""
+        from toast_core.models.info import weights_digest
+
+        return weights_digest(self.model)
 
     @property
     def shape(self) -> "ModelShape":
         """The baseline's shape."""
         return self.info.shape
 
-    def subject(self, kind: str, images: int | None, batch_size: int) -> "Subject":
-        """The model on this many images, None for all, as a cell of this kind identifies them."""
-        from toast_core.data.load import load_data
-        from toast_core.studies.subject import Subject
-
-        asked = (images, batch_size)
-        if self._subject is None or self._subject[0] != asked:
-            data = load_data(self.basis.data, self.model, images, "shuffled", _SEED)
-            self._subject = asked, Subject.of(self.model, data, batch_size, kind)
-        found = self._subject[1]
-        return replace(found, identity=replace(found.identity, kind=kind, metric_version=METRIC_VERSIONS[kind]))
-
-    def statistics(self, batch_size: int, class_weight: float) -> "Statistics":
-        """What calibrated selection chooses from.
+    def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":
+        """The setup's images to measure on: `count` of them, class-balanced, None for all.
 
         Raises:
-            DataError: no calibration images were named.
+            DataError: none are named, or they cannot be read or do not fit the model.
         """
-        from toast_core.pruning.statistics import collect_statistics
+        from toast_core.data.load import load_data
 
-        data, asked = self._calibration_data(), (batch_size, class_weight)
+        if self.setup.data is None:
+            raise DataError(f"no images to measure {self.info.name} on; pass --data DATA")
+        asked = (count, order, labelled)
+        if self._images is None or self._images[0] != asked:
+            self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled)
+        return self._images[1]
+
+    def calibration(self) -> "ImageData":
+        """The setup's calibration images; labels are not looked at.
+
+        Raises:
+            DataError: none are named, or they cannot be read.
+        """
+        from toast_core.data.load import load_data
+
+        setup = self.setup
+        if setup.calibration is None:
+            raise DataError("calibrated selection needs calibration images; pass --calibration DATA, or choose per_image")
+        if self._calibration is None:
+            self._calibration = load_data(setup.calibration, self.model, setup.calibration_images, seed=setup.seed, labelled=False)
+        return self._calibration
+
+    def calibration_batches(self, batch_size: int | None = None) -> "list[torch.Tensor]":
+        """The calibration images as inputs, (B, C, H, W) a batch."""
+        return [batch.images for batch in self.calibration().batches(batch_size or self.setup.batch_size)]
+
+    def statistics(self, class_weight: float, batch_size: int | None = None) -> "Statistics":
+        """What calibrated selection chooses channels from. `batch_size` is the setup's unless a run has its own.
+
+        Raises:
+            DataError: no calibration images are named, or none can be read.
+        """
+        from toast_core.pruning.calibrate import calibrate
+
+        asked = class_weight, batch_size or self.setup.batch_size
+        data = self.calibration()
         if self._statistics is None or self._statistics[0] != asked:
-
-            def counted() -> object:
-                done = 0
-                for batch in data.batches(batch_size):
-                    yield batch.images
-                    done += len(batch.index)
-                    self.calibrating(done, len(data))
-
-            self._statistics = asked, collect_statistics(self.model, counted(), class_weight)
+            found = calibrate(
+                self.model, data, asked[1], class_weight, lambda done, total: self.report("calibrating", done, total), self._executor
+            )
+            self._statistics = asked, found
         return self._statistics[1]
 
-
-    def plan(self, schedule: "Schedule", batch_size: int) -> "Plan":
-        """The schedule's plan, with refitted weights where it asks for compensation.
+    def statistics_for(self, schedule: "Schedule", batch_size: int | None = None) -> "Statistics | None":
+        """What a schedule chooses its channels from; None where it needs nothing.
 
         Raises:
             ScheduleError: it has another number of blocks than the model.
-            DataError: it needs calibration images and none were named.
+            DataError: it needs calibration images and none are named.
+        """
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+        return self.statistics(schedule.class_weight, batch_size) if schedule.needs_calibration else None
+
+    def plan(self, schedule: "Schedule", batch_size: int | None = None) -> "Plan":
+        """The schedule's plan, with refitted weights where it asks for compensation; a baseline's plan keeps everything.
+
+        Raises:
+            ScheduleError: it has another number of blocks than the model.
+            PlanError: the model is already pruned.
+            DataError: it needs calibration images and none are named.
         """
         from toast_core.compensation.walk import compensate
         from toast_core.pruning.planner import make_plan
 
-        statistics = self.statistics(batch_size, schedule.class_weight) if schedule.needs_calibration else None
         if schedule.compensation.is_none or schedule.is_baseline:
-            return make_plan(self.model, schedule, statistics)
-        images = [batch.images for batch in self._calibration_data().batches(batch_size)]
-        return compensate(self.model, schedule, images)
-
-    def _calibration_data(self) -> "ImageData":
-        from toast_core.data.load import load_data
-
-        if self.basis.calibration is None:
-            raise DataError("calibrated selection needs calibration images; start the dashboard with --calibration, or choose per_image")
-        return load_data(self.basis.calibration, self.model, self.basis.calibration_images, seed=_SEED, labelled=False)
-
-
-def _absolute(place: str | None) -> str | None:
-    """A path that is there, made absolute; other words, such as fashion-mnist and random, as they are."""
-    return str(Path(place).absolute()) if place and Path(place).exists() else place
+            return make_plan(self.model, schedule, self.statistics_for(schedule, batch_size))
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+        images = self.calibration_batches(batch_size)
+        return compensate(self.model, schedule, images, lambda done, total: self.report("compensating", done, total))

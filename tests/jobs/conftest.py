@@ -8,21 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from toast_core.jobs import queue as queue_module
 from toast_core.jobs.book import Job, JobBook
 from toast_core.jobs.queue import JobQueue
-from toast_core.models.build import load_baseline
 
 BASIS = {"model": "demo_vit", "data": "fashion-mnist", "store": "postgresql://user:secret@host/evidence"}
 QUOTE = {"cells": 1, "stored": 0, "images": 1, "macs": 1, "calibration": 0, "seconds": 1.0}
-
-
-@pytest.fixture(scope="session")
-def model() -> torch.nn.Module:
-    """The demo with random weights, which no job changes."""
-    return load_baseline("demo_vit", "random")
 
 
 @pytest.fixture

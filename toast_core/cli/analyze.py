@@ -75,8 +75,8 @@ def analyze(
         from analysis_cache.store import EvidenceStore
         from toast_core.data.load import load_data
         from toast_core.loading import load_model
+        from toast_core.machine import cast
         from toast_core.models.info import get_info
-        from toast_core.studies.evaluation.measure import cast
         from toast_core.studies.sensitivity.cells import grid
         from toast_core.studies.sensitivity.sweep import Rule
         from toast_core.studies.subject import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity

@@ -254,7 +254,7 @@ def apply(
 ) -> None:
     """Prune a model by a schedule and save it, schedule inside, as one .safetensors file."""
     from toast_core.loading import check_output, save_model
-    from toast_core.studies.evaluation.measure import pick_device
+    from toast_core.machine import pick_device
 
     check_output(output)
     if schedule is None and preset is None:

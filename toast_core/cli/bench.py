@@ -45,7 +45,7 @@ def bench(
     import torch
 
     from toast_core.loading import load_model
-    from toast_core.studies.evaluation.measure import cast, pick_device
+    from toast_core.machine import cast, pick_device
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -142,7 +142,7 @@ def _setting(baseline: Any, weights: str, schedule: Schedule | None) -> dict[str
     import torch
 
     from toast_core.cost.macs import count_cost
-    from toast_core.studies.agreement.measure import processor_name
+    from toast_core.machine import processor_name
 
     info, device = baseline.toast_info, next(baseline.parameters()).device
     return {

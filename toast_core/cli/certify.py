@@ -147,8 +147,8 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
 def _subject(asked: Asked, schedule: Schedule, device: str) -> "Subject":
     from toast_core.data.load import load_data
     from toast_core.loading import load_model
+    from toast_core.machine import pick_device
     from toast_core.studies.certificate.measure import Subject, check_subject
-    from toast_core.studies.evaluation.measure import pick_device
 
     where = pick_device(device)
     baseline = load_model(asked.model, asked.weights, asked.num_classes, asked.img_size, where)

@@ -148,7 +148,7 @@ def calibrate(
 
 def own_device(executor: Any) -> Any:
     """Where this process has the model: on the executor's device, or on the CPU where others run it."""
-    from toast_core.studies.evaluation.measure import pick_device
+    from toast_core.machine import pick_device
 
     return pick_device(executor.device if executor.in_order else "cpu")
 

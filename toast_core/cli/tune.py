@@ -72,7 +72,7 @@ def tune(
         from analysis_cache.store import EvidenceStore
         from toast_core.data.load import load_data
         from toast_core.loading import load_model
-        from toast_core.studies.evaluation.measure import pick_device
+        from toast_core.machine import pick_device
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune as run
         from toast_core.studies.tuning.request import Ask

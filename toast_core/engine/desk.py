@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from toast_core.jobs.quote import Offer, Quoter
     from toast_core.pruning.plan import Plan
     from toast_core.pruning.statistics import Statistics
+    from toast_core.setup import Setup
     from toast_core.studies.evaluation.result import Outcomes
-    from toast_core.workbench import Basis
 
 MAX_SESSIONS = 4
 APPLIED_FOLDER = "applied"  # beside the engines' folders: pruned models, for pages to offer
@@ -96,8 +96,8 @@ class Desk:
         import torch
 
         from toast_core.loading import load_model
+        from toast_core.machine import pick_device
         from toast_core.models.info import get_info
-        from toast_core.studies.evaluation.measure import pick_device
 
         self.activity = f"Loading {options.model}"
         device = pick_device(options.device)
@@ -200,13 +200,13 @@ class Desk:
         self._check_images()
         from toast_core.jobs.quote import Quoter
         from toast_core.studies.sensitivity.job import read_run
-        from toast_core.workbench import Ground
+        from toast_core.workbench import Workbench
 
         run = read_run(values)
         while not self._turn.acquire(timeout=_HEARTBEAT_S):
             yield {"progress": self.activity}
         try:
-            self._quoter = self._quoter or Quoter(Ground(self.model, self._basis()), book, self._start_s)
+            self._quoter = self._quoter or Quoter(Workbench(self.model, self._setup()), book, self._start_s)
             return self._quoter.offer(run)
         finally:
             self._turn.release()
@@ -223,15 +223,15 @@ class Desk:
             raise DataError("the engine has no images loaded; wait until it is ready, or start the dashboard with --data DATA")
         return pictures(self.source, index)
 
-    def _basis(self) -> "Basis":
-        from toast_core.workbench import Basis
+    def _setup(self) -> "Setup":
+        from toast_core.setup import Setup
 
         options = self.options
-        return Basis.of(
-            options.model, options.weights, self.card["data"]["name"], self._calibration_name, options.store, options.train,
-            num_classes=options.num_classes, img_size=options.img_size, calibration_images=options.calibration_images,
-            device=options.device, applied=str((options.state.parent / APPLIED_FOLDER).absolute()),
-        )
+        return Setup(
+            options.model, options.weights, options.num_classes, options.img_size, self.card["data"]["name"],
+            calibration=self._calibration_name, calibration_images=options.calibration_images, device=options.device, store=options.store,
+            applied=str((options.state.parent / APPLIED_FOLDER).absolute()), train=options.train,
+        ).anchored()
 
     def _check(self, schedule: Schedule) -> None:
         self._check_images()

@@ -91,21 +91,27 @@ def _work(book: JobBook, number: int) -> None:
     import torch
 
     from toast_core.jobs.quote import job_threads
+    from toast_core.setup import Setup
     from toast_core.studies.sensitivity.job import read_run
-    from toast_core.workbench import Basis, Ground
+    from toast_core.workbench import Workbench
 
     torch.set_num_threads(job_threads(torch.get_num_threads()))
     job = book.get(number)
-    run, basis = read_run(job.run), Basis(**job.basis)
-    _say(book, number, f"Loading {basis.model}")
-    ground = Ground.load(basis, lambda done, total: book.change(number, ("running",), message=f"Calibrating: {done} of {total} images"))
-    with TellingStore.open(basis.store) as store:
+    run, setup = read_run(job.run), Setup.from_dict(job.basis)
+    _say(book, number, f"Loading {setup.model}")
+
+    def tell(what: str, done: int, total: int) -> None:
+        things = "images" if what == "calibrating" else "blocks"
+        book.change(number, ("running",), message=f"{what.capitalize()}: {done} of {total} {things}")
+
+    workbench = Workbench.load(setup, tell)
+    with TellingStore.open(setup.store) as store:
         store.tell = lambda analysis: book.change(number, ("running",), analysis=analysis.short_id)
         _say(book, number, "Looking at what is stored")
-        work = run.work(ground, store)
+        work = run.work(workbench, store)
         _log.info("%d cells on %d images, %d stored, %d to measure", work.cells, work.images, work.stored, work.cells - work.stored)
         before = time.monotonic()
-        analysis = run.measure(ground, store, Progress(book, number))
+        analysis = run.measure(workbench, store, Progress(book, number))
         took = time.monotonic() - before
         outcome = run.outcome(store, analysis)
     _log.info("done in %.1f s, analysis %s", took, analysis.short_id)

@@ -12,7 +12,7 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.jobs.book import JobBook
 from toast_core.studies.sensitivity.job import Run, run_to_dict
-from toast_core.workbench import Ground
+from toast_core.workbench import Workbench
 
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5
@@ -32,16 +32,16 @@ class Offer:
 
 
 class Quoter:
-    """Quotes runs on one ground. `start_s` is what loading PyTorch and the model took: a job does it again."""
+    """Quotes runs on one workbench. `start_s` is what loading PyTorch and the model took: a job does it again."""
 
-    def __init__(self, ground: Ground, book: JobBook, start_s: float) -> None:
-        self.ground, self.book, self.start_s = ground, book, start_s
+    def __init__(self, workbench: Workbench, book: JobBook, start_s: float) -> None:
+        self.workbench, self.book, self.start_s = workbench, book, start_s
         self._seconds_a_mac: float | None = None
 
     def offer(self, run: Run) -> Offer:
         """The job with its price; see `quote`."""
-        basis = self.ground.basis
-        return Offer(run.title(), run_to_dict(run), basis.to_dict(), run.command(basis), self.quote(run))
+        setup = self.workbench.setup
+        return Offer(run.title(), run_to_dict(run), setup.to_dict(), run.command(setup), self.quote(run))
 
     def quote(self, run: Run) -> dict:
         """Cells, how many of them are stored, images, MACs left, and seconds: 0 where everything is stored. The model must be free.
@@ -49,28 +49,28 @@ class Quoter:
         Raises:
             ToastError: the run does not fit the model or the data.
         """
-        with EvidenceStore.open(self.ground.basis.store) as store:
-            work = run.work(self.ground, store)
-        before = work.calibration * count_cost(self.ground.shape).macs
+        with EvidenceStore.open(self.workbench.setup.store) as store:
+            work = run.work(self.workbench, store)
+        before = work.calibration * count_cost(self.workbench.shape).macs
         seconds = self.start_s + (before + work.macs) * self._rate(run) if work.macs else 0.0
         return {**vars(work), "seconds": seconds}
 
     def _rate(self, run: Run) -> float:
         """Seconds a MAC: the median of this machine's last jobs of the kind, model and device, else a short measurement."""
-        basis = self.ground.basis
+        setup = self.workbench.setup
         past = [
             job.measured_s / job.quote["macs"] for job in self.book.jobs()
             if job.measured_s and job.quote["macs"] and job.run["kind"] == run.kind
-            and (job.basis["model"], job.basis["device"]) == (basis.model, basis.device)
+            and (job.basis["model"], job.basis["device"]) == (setup.model, setup.device)
         ]
         if past:
             return statistics.median(past[:_PAST_JOBS])
-        return self._probe(self.ground.subject("evaluation", run.images, run.batch_size).data) * _OVERHEAD[run.kind]
+        return self._probe(self.workbench.images(run.images)) * _OVERHEAD[run.kind]
 
     def _probe(self, images: ImageData) -> float:
         """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""
         if self._seconds_a_mac is None:
-            model, threads = self.ground.model, torch.get_num_threads()
+            model, threads = self.workbench.model, torch.get_num_threads()
             images = next(images.batches(_PROBE_IMAGES)).images.to(next(model.parameters()).device)
             torch.set_num_threads(job_threads(threads))
             try:
@@ -81,7 +81,7 @@ class Quoter:
                     took = time.perf_counter() - before
             finally:
                 torch.set_num_threads(threads)
-            self._seconds_a_mac = took / len(images) / count_cost(self.ground.shape).macs
+            self._seconds_a_mac = took / len(images) / count_cost(self.workbench.shape).macs
         return self._seconds_a_mac
 
 

@@ -27,13 +27,13 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
 
     Raises:
         ScheduleError: the schedule has another number of blocks.
-        PlanError: statistics are needed and missing, the model is already pruned, or the schedule asks for compensation.
+        PlanError: statistics are needed and missing, the model is already pruned, or compensation is asked for where something is dropped.
         ModelError: the model is not supported.
     """
     info = get_info(model)
     if info.execution != "baseline":
         raise PlanError(f"{info.name} is already pruned ({info.execution}); make the plan from the baseline model")
-    if not schedule.compensation.is_none:
+    if not (schedule.compensation.is_none or schedule.is_baseline):
         raise PlanError("the schedule asks for compensation, which needs images; pass --calibration DATA (compensate in Python)")
     adapter = adapter_for(model, info.name)
     blocks = adapter.blocks(model)

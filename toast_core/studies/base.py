@@ -1,7 +1,6 @@
 """What every kind of run must do, and what the kinds share."""
 
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -10,7 +9,8 @@ from analysis_cache.store import EvidenceStore
 from toast_core.errors import JobError
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.workbench import Basis, Ground
+from toast_core.setup import Setup
+from toast_core.workbench import Workbench
 
 Report = Callable[[int, int], None]
 
@@ -34,13 +34,13 @@ class Run(Protocol):
     def title(self) -> str:
         """One line for people."""
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """The command line that measures the same."""
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """Say what there is to do. Measures nothing but calibration statistics."""
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Do it, every finished part at once into the store, and go on from what is there. `report` is told steps done and all steps."""
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -61,23 +61,6 @@ def as_schedule(values: object) -> Schedule:
     return values if isinstance(values, Schedule) else Schedule.from_dict(values)
 
 
-def statistics_for(ground: Ground, schedule: Schedule, batch_size: int) -> Statistics | None:
-    """What the schedule chooses its channels from; None where it needs nothing.
-
-    Raises:
-        ScheduleError: it has another number of blocks than the model.
-        DataError: it needs calibration images and none were named.
-    """
-    schedule.check_length(len(ground.shape.blocks), ground.shape.name)
-    return ground.statistics(batch_size, schedule.class_weight) if schedule.needs_calibration else None
-
-
 def calibration_images(statistics: Statistics | None) -> int:
     """How many images were looked at to calibrate."""
     return statistics.images if statistics else 0
-
-
-def command_line(command: str, flags: Mapping[str, object]) -> str:
-    """A line for a shell; flags without a value are left out."""
-    words = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
-    return shlex.join(["toast", command, *words])

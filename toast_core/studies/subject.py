@@ -31,6 +31,7 @@ from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.memory import images_at_once
 from toast_core.studies.sensitivity.parts import KeptParts, StoreParts
 from toast_core.studies.sensitivity.sweep import Rule, run_sweep
+from toast_core.workbench import Workbench
 
 Progress = Callable[[int, int], None]
 
@@ -45,8 +46,12 @@ class Subject:
     identity: CellIdentity
 
     @classmethod
-    def of(cls, model: nn.Module, data: ImageData, batch_size: int, kind: str, executor: Executor = LOCAL) -> "Subject":
+    def of(
+        cls, model: nn.Module, data: ImageData, batch_size: int, kind: str, executor: Executor = LOCAL, digest: str | None = None
+    ) -> "Subject":
         """Describe a baseline model (in the dtype it is to run, and on the device unless the executor has its own) and an image set.
+
+        `digest` is the weights' where it is known already; see `weights_digest`.
 
         Raises:
             PlanError: the model is already pruned.
@@ -59,7 +64,7 @@ class Subject:
             kind,
             METRIC_VERSIONS[kind],
             info.name,
-            weights_digest(model),
+            digest or weights_digest(model),
             data.source.digest,
             len(data),
             digest_of_subset(data.index),
@@ -73,6 +78,11 @@ class Subject:
             parameter.device.type if executor.in_order else executor.device,
         )
         return cls(model, data, batch_size, identity)
+
+    @classmethod
+    def on(cls, workbench: Workbench, kind: str, images: int | None, batch_size: int) -> "Subject":
+        """The workbench's model on this many of its images, None for all, as a cell of this kind identifies them."""
+        return cls.of(workbench.model, workbench.images(images), batch_size, kind, digest=workbench.weights_digest)
 
     def request(self, **asked: object) -> dict:
         """What identifies an analysis: the shared identity, the weights' file where there is one, and what was asked."""

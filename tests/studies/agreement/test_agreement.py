@@ -13,11 +13,12 @@ from torch import nn
 from tests.support.families import schedule_for
 from tests.support.greys import grey_data, grey_model
 from toast_core.errors import DataError, PlanError
+from toast_core.machine import DTYPES, processor_name
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
-from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, compare, processor_name, time_pairs
+from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, compare, time_pairs
 from toast_core.studies.agreement.result import TOLERANCE_SHARE, Agreement, Timing
-from toast_core.studies.evaluation.measure import DTYPES, evaluate
+from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Estimate
 
 RECORD = Agreement(

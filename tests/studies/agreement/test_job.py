@@ -15,13 +15,14 @@ from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Quoter
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.agreement import job as apply
 from toast_core.studies.agreement.job import ApplyRun, file_path
 from toast_core.studies.agreement.result import Agreement
 from toast_core.studies.composition.result import CompositionRow, conditions, judge
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.sensitivity.job import read_run
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 PRUNED = Schedule.uniform(12, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated")
 APPLY = {"kind": "apply", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
@@ -29,13 +30,13 @@ COMPOSITION = {"kind": "composition", "schedule": PRUNED.to_dict(), "images": 4}
 
 
 @pytest.fixture
-def ground(model, tmp_path, monkeypatch) -> Ground:
+def workbench(model, tmp_path, monkeypatch) -> Workbench:
     monkeypatch.setattr(apply, "TIMED_BATCHES", (1, 2))
-    basis = Basis.of(
-        "demo_vit", "random", "fashion-mnist", "fashion-mnist:calibration", str(tmp_path / "evidence.sqlite"), num_classes=None,
-        img_size=None, calibration_images=20, device="cpu", applied=str(tmp_path / "applied"),
+    setup = Setup(
+        "demo_vit", "random", data="fashion-mnist", calibration="fashion-mnist:calibration", calibration_images=20, device="cpu",
+        store=str(tmp_path / "evidence.sqlite"), applied=str(tmp_path / "applied"),
     )
-    return Ground(model, basis)
+    return Workbench(model, setup)
 
 
 def say_nothing(done: int, total: int) -> None:
@@ -45,93 +46,93 @@ def say_nothing(done: int, total: int) -> None:
 @pytest.mark.parametrize("values", [
     {**APPLY, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()}, {**COMPOSITION, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()},
 ])
-def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(values, ground):
-    with EvidenceStore.open(ground.basis.store) as store, pytest.raises(ToastError, match="11"):
-        read_run(values).work(ground, store)
+def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(values, workbench):
+    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="11"):
+        read_run(values).work(workbench, store)
 
 
-def test_without_a_folder_nothing_is_applied(model, ground):
-    basis = Basis(**{**ground.basis.to_dict(), "applied": None})
-    with EvidenceStore.open(basis.store) as store, pytest.raises(ToastError, match="submit the run from a dashboard"):
-        read_run(APPLY).work(Ground(model, basis), store)
+def test_without_a_folder_nothing_is_applied(model, workbench):
+    setup = Setup(**{**workbench.setup.to_dict(), "applied": None})
+    with EvidenceStore.open(setup.store) as store, pytest.raises(ToastError, match="submit the run from a dashboard"):
+        read_run(APPLY).work(Workbench(model, setup), store)
 
 
-def test_the_record_is_of_the_file_and_is_found_again(ground, monkeypatch):
+def test_the_record_is_of_the_file_and_is_found_again(workbench, monkeypatch):
     run, steps = read_run(APPLY), []
-    with EvidenceStore.open(ground.basis.store) as store:
-        work = run.work(ground, store)
+    with EvidenceStore.open(workbench.setup.store) as store:
+        work = run.work(workbench, store)
         assert (work.cells, work.stored, work.images, work.calibration) == (1, 0, 16, 20) and work.macs > 0
-        analysis = run.measure(ground, store, lambda done, total: steps.append((done, total)))
+        analysis = run.measure(workbench, store, lambda done, total: steps.append((done, total)))
         record = Agreement.from_dict(store.get(analysis.cell_keys[0]).summary)
-        path = file_path(ground.basis, analysis.cell_keys[0])
+        path = file_path(workbench.setup, analysis.cell_keys[0])
         assert analysis.finished_utc and analysis.request["schedule"] == PRUNED.to_dict() and analysis.request["metric"] == "agreement"
         assert [store.get(key).identity.detail["execution"] for key in analysis.cell_keys[1:]] == ["baseline", "masked", "compact"]
         assert hashlib.sha256(path.read_bytes()).hexdigest() == record.file_sha256 and path.stat().st_size == record.file_bytes
         assert run.outcome(store, analysis).endswith("compact equals masked")
-        assert run.work(ground, store).macs == 0
+        assert run.work(workbench, store).macs == 0
         monkeypatch.setattr(apply, "compare", None)
-        assert run.measure(ground, store, say_nothing).cell_keys == analysis.cell_keys
+        assert run.measure(workbench, store, say_nothing).cell_keys == analysis.cell_keys
     assert steps == sorted(steps) and steps[-1] == (46, 46)
     assert record.is_equal and record.same == 16 and record.params["compact"] < record.params["baseline"]
     assert record.macs["compact"] < record.macs["baseline"] and [timing.batch_size for timing in record.timings] == [1, 2]
     compact = load_model(weights=path)
     assert compact.toast_info.schedule == PRUNED
-    expected = evaluate(compact, ground.subject("evaluation", 16, 8).data, 8).outcomes.top1_estimate
+    expected = evaluate(compact, workbench.images(16), 8).outcomes.top1_estimate
     assert record.top1["compact"].value == expected.value
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])])
-def test_a_file_that_is_gone_or_cut_off_is_made_again(ground, spoil):
+def test_a_file_that_is_gone_or_cut_off_is_made_again(workbench, spoil):
     run = read_run(APPLY)
-    with EvidenceStore.open(ground.basis.store) as store:
-        analysis = run.measure(ground, store, say_nothing)
-        path = file_path(ground.basis, analysis.cell_keys[0])
+    with EvidenceStore.open(workbench.setup.store) as store:
+        analysis = run.measure(workbench, store, say_nothing)
+        path = file_path(workbench.setup, analysis.cell_keys[0])
         spoil(path)
-        assert run.work(ground, store).stored == 0
-        again = run.measure(ground, store, say_nothing)
-        assert again.cell_keys == analysis.cell_keys and run.work(ground, store).stored == 1
+        assert run.work(workbench, store).stored == 0
+        again = run.measure(workbench, store, say_nothing)
+        assert again.cell_keys == analysis.cell_keys and run.work(workbench, store).stored == 1
         assert hashlib.sha256(path.read_bytes()).hexdigest() == store.get(again.cell_keys[0]).summary["file_sha256"]
 
 
-def test_the_command_line_writes_the_same_file(ground, tmp_path, monkeypatch, capsys):
+def test_the_command_line_writes_the_same_file(workbench, tmp_path, monkeypatch, capsys):
     run = read_run(APPLY)
-    with EvidenceStore.open(ground.basis.store) as store:
-        key = run.measure(ground, store, say_nothing).cell_keys[0]
+    with EvidenceStore.open(workbench.setup.store) as store:
+        key = run.measure(workbench, store, say_nothing).cell_keys[0]
     monkeypatch.chdir(tmp_path)
     Path("schedule.json").write_text(PRUNED.to_json())
-    for line in run.command(ground.basis).splitlines():
+    for line in run.command(workbench.setup).splitlines():
         toast, command, *words = shlex.split(line)
         assert toast == "toast"
         get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
-    assert Path("pruned.safetensors").read_bytes() == file_path(ground.basis, key).read_bytes()
+    assert Path("pruned.safetensors").read_bytes() == file_path(workbench.setup, key).read_bytes()
     assert '"images": 16' in capsys.readouterr().out
 
 
-def test_another_selection_is_another_record(ground):
-    with EvidenceStore.open(ground.basis.store) as store:
+def test_another_selection_is_another_record(workbench):
+    with EvidenceStore.open(workbench.setup.store) as store:
         keys = {
-            ApplyRun(Schedule.uniform(12, fc2=0.5, selection=selection), 8, 8).measure(ground, store, say_nothing).cell_keys[0]
+            ApplyRun(Schedule.uniform(12, fc2=0.5, selection=selection), 8, 8).measure(workbench, store, say_nothing).cell_keys[0]
             for selection in ("calibrated", "per_image")
         }
     assert len(keys) == 2
 
 
-def test_composition_is_judged_and_counts_its_conditions(ground, capsys, tmp_path, monkeypatch):
+def test_composition_is_judged_and_counts_its_conditions(workbench, capsys, tmp_path, monkeypatch):
     run = read_run(COMPOSITION)
-    with EvidenceStore.open(ground.basis.store) as store:
+    with EvidenceStore.open(workbench.setup.store) as store:
         cells = len(conditions(0, 0))
-        assert run.work(ground, store).cells == cells and run.work(ground, store).macs > 0
-        analysis = run.measure(ground, store, say_nothing)
+        assert run.work(workbench, store).cells == cells and run.work(workbench, store).macs > 0
+        analysis = run.measure(workbench, store, say_nothing)
         rows = [CompositionRow.from_dict(head.summary) for head in store.heads(analysis.cell_keys)]
         assert judge(rows).safe is True and run.outcome(store, analysis) == "safe to deploy"
-        assert run.work(ground, store).stored == cells and run.work(ground, store).macs == 0
+        assert run.work(workbench, store).stored == cells and run.work(workbench, store).macs == 0
     monkeypatch.chdir(tmp_path)
     Path("schedule.json").write_text(PRUNED.to_json())
-    _, command, *words = shlex.split(run.command(ground.basis))
+    _, command, *words = shlex.split(run.command(workbench.setup))
     get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["id"] == analysis.short_id
 
 
-def test_both_kinds_are_quoted(ground, tmp_path):
-    quoter = Quoter(ground, JobBook(tmp_path / "jobs"), start_s=3.0)
+def test_both_kinds_are_quoted(workbench, tmp_path):
+    quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
     assert all(quoter.quote(read_run(values))["seconds"] > 3 for values in (APPLY, COMPOSITION))

@@ -12,11 +12,12 @@ from tests.support.families import relative_error, schedule_for
 from tests.support.greys import grey_data, grey_model
 from toast_core.errors import DataError, DeviceError, ToastError
 from toast_core.loading import load_model
+from toast_core.machine import DTYPES, cast, dtype_named, pick_device
 from toast_core.models.counting import count_macs
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.evaluation.measure import DTYPES, cast, evaluate, join_outcomes, outcomes_of, pick_device
+from toast_core.studies.evaluation.measure import evaluate, join_outcomes, outcomes_of
 from toast_core.studies.evaluation.result import Evaluation
 
 
@@ -162,7 +163,7 @@ class TestRefusals:
     def test_casting_makes_a_copy_only_where_it_must(self, dtype: str) -> None:
         model = grey_model()
         new = cast(model, dtype)
-        assert next(new.parameters()).dtype == DTYPES[dtype]
+        assert next(new.parameters()).dtype == dtype_named(dtype)
         assert (new is model) == (dtype == "float32")
 
     def test_a_model_without_weights(self) -> None:

@@ -11,8 +11,9 @@ from toast_core.cli.app import app
 from toast_core.cost.macs import count_cost
 from toast_core.errors import DataError, ScheduleError
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.sensitivity.job import read_run
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 RUN = {
     "kind": "tuning", "unit": "macs", "limit": 60_000_000, "sites": ["fc2"], "ratios": [0.5, 0.9], "locks": [[0, "fc2", 0.0]],
@@ -21,10 +22,10 @@ RUN = {
 }
 
 
-def ground_for(model, folder, calibration="fashion-mnist:calibration") -> Ground:
+def ground_for(model, folder, calibration="fashion-mnist:calibration") -> Workbench:
     store = str(folder / "evidence.sqlite")
-    sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu"}
-    return Ground(model, Basis.of("demo_vit", "random", "fashion-mnist", calibration, store, **sizes))
+    places = {"data": "fashion-mnist", "calibration": calibration, "store": store}
+    return Workbench(model, Setup("demo_vit", "random", **places, calibration_images=20, device="cpu"))
 
 
 def test_what_cannot_be_is_refused_before_anything_is_measured(model, tmp_path):
@@ -41,27 +42,27 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(model, tmp_path):
 
 @pytest.mark.slow
 def test_it_keeps_its_answer_and_says_what_came_out(model, tmp_path, capsys):
-    run, ground, seen = read_run(RUN), ground_for(model, tmp_path), []
-    with EvidenceStore.open(ground.basis.store) as store:
-        before = run.work(ground, store)
+    run, workbench, seen = read_run(RUN), ground_for(model, tmp_path), []
+    with EvidenceStore.open(workbench.setup.store) as store:
+        before = run.work(workbench, store)
         assert (before.cells, before.stored, before.images) == (24, 0, 24)
-        analysis = run.measure(ground, store, lambda done, total: seen.append((done, total)))
-        after = run.work(ground, store)
+        analysis = run.measure(workbench, store, lambda done, total: seen.append((done, total)))
+        after = run.work(workbench, store)
         assert after.stored == 24 and after.macs < before.macs
         report = store.get(analysis.cell_keys[0]).summary
         metrics = [one.request["metric"] for one in store.list_analyses()]
     assert sorted(metrics) == ["tuning", "tuning_curves"]
     schedule = Schedule.from_dict(report["schedule"])
-    assert count_cost(ground.shape, schedule).macs <= 60_000_000
+    assert count_cost(workbench.shape, schedule).macs <= 60_000_000
     assert schedule.blocks[0].fc2 == 0 and schedule.blocks[1].fc2 <= 0.4
     assert seen == sorted(seen) and seen[-1] == (100, 100)
-    with EvidenceStore.open(ground.basis.store) as store:
+    with EvidenceStore.open(workbench.setup.store) as store:
         assert "% fewer MACs" in run.outcome(store, analysis) and "keep the baseline's answer" in run.outcome(store, analysis)
     # the command line finds the same cells, and gives the same schedule
-    _, command, *words = shlex.split(run.command(ground.basis))
+    _, command, *words = shlex.split(run.command(workbench.setup))
     words[words.index("schedule.json")] = str(tmp_path / "schedule.json")
     get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
     document = json.loads(capsys.readouterr().out)
     assert document["schedule_digest"] == report["schedule_digest"]
-    with EvidenceStore.open(ground.basis.store) as store:
+    with EvidenceStore.open(workbench.setup.store) as store:
         assert len(store.list_analyses()) == 2

@@ -15,23 +15,27 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
 from analysis_cache.key import CellIdentity
 from analysis_cache.store import EvidenceStore
+from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.errors import JobError
 from toast_core.intervals import paired_interval
 from toast_core.loading import save_model
+from toast_core.machine import processor_name
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, Compared, compare, processor_name, time_pairs
+from toast_core.setup import Setup
+from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, Compared, compare, time_pairs
 from toast_core.studies.agreement.result import Agreement, Timing
-from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
+from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.evaluation.store import evaluation_identity
 from toast_core.studies.subject import Subject, evaluation_summary, outcome_arrays
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 TIMED_BATCHES = (1, 32)
 _DEFAULT_IMAGES = 1000
+_OUTPUT = "pruned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,12 @@ class ApplyRun:
         """For example `apply schedule 0123abcd, calibrated`."""
         return f"apply schedule {self.schedule.digest()[:8]}, {self.schedule.selection.replace('_', ' ')}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """Two lines: `toast apply` writes the same file, `toast evaluate` measures it."""
-        of_model = {name: value for name, value in basis.options().items() if name != "data"}
-        flags = {**of_model, "schedule": "schedule.json"}
-        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
-        written = {"batch-size": self.batch_size, "output": "pruned.safetensors"}
-        measured = {"weights": "pruned.safetensors", "data": basis.data, "images": self.images, "batch-size": self.batch_size}
-        where = {"device": of_model["device"]} if "device" in of_model else {}
-        return f"{command_line('apply', flags | written)}\n{command_line('evaluate', measured | where)}"
+        sized = replace(setup, images=self.images, batch_size=self.batch_size)
+        written = replace(sized, model=None, weights=_OUTPUT, num_classes=None, img_size=None)
+        applied = command_line("apply", sized, {"output": _OUTPUT}, self.schedule)
+        return f"{applied}\n{command_line('evaluate', written)}"
 
     def _identities(self, subject: Subject, statistics: Statistics | None) -> tuple[CellIdentity, dict[str, CellIdentity]]:
         """The record's cell, and the evaluation of each execution. Times hold for one processor and one PyTorch only."""
@@ -81,30 +82,30 @@ class ApplyRun:
         )
         return record, evaluations
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """One record, done where its file is still there. Three evaluations, and the pairs on the clock."""
-        statistics, subject = self._given(ground)
+        statistics, subject = self._given(workbench)
         record, _ = self._identities(subject, statistics)
-        stored, images = int(_is_written(ground.basis, store, record.key)), len(subject.data)
-        baseline, compact = count_cost(ground.shape).macs, count_cost(ground.shape, self.schedule).macs
+        stored, images = int(_is_written(workbench.setup, store, record.key)), len(subject.data)
+        baseline, compact = count_cost(workbench.shape).macs, count_cost(workbench.shape, self.schedule).macs
         timed = PAIRS * sum(TIMED_BATCHES) * (baseline + compact)
         return Work(1, stored, images, 0 if stored else images * (2 * baseline + compact) + timed, calibration_images(statistics))
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are images, and as many for each batch size on the clock as there are pairs."""
-        statistics, subject = self._given(ground)
+        statistics, subject = self._given(workbench)
         record, evaluations = self._identities(subject, statistics)
         request = subject.request(metric="agreement", schedule=self.schedule.to_dict(), **record.detail)
         label = f"agreement of {subject.identity.model}, {self.schedule.selection}, schedule {self.schedule.digest()[:8]}"
         keys = (record.key, *(evaluations[name].key for name in EXECUTIONS))
         analysis = Analysis(request, label, keys, utc_now())
         store.put_analysis(analysis)
-        if not _is_written(ground.basis, store, record.key):
+        if not _is_written(workbench.setup, store, record.key):
             # what is said of a file that is gone must not be said of the next one
             store.remove([record.key])
-            plan = ground.plan(self.schedule, self.batch_size)
-            models = {"baseline": ground.model} | {name: apply_plan(ground.model, plan, name) for name in ("masked", "compact")}
-            path = file_path(ground.basis, record.key)
+            plan = workbench.plan(self.schedule, self.batch_size)
+            models = {"baseline": workbench.model} | {name: apply_plan(workbench.model, plan, name) for name in ("masked", "compact")}
+            path = file_path(workbench.setup, record.key)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             save_model(models["compact"], path)
             steps = len(subject.data) + PAIRS * len(TIMED_BATCHES)
@@ -119,8 +120,8 @@ class ApplyRun:
         store.put_analysis(finished)
         return finished
 
-    def _given(self, ground: Ground) -> tuple[Statistics | None, Subject]:
-        return statistics_for(ground, self.schedule, self.batch_size), ground.subject("agreement", self.images, self.batch_size)
+    def _given(self, workbench: Workbench) -> tuple[Statistics | None, Subject]:
+        return workbench.statistics_for(self.schedule, self.batch_size), Subject.on(workbench, "agreement", self.images, self.batch_size)
 
     def _agreement(
         self, subject: Subject, models: dict[str, nn.Module], compared: Compared, timings: tuple[Timing, ...], path: Path
@@ -148,20 +149,20 @@ class ApplyRun:
         return f"top-1 {top1.value:.1f} % (95 %: {top1.ci95[0]:.1f} to {top1.ci95[1]:.1f} %), compact {equal} masked"
 
 
-def file_path(basis: Basis, key: str) -> Path:
+def file_path(setup: Setup, key: str) -> Path:
     """Where the compact model of a record is written: pages find it by the same rule, so that no record can name another file.
 
     Raises:
-        JobError: the basis names no folder.
+        JobError: the setup names no folder.
     """
-    if basis.applied is None:
+    if setup.applied is None:
         raise JobError("there is no folder for the pruned model; submit the run from a dashboard")
-    return Path(basis.applied) / f"{key}.safetensors"
+    return Path(setup.applied) / f"{key}.safetensors"
 
 
-def _is_written(basis: Basis, store: EvidenceStore, key: str) -> bool:
+def _is_written(setup: Setup, store: EvidenceStore, key: str) -> bool:
     """Whether the record is stored and its file is there, whole."""
-    found, path = store.heads([key]), file_path(basis, key)
+    found, path = store.heads([key]), file_path(setup, key)
     return bool(found) and path.is_file() and _sha256(path) == found[0].summary["file_sha256"]
 
 

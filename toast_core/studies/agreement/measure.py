@@ -1,10 +1,8 @@
 """Baseline, masked and compact on the same images, side by side, and baseline against compact on the clock."""
 
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -143,13 +141,3 @@ def _finish(device: torch.device) -> None:
     """Wait for what an accelerator still does: its calls return before they are done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def processor_name(device: torch.device) -> str:
-    """What the device calls itself, for people to tell machines apart by."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(errors="replace").splitlines() if facts.exists() else []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()

@@ -18,11 +18,12 @@ from toast_core.data.load import ImageData
 from toast_core.errors import CertificateError, ScheduleError
 from toast_core.export import open_exported
 from toast_core.loading import load_model
+from toast_core.machine import processor_name
 from toast_core.models.build import file_digest
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info, weights_digest
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import Compared, Forward, compare, processor_name
+from toast_core.studies.agreement.measure import Compared, Forward, compare
 from toast_core.studies.agreement.result import Latencies
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
 from toast_core.studies.latency.pairs import random_images, time_models

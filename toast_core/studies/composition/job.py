@@ -1,16 +1,18 @@
 """Whether a schedule's accuracy depends on which images share a batch, as a job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
+from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
+from toast_core.setup import Setup
+from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.composition.result import CompositionRow, judge
-from toast_core.studies.subject import analyze_composition, composition_identities
-from toast_core.workbench import Basis, Ground
+from toast_core.studies.subject import Subject, analyze_composition, composition_identities
+from toast_core.workbench import Workbench
 
 _VERDICTS = {True: "safe to deploy", False: "not safe to deploy as evaluated", None: "not decided"}
 
@@ -32,25 +34,24 @@ class CompositionRun:
         """For example `batch composition of schedule 0123abcd, per image`."""
         return f"batch composition of schedule {self.schedule.digest()[:8]}, {self.schedule.selection.replace('_', ' ')}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """A `toast analyze` line; the schedule is the file that the Apply and Tune pages download."""
-        flags = {"metrics": self.kind, **basis.options(), "images": self.images, "schedule": "schedule.json"}
-        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
-        return command_line("analyze", flags | {"batch-size": self.batch_size} | basis.store_options())
+        sized = replace(setup, images=self.images, batch_size=self.batch_size)
+        return command_line("analyze", sized, {"metrics": self.kind}, self.schedule)
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """A cell a condition; masked models run at the baseline's cost."""
-        statistics = statistics_for(ground, self.schedule, self.batch_size)
-        subject = ground.subject(self.kind, self.images, self.batch_size)
+        statistics = workbench.statistics_for(self.schedule, self.batch_size)
+        subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         keys = [identity.key for identity in composition_identities(subject, self.schedule, statistics).values()]
         stored = len(store.has_many(keys))
-        macs = (len(keys) - stored) * len(subject.data) * count_cost(ground.shape).macs
+        macs = (len(keys) - stored) * len(subject.data) * count_cost(workbench.shape).macs
         return Work(len(keys), stored, len(subject.data), macs, calibration_images(statistics))
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are images, those of every condition."""
-        statistics = statistics_for(ground, self.schedule, self.batch_size)
-        subject = ground.subject(self.kind, self.images, self.batch_size)
+        statistics = workbench.statistics_for(self.schedule, self.batch_size)
+        subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         return analyze_composition(subject, store, self.schedule, statistics, report)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:

@@ -1,6 +1,5 @@
 """Accuracy and loss of a model on images."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,41 +14,9 @@ from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import DataError, DeviceError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
+from toast_core.machine import cast
 from toast_core.models.info import get_info
 from toast_core.studies.evaluation.result import OUTCOME_NAMES, Evaluation, Outcomes
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """Return the device by name; `auto` is the first of cuda, mps and cpu that is there.
-
-    Raises:
-        DeviceError: the device is unknown or not on this machine.
-    """
-    there = [
-        name for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found
-    ]
-    if device == "auto":
-        return torch.device(there[0])
-    try:
-        chosen = torch.device(device)
-        if chosen.type not in there or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
-            raise RuntimeError
-    except RuntimeError:
-        raise DeviceError(f"device {device!r} is not on this machine; choose from {', '.join(there)}") from None
-    return chosen
-
-
-def cast(model: nn.Module, dtype: str) -> nn.Module:
-    """Return the model in a dtype: itself where it already is, else a copy.
-
-    Raises:
-        DeviceError: an unknown dtype.
-    """
-    if dtype not in DTYPES:
-        raise DeviceError(f"unknown dtype {dtype!r}; choose from {', '.join(DTYPES)}")
-    return model if next(model.parameters()).dtype == DTYPES[dtype] else copy.deepcopy(model).to(DTYPES[dtype])
 
 
 def outcomes_of(logits: torch.Tensor, labels: torch.Tensor, index: np.ndarray) -> Outcomes:

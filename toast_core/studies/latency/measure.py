@@ -19,6 +19,7 @@ from torch import nn
 from toast_core.cost.latency import ALIGNED, BlockTimes, LatencyTable, Line, Sheet
 from toast_core.cost.shapes import BlockShape
 from toast_core.errors import DeviceError, PlanError
+from toast_core.machine import processor_name
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import Adapter
 from toast_core.models.info import get_info
@@ -26,7 +27,7 @@ from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, FixedKeep, HeadKeep, Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import forward_seconds, processor_name
+from toast_core.studies.agreement.measure import forward_seconds
 
 ROUNDS = 25
 _LEAST_ROUNDS = 5

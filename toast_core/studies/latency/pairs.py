@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from toast_core.errors import DeviceError
+from toast_core.machine import cast
 from toast_core.models.info import get_info
 from toast_core.studies.agreement.measure import Forward, pair_seconds
 from toast_core.studies.agreement.result import Latencies
-from toast_core.studies.evaluation.measure import cast
 
 PAIRS = 100
 

@@ -2,31 +2,33 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
+from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, load_data
 from toast_core.data.sources import open_source
 from toast_core.errors import DataError, JobError
 from toast_core.loading import load_model, save_model
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.agreement.job import file_path
-from toast_core.studies.base import Report, Work, as_schedule, check_sizes, command_line
+from toast_core.studies.base import Report, Work, as_schedule, check_sizes
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.recovery.images import split
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.recovery.store import KeptRecovery, recover_kept
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 _TRAINING_PASSES = 4  # the student forward and backward, and the baseline's forward, at the most
 _CHECKPOINT_STEPS = 50
 _RECIPE = Recipe()
-_FLAGS = {"distill": "--no-distill", "labels": "--no-labels", "augment": "--no-augment"}  # fields that are on unless said otherwise
+_OUTPUT = "recovered.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,59 +63,56 @@ class RecoveryRun:
         epochs = self.recipe.epochs
         return f"recover schedule {self.schedule.digest()[:8]}, {epochs} epoch{'s' if epochs > 1 else ''}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """Two lines: `toast recover` writes the file, `toast evaluate` measures it. The Tune page downloads the schedule."""
-        flags = {name: value for name, value in basis.options().items() if name != "data"}
-        flags |= {"schedule": "schedule.json", "train": _train(basis), "images": self.images}
-        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
         changed = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe) if getattr(self.recipe, f.name) != f.default}
-        flags |= {name.replace("_", "-"): value for name, value in changed.items() if not isinstance(value, bool)}
-        words = [_FLAGS.get(name, "--distill-blocks") for name, value in changed.items() if isinstance(value, bool)]
-        flags |= {"store": basis.store, "output": "recovered.safetensors"}
-        measured = {"weights": "recovered.safetensors", "data": basis.data, "images": self.test_images}
-        where = {} if basis.device == "auto" else {"device": basis.device}
-        return f"{' '.join([command_line('recover', flags), *words])}\n{command_line('evaluate', measured | where)}"
+        switches = {name if value else f"no_{name}": True for name, value in changed.items() if isinstance(value, bool)}
+        flags = {"images": self.images} | {name: value for name, value in changed.items() if not isinstance(value, bool)} | switches
+        training = replace(setup, train=_train(setup))
+        written = replace(setup, model=None, weights=_OUTPUT, num_classes=None, img_size=None, images=self.test_images)
+        recovered = command_line("recover", training, flags | {"output": _OUTPUT}, self.schedule)
+        return f"{recovered}\n{command_line('evaluate', written)}"
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """One cell an epoch.
 
         Raises:
             ScheduleError: the schedule has another number of blocks than the model.
             DataError: no training images, test images, or too few.
         """
-        self.schedule.check_length(len(ground.shape.blocks), ground.shape.name)
-        data, recipe = self._data(ground), self.recipe
+        self.schedule.check_length(len(workbench.shape.blocks), workbench.shape.name)
+        data, recipe = self._data(workbench), self.recipe
         split(data, recipe.validation_share, recipe.batch_size * recipe.accumulate, recipe.seed)
-        kept = self._kept(ground, data, store)
-        done, tests, whole = self._is_trained(ground, store, kept), self._tests(ground), count_cost(ground.shape).macs
+        kept = self._kept(workbench, data, store)
+        done, tests, whole = self._is_trained(workbench, store, kept), self._tests(workbench), count_cost(workbench.shape).macs
         stored = recipe.epochs if done else kept.stored_epochs
         epoch = len(data) * _TRAINING_PASSES * whole
         training = 0 if done else (recipe.epochs - stored) * epoch or epoch
         testing = 0 if done and store.has_many([kept.test_key(tests)]) else 2 * len(tests) * whole
-        fitted = ground.basis.calibration_images if self.schedule.needs_calibration else 0
+        fitted = workbench.setup.calibration_images if self.schedule.needs_calibration else 0
         return Work(recipe.epochs, stored, len(data), training + testing, fitted)
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are training images of all epochs. What is measured in the end is the file, as another program would load it."""
-        data, tests = self._data(ground), self._tests(ground)
-        kept = self._kept(ground, data, store)
-        if not self._is_trained(ground, store, kept):
+        data, tests = self._data(workbench), self._tests(workbench)
+        kept = self._kept(workbench, data, store)
+        if not self._is_trained(workbench, store, kept):
             # what is said of a file that is gone must not be said of the next one
             store.remove([kept.test_key(tests)])
-            self._train(ground, store, kept, data, report)
+            self._train(workbench, store, kept, data, report)
         if not store.has_many([kept.test_key(tests)]):
-            recovered = load_model(weights=file_path(ground.basis, kept.report_key), device=next(ground.model.parameters()).device)
-            kept.keep_test(tests, *(evaluate(model, tests).outcomes for model in (ground.model, recovered)))
+            recovered = load_model(weights=file_path(workbench.setup, kept.report_key), device=next(workbench.model.parameters()).device)
+            kept.keep_test(tests, *(evaluate(model, tests).outcomes for model in (workbench.model, recovered)))
         return kept.tested(tests)
 
-    def _train(self, ground: Ground, store: EvidenceStore, kept: KeptRecovery, data: ImageData, report: Report) -> None:
+    def _train(self, workbench: Workbench, store: EvidenceStore, kept: KeptRecovery, data: ImageData, report: Report) -> None:
         """Go on to the end of training, write the file, and only then forget the checkpoint."""
-        path = file_path(ground.basis, kept.report_key)
+        path = file_path(workbench.setup, kept.report_key)
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         folder = path.with_suffix(".checkpoint")
         recovered, _ = recover_kept(
-            store, ground.model, self.schedule, lambda: ground.plan(self.schedule, self.batch_size), data, self.recipe,
-            World(device=next(ground.model.parameters()).device), self._fitted_on(ground), checkpoint=folder,
+            store, workbench.model, self.schedule, lambda: workbench.plan(self.schedule, self.batch_size), data, self.recipe,
+            World(device=next(workbench.model.parameters()).device), self._fitted_on(workbench), checkpoint=folder,
             checkpoint_steps=_CHECKPOINT_STEPS, progress=lambda told: report(told.images_done, told.images_total),
         )
         save_model(recovered.model, path)
@@ -132,29 +131,29 @@ class RecoveryRun:
             f"validation {name} {change} of {report['validation_images']:,} images, {where}"
         )
 
-    def _data(self, ground: Ground) -> ImageData:
-        data = load_data(_train(ground.basis), ground.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
-        if data.source.digest == open_source(ground.basis.data).digest:
+    def _data(self, workbench: Workbench) -> ImageData:
+        data = load_data(_train(workbench.setup), workbench.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
+        if data.source.digest == open_source(workbench.setup.data).digest:
             raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
         return data
 
-    def _fitted_on(self, ground: Ground) -> str:
-        basis = ground.basis
-        return f"{basis.calibration}, {basis.calibration_images} images" if self.schedule.needs_calibration else ""
+    def _fitted_on(self, workbench: Workbench) -> str:
+        setup = workbench.setup
+        return f"{setup.calibration}, {setup.calibration_images} images" if self.schedule.needs_calibration else ""
 
-    def _kept(self, ground: Ground, data: ImageData, store: EvidenceStore) -> KeptRecovery:
-        return KeptRecovery(store, ground.model, self.schedule, data, self.recipe, self._fitted_on(ground), 1)
+    def _kept(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> KeptRecovery:
+        return KeptRecovery(store, workbench.model, self.schedule, data, self.recipe, self._fitted_on(workbench), 1)
 
-    def _tests(self, ground: Ground) -> ImageData:
-        return load_data(ground.basis.data, ground.model, self.test_images)
+    def _tests(self, workbench: Workbench) -> ImageData:
+        return load_data(workbench.setup.data, workbench.model, self.test_images)
 
-    def _is_trained(self, ground: Ground, store: EvidenceStore, kept: KeptRecovery) -> bool:
+    def _is_trained(self, workbench: Workbench, store: EvidenceStore, kept: KeptRecovery) -> bool:
         """Whether the report is stored and the file is there."""
-        return bool(store.has_many([kept.report_key])) and Path(file_path(ground.basis, kept.report_key)).is_file()
+        return bool(store.has_many([kept.report_key])) and Path(file_path(workbench.setup, kept.report_key)).is_file()
 
 
-def _train(basis: Basis) -> str:
-    place = basis.train or basis.calibration
+def _train(setup: Setup) -> str:
+    place = setup.train or setup.calibration
     if place is None:
         raise DataError("recovery needs training images; start the dashboard with --train FOLDER, or with --calibration")
     return place

@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 
 from toast_core.errors import DeviceError
-from toast_core.studies.evaluation.measure import pick_device
+from toast_core.machine import pick_device
 
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 

@@ -1,12 +1,13 @@
 """The kinds of jobs. A new kind is a frozen dataclass with these methods, and a line in `KINDS`."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
+from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import JobError
@@ -14,17 +15,18 @@ from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.execution import check_execution
 from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.setup import Setup
 from toast_core.studies.agreement.job import ApplyRun
-from toast_core.studies.base import Report, Run, Work, as_schedule, calibration_images, check_sizes, command_line, statistics_for
+from toast_core.studies.base import Report, Run, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.composition.job import CompositionRun
 from toast_core.studies.evaluation.store import analyze_evaluation, evaluation_identity
 from toast_core.studies.recovery.job import RecoveryRun
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS, Cell, grid
 from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import analyze_redundancy, analyze_sensitivity, redundancy_identities, sensitivity_identities
+from toast_core.studies.subject import Subject, analyze_redundancy, analyze_sensitivity, redundancy_identities, sensitivity_identities
 from toast_core.studies.tuning.job import TuningRun
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 _CLASS_WEIGHT = 2.0
 _SETTINGS_SEED = 0
@@ -66,39 +68,40 @@ class SensitivityRun:
         ratios = f"{len(self.ratios)} ratios" if len(self.ratios) > 1 else f"ratio {self.ratios[0]:g}"
         return f"sensitivity of {', '.join(self.sites)} at {ratios}, {self.mode}, {self.selection.replace('_', ' ')}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """A `toast analyze` line."""
-        flags = {"sites": ",".join(self.sites), "ratios": ",".join(f"{ratio:g}" for ratio in self.ratios), "mode": self.mode}
+        flags: dict[str, object] = {"sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "mode": self.mode}
         if self.mode == "adaptive":
-            flags |= {"width": f"{self.width:g}", "tolerance": f"{self.tolerance:g}"}
-        flags["selection"] = self.selection
-        return _analyze_line(self, basis, flags | (basis.calibration_options() if self.selection == "calibrated" else {}))
+            flags |= {"width": self.width, "tolerance": self.tolerance}
+        flags |= {"metrics": self.kind, "selection": self.selection}
+        sized = replace(setup, images=self.images, batch_size=self.batch_size)
+        return command_line("analyze", sized, flags, calibrated=self.selection == "calibrated")
 
     def _settings(self) -> dict[str, object]:
         return {"selection": self.selection, "seed": _SETTINGS_SEED}
 
-    def _statistics(self, ground: Ground, cells: list[Cell]) -> Statistics | None:
-        blocks = len(ground.shape.blocks)
+    def _statistics(self, workbench: Workbench, cells: list[Cell]) -> Statistics | None:
+        blocks = len(workbench.shape.blocks)
         needed = any(cell.schedule(blocks, **self._settings()).needs_calibration for cell in cells)
-        return ground.statistics(self.batch_size, _CLASS_WEIGHT) if needed else None
+        return workbench.statistics(_CLASS_WEIGHT, self.batch_size) if needed else None
 
-    def _cells(self, ground: Ground) -> list[Cell]:
-        return grid(len(ground.shape.blocks), self.sites, self.ratios)
+    def _cells(self, workbench: Workbench) -> list[Cell]:
+        return grid(len(workbench.shape.blocks), self.sites, self.ratios)
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """Count the cells that are stored; each other one runs its half block and the blocks after it on every image."""
-        cells, subject = self._cells(ground), ground.subject(self.kind, self.images, self.batch_size)
-        rule, statistics = Rule(self.mode, self.width, self.tolerance), self._statistics(ground, cells)
+        cells, subject = self._cells(workbench), Subject.on(workbench, self.kind, self.images, self.batch_size)
+        rule, statistics = Rule(self.mode, self.width, self.tolerance), self._statistics(workbench, cells)
         keys = {cell: one.key for cell, one in sensitivity_identities(subject, cells, rule, statistics, self._settings()).items()}
         known = store.has_many(keys.values())
         missing = [cell for cell in cells if keys[cell] not in known]
-        macs = len(subject.data) * sweep_macs(ground.shape, missing)
+        macs = len(subject.data) * sweep_macs(workbench.shape, missing)
         return Work(len(cells), len(cells) - len(missing), len(subject.data), macs, calibration_images(statistics))
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are cell-images."""
-        cells, subject = self._cells(ground), ground.subject(self.kind, self.images, self.batch_size)
-        rule, statistics = Rule(self.mode, self.width, self.tolerance), self._statistics(ground, cells)
+        cells, subject = self._cells(workbench), Subject.on(workbench, self.kind, self.images, self.batch_size)
+        rule, statistics = Rule(self.mode, self.width, self.tolerance), self._statistics(workbench, cells)
         return analyze_sensitivity(subject, store, cells, rule, statistics, self._settings(), report)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -121,23 +124,23 @@ class RedundancyRun:
         """Says which blocks."""
         return "redundancy of every block"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """A `toast analyze` line."""
-        return _analyze_line(self, basis, {})
+        return command_line("analyze", replace(setup, images=self.images, batch_size=self.batch_size), {"metrics": self.kind})
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """All or nothing: one pass makes every row. Each token adds a product of its channels to the sums, then matrices are factored."""
-        subject = ground.subject(self.kind, self.images, self.batch_size)
+        subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         keys = [identity.key for identity in redundancy_identities(subject)]
-        stored, shape = len(store.has_many(keys)), ground.shape
+        stored, shape = len(store.has_many(keys)), workbench.shape
         sums = sum(block.tokens * (block.hidden**2 + block.width**2) for block in shape.blocks)
         finish = _FACTORING * sum(block.hidden**3 + block.width**3 for block in shape.blocks)
         macs = 0 if stored == len(keys) else len(subject.data) * (count_cost(shape).macs + sums) + finish
         return Work(len(keys), stored, len(subject.data), macs, 0)
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are images."""
-        return analyze_redundancy(ground.subject(self.kind, self.images, self.batch_size), store, progress=report)[0]
+        return analyze_redundancy(Subject.on(workbench, self.kind, self.images, self.batch_size), store, progress=report)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """How many rows there are to look at."""
@@ -165,26 +168,25 @@ class EvaluationRun:
             return "evaluation of the baseline"
         return f"evaluation of schedule {self.schedule.digest()[:8]}, {self.schedule.selection.replace('_', ' ')}, {self.execution}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """A `toast evaluate` line; the schedule is the file that the Tune page downloads."""
-        flags = {**basis.options(), "schedule": "schedule.json", "execution": self.execution, "images": self.images}
-        flags |= basis.calibration_options() if self.schedule.needs_calibration else {}
-        return command_line("evaluate", flags | {"batch-size": self.batch_size})
+        sized = replace(setup, images=self.images, batch_size=self.batch_size)
+        return command_line("evaluate", sized, {"execution": self.execution}, self.schedule)
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """One cell; a masked model runs at the baseline's cost."""
-        statistics = statistics_for(ground, self.schedule, self.batch_size)
-        subject = ground.subject(self.kind, self.images, self.batch_size)
+        statistics = workbench.statistics_for(self.schedule, self.batch_size)
+        subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         stored = len(store.has_many([evaluation_identity(subject, self.schedule, self.execution, statistics).key]))
-        cost = count_cost(ground.shape, self.schedule if self.execution == "compact" else None)
+        cost = count_cost(workbench.shape, self.schedule if self.execution == "compact" else None)
         macs = 0 if stored else len(subject.data) * cost.macs
         return Work(1, stored, len(subject.data), macs, calibration_images(statistics))
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are images."""
-        statistics = statistics_for(ground, self.schedule, self.batch_size)
-        subject = ground.subject(self.kind, self.images, self.batch_size)
-        planner = partial(ground.plan, self.schedule, self.batch_size)
+        statistics = workbench.statistics_for(self.schedule, self.batch_size)
+        subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
+        planner = partial(workbench.plan, self.schedule, self.batch_size)
         return analyze_evaluation(subject, store, self.schedule, self.execution, statistics, report, planner)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -241,8 +243,3 @@ def sweep_macs(shape: ModelShape, cells: list[Cell]) -> int:
         return block.ffn_macs if "fc" in cell.site else block.macs
 
     return cost.macs + sum(own(cell) + after[cell.block] for cell in cells) if cells else 0
-
-
-def _analyze_line(run: SensitivityRun | RedundancyRun, basis: Basis, flags: dict[str, object]) -> str:
-    shared = {"metrics": run.kind, **basis.options(), "images": run.images, "batch-size": run.batch_size}
-    return command_line("analyze", shared | flags | basis.store_options())

@@ -8,18 +8,20 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.budget.curves import read_curves
 from toast_core.budget.problem import Budget, make_problem
+from toast_core.command import SCHEDULE_FILE, command_line
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, load_data
 from toast_core.errors import DataError, JobError
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.schedule import SITES, check_ratio
-from toast_core.studies.base import Report, Work, check_sizes, command_line
+from toast_core.setup import Setup
+from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.measure import tune
 from toast_core.studies.tuning.request import DEFAULT_RATIOS, DEFAULT_SITES, SHARES, Ask
 from toast_core.studies.tuning.store import Kept
-from toast_core.workbench import Basis, Ground
+from toast_core.workbench import Workbench
 
 _IMAGES = 768
 _CANDIDATES = 4  # fitted and judged, usually
@@ -75,27 +77,27 @@ class TuningRun:
         of = f", {len(self.locks)} lock{'s' if len(self.locks) > 1 else ''}" if self.locks else ""
         return f"tune to {self._budget().said(self.limit)}{of}"
 
-    def command(self, basis: Basis) -> str:
+    def command(self, setup: Setup) -> str:
         """A `toast tune` line."""
-        flags = {name: value for name, value in basis.options().items() if name != "data"}
-        flags |= {"calibration": basis.calibration, "calibration-images": self.images}
-        flags |= {"gmacs": f"{self.limit / 1e9:.9f}"} if self.unit == "macs" else {"params": self.limit}
-        flags |= {"sites": ",".join(self.sites), "ratios": ",".join(f"{ratio:g}" for ratio in self.ratios)}
-        flags |= dict(zip(("ffn", "attention", "fitting"), vars(self.compensation).values(), strict=True))
-        flags |= {"multiple-of": self.multiple_of, "batch-size": self.batch_size, **basis.store_options(), "output": "schedule.json"}
-        repeated = [f"--lock {block}.{site}={ratio:g}" for block, site, ratio in self.locks]
-        repeated += [f"--range {block}.{site}={low:g}:{high:g}" for block, site, low, high in self.ranges]
-        return " ".join([command_line("tune", flags), *repeated])
+        sized = replace(setup, calibration_images=self.images, batch_size=self.batch_size)
+        budget = {"gmacs": self.limit / 1e9} if self.unit == "macs" else {"params": self.limit}
+        measured = {"sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "multiple_of": self.multiple_of}
+        wants = dict(zip(("ffn", "attention", "fitting"), vars(self.compensation).values(), strict=True))
+        limits = {
+            "lock": [f"{block}.{site}={ratio}" for block, site, ratio in self.locks],
+            "range": [f"{block}.{site}={low}:{high}" for block, site, low, high in self.ranges],
+        }
+        return command_line("tune", sized, {**budget, **measured, **wants, "output": SCHEDULE_FILE, **limits}, calibrated=True)
 
-    def work(self, ground: Ground, store: EvidenceStore) -> Work:
+    def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """Cells of the curves, then some candidates; how many those are shows when the curves are there.
 
         Raises:
             ScheduleError: locks, ranges or a budget that cannot be, as far as can be told without curves.
         """
-        ask, data = self._ask(), self._data(ground)
-        self._check(ground, ask)
-        kept, shape, whole = self._kept(ground, data, store), ground.shape, count_cost(ground.shape).macs
+        ask, data = self._ask(), self._data(workbench)
+        self._check(workbench, ask)
+        kept, shape, whole = self._kept(workbench, data, store), workbench.shape, count_cost(workbench.shape).macs
         schedules = ask.cell_schedules(shape)
         stored = len(kept.rows(schedules))
         share = len(data) / sum(SHARES)
@@ -104,14 +106,14 @@ class TuningRun:
         macs = share * (SHARES[1] * cells + _CANDIDATES * (SHARES[0] * _FIT_PASSES + SHARES[2]) * whole)
         return Work(len(schedules), stored, len(data), round(macs), 0)
 
-    def measure(self, ground: Ground, store: EvidenceStore, report: Report) -> Analysis:
+    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Steps are percent: curves, then candidates."""
-        data = self._data(ground)
+        data = self._data(workbench)
 
         def told(what: str, done: int, total: int) -> None:
             report(round(50 * (done / total + (what == "candidates"))), 100)
 
-        tuned = tune(ground.model, data, self._ask(), progress=told, kept=self._kept(ground, data, store))
+        tuned = tune(workbench.model, data, self._ask(), progress=told, kept=self._kept(workbench, data, store))
         return store.get_analysis(tuned.analysis)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -131,19 +133,19 @@ class TuningRun:
         settings = (self.compensation, self.multiple_of, _SEED, self.batch_size)
         return Ask(self._budget(), self.sites, self.ratios, locks, ranges, *settings)
 
-    def _check(self, ground: Ground, ask: Ask) -> None:
+    def _check(self, workbench: Workbench, ask: Ask) -> None:
         """Refuse now what the tuner would refuse after its curves: they are taken to be flat."""
-        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in ask.cell_schedules(ground.shape)]
-        curves = read_curves(rows, ground.shape, ask.multiple_of)
-        make_problem(ground.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)
+        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in ask.cell_schedules(workbench.shape)]
+        curves = read_curves(rows, workbench.shape, ask.multiple_of)
+        make_problem(workbench.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)
 
-    def _data(self, ground: Ground) -> ImageData:
-        if ground.basis.calibration is None:
+    def _data(self, workbench: Workbench) -> ImageData:
+        if workbench.setup.calibration is None:
             raise DataError("tuning needs calibration images; start the dashboard with --calibration")
-        return load_data(ground.basis.calibration, ground.model, self.images, seed=_SEED, labelled=False)
+        return load_data(workbench.setup.calibration, workbench.model, self.images, seed=_SEED, labelled=False)
 
-    def _kept(self, ground: Ground, data: ImageData, store: EvidenceStore) -> Kept:
-        return Kept(store, Subject.of(ground.model, data, self.batch_size, "tuning"))
+    def _kept(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> Kept:
+        return Kept(store, Subject.of(workbench.model, data, self.batch_size, "tuning"))
 
 
 def _plain(name: str, values: object, width: int) -> tuple:

@@ -1,0 +1,135 @@
+"""What is asked about: model, weights, images, calibration, device and store, as one frozen value. Imports no torch.
+
+The command line reads it from its options, the engine, a job and a certificate from JSON, and `toast_core.command` writes it back as
+a command line. Whatever measures takes one of these, so that two ways to the same figure cannot disagree about what it is a figure of.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from toast_core.errors import SetupError
+
+CALIBRATION_IMAGES = 512
+BATCH_SIZE = 64
+LIVE_IMAGES = 1000  # what a dashboard measures on while a person edits
+DEMO_MODELS = ("demo_vit", "demo_swin")
+DEMO_DATA = "fashion-mnist"
+DEMO_CALIBRATION = f"{DEMO_DATA}:calibration"
+_WHOLE, _TEXT = ("a whole number", int), ("text", str)
+_KINDS = {
+    **dict.fromkeys(("model", "weights", "data", "calibration", "train", "device", "store", "applied"), _TEXT),
+    **dict.fromkeys(("num_classes", "img_size", "calibration_images", "images", "batch_size", "seed"), _WHOLE),
+}
+_PLACES = ("weights", "data", "calibration", "train")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model and images, in the words of the command line.
+
+    model               timm's name, demo_vit or demo_swin; None where `weights` is a file that names it
+    weights             a .safetensors file, random, or none to count only; None: a demo's own, else timm's pretrained ones
+    num_classes         of the classifier; None: the weights' or the model's own
+    img_size            of the square input in pixels; None: the model's own
+    data                images to measure on: fashion-mnist, fashion-mnist:calibration or a folder
+    images              how many of them, class-balanced; None: all
+    calibration         images that calibrated selection and compensation learn from, labels unused
+    calibration_images  how many of those, class-balanced
+    train               images that recovery learns from; None: the calibration images
+    batch_size          images of one forward
+    seed                draws subsets, orders and random weights; the token sample of a schedule follows from the schedule's own
+    device              auto, cpu, cuda, cuda:N or mps
+    store               evidence store, a file or a database URL; None: the user's own
+    applied             folder that pruned models are written to; None where nothing but measuring is asked for
+    """
+
+    model: str | None = None
+    weights: str | None = None
+    num_classes: int | None = None
+    img_size: int | None = None
+    data: str | None = None
+    calibration: str | None = None
+    calibration_images: int = CALIBRATION_IMAGES
+    device: str = "auto"
+    store: str | None = None
+    applied: str | None = None
+    train: str | None = None
+    images: int | None = None
+    batch_size: int = BATCH_SIZE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, (words, kind) = getattr(self, field.name), _KINDS[field.name]
+            if value is None and field.default is None:
+                continue
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise SetupError(f"{field.name.replace('_', '-')} is {value!r:.80}; write {words}")
+            if kind is int and value < (field.name != "seed"):
+                raise SetupError(f"{field.name.replace('_', '-')} is {value}; write a whole number of at least {int(field.name != 'seed')}")
+
+    def completed(self) -> "Setup":
+        """With what a dashboard takes where nothing was named: the demo, its images, their calibration set, and so many images live."""
+        model = self.model or (DEMO_MODELS[0] if self.weights is None else None)
+        data = self.data or (DEMO_DATA if model in DEMO_MODELS else None)
+        calibration = self.calibration or (DEMO_CALIBRATION if data == DEMO_DATA else None)
+        images = LIVE_IMAGES if self.images is None else self.images
+        return replace(self, model=model, data=data, calibration=calibration, images=images)
+
+    def anchored(self) -> "Setup":
+        """With absolute paths and the store named, so that another process can start anywhere; words such as random stay as they are."""
+        from analysis_cache.database import default_store, file_of
+
+        store = default_store() if self.store is None else self.store
+        file = file_of(store)
+        places = {name: _absolute(getattr(self, name)) for name in _PLACES}
+        return replace(self, store=store if file is None else str(file.absolute()), **places)
+
+    @property
+    def is_own_store(self) -> bool:
+        """Whether evidence goes into the user's own store, which commands take by themselves."""
+        from analysis_cache.database import default_store, file_of
+
+        own = file_of(default_store())
+        return self.store is None or (own is not None and str(own.absolute()) == self.store)
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads back."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Setup":
+        """Read `to_dict`'s values; what is left out takes its default, so that older ones are read too.
+
+        Raises:
+            SetupError: an unknown field, or a value of another kind or out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise SetupError(f"unknown field {unknown[0]!r:.80} of a setup; choose from {', '.join(known)}")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Setup":
+        """Read `to_json`'s text.
+
+        Raises:
+            SetupError: not JSON, not an object, or see `from_dict`.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SetupError(f"the setup is not JSON ({error}); write an object with the fields of a Setup") from error
+        if not isinstance(values, Mapping):
+            raise SetupError(f"the setup is {type(values).__name__}, not an object; write an object with the fields of a Setup")
+        return cls.from_dict(values)
+
+
+def _absolute(place: str | None) -> str | None:
+    return str(Path(place).absolute()) if place and Path(place).exists() else place
