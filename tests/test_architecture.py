@@ -308,6 +308,11 @@ class TestSizes:
     def test_no_file_is_over_400_lines(self, path: Path) -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
+    def test_no_script_or_style_sheet_is_over_400_lines(self) -> None:
+        sheets = [path for path in committed_files() if path.suffix in (".js", ".css") and path.relative_to(ROOT).parts[0] in PACKAGES]
+        assert {".js", ".css"} == {path.suffix for path in sheets}
+        assert not [path.relative_to(ROOT).as_posix() for path in sheets if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+
     def test_the_method_fits_in_700_lines(self) -> None:
         """Lines that are not empty, of the files that say what ToaSt is."""
         files = [ROOT / "toast_core" / name for name in self.CORE]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import streamlit as st
 
+from dashboard.equaliser.script import script, style
 from dashboard.equaliser.tables import cost_tables
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
@@ -19,11 +19,7 @@ from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 
 KEY = "equaliser"
-_HERE = Path(__file__).parent
-_component = st.components.v2.component(
-    "toast_equaliser", html='<div class="equaliser"></div>', css=(_HERE / "equaliser.css").read_text(encoding="utf-8"),
-    js=(_HERE / "equaliser.js").read_text(encoding="utf-8"),
-)
+_component = st.components.v2.component("toast_equaliser", html='<div class="equaliser"></div>', css=style(), js=script())
 
 
 @dataclass(frozen=True)

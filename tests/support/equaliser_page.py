@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-import dashboard.equaliser
 from dashboard.engine.client import shipped_shape
 from dashboard.equaliser.mount import Desk, equaliser_data
+from dashboard.equaliser.script import script, section, style
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
 from tests.support.evaluations import CURVES, VIT
 from toast_core.schedule.schedule import Schedule
 
-HERE = Path(dashboard.equaliser.__file__).parent
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 SWIN = shipped_shape("demo_swin")
 STORED = StoredCurves(CURVES)
 NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
 
+_ORIGIN = "http://equaliser.test"  # never asked: every request is answered here
 _MOUNT = """async ({ source, css }) => {
   document.body.innerHTML = `<style>${css}</style><div id="host"><div class="equaliser"></div></div>`;
   const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
@@ -41,9 +41,20 @@ def open_desk(browser, data: dict | None = None, width: int = 1000, **context):
     """A page with the equaliser alone, mounted as Streamlit mounts it; `window.sent` collects what it sends."""
     page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
     page.on("pageerror", lambda error: pytest.fail(str(error)))
-    assets = {"source": (HERE / "equaliser.js").read_text(encoding="utf-8"), "css": (HERE / "equaliser.css").read_text(encoding="utf-8")}
-    page.evaluate(_MOUNT, assets)
+    page.evaluate(_MOUNT, {"source": script(), "css": style()})
     page.evaluate("(data) => show(data)", data or data_of(Schedule.uniform(12, selection="calibrated")))
+    return page
+
+
+def open_sections(browser):
+    """A page that can import each section of the script by its file name, as it is written: `import("./counts.js")`."""
+    page = browser.new_context().new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.route(f"{_ORIGIN}/*.js", lambda route: route.fulfill(
+        body=section(Path(route.request.url).stem), content_type="text/javascript; charset=utf-8",
+    ))
+    page.route(f"{_ORIGIN}/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    page.goto(f"{_ORIGIN}/")
     return page
 
 

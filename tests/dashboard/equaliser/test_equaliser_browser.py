@@ -5,10 +5,10 @@ import json
 import pytest
 
 from dashboard import wording
+from dashboard.equaliser.script import script, style
 from dashboard.limits import Limit
 from tests.support import curves as made_up
 from tests.support.equaliser_page import (
-    HERE,
     NONE_STORED,
     attributes,
     bar,
@@ -198,8 +198,7 @@ def test_the_wheel_moves_only_the_bar_that_has_the_focus(browser):
 
 
 def test_nothing_outside_is_named():
-    for name in ("equaliser.js", "equaliser.css"):
-        text = (HERE / name).read_text(encoding="utf-8")
+    for text in (script(), style()):
         assert "http" not in text and "import(" not in text and "@import" not in text
     json.dumps(data_of(Schedule.uniform(12)), allow_nan=False)
     assert kept_counts(VIT.blocks[0], Schedule.uniform(12, fc2=0.5), 0)["fc2"] == data_of(Schedule.uniform(12, fc2=0.5))["kept"]["fc2"][0]

@@ -15,6 +15,7 @@ from tests.support.equaliser_page import (
     TOTALS,
     data_of,
     open_desk,
+    open_sections,
     text_of,
 )
 from tests.support.evaluations import BASE, CURVES, DRAFT, VIT, schedules
@@ -46,6 +47,20 @@ def test_the_browsers_totals_are_those_of_count_cost(browser, shape):
     wanted = [count_cost(shape, schedule) for schedule in schedules]
     assert [tuple(row[:2]) for row in found] == [(cost.macs, cost.params) for cost in wanted]
     assert text_of(page, "macs") == wording.gmacs(wanted[-1].macs) and text_of(page, "params") == wording.parameters(wanted[-1].params)
+
+
+@pytest.mark.parametrize("shape", [VIT, SWIN], ids=lambda shape: shape.name)
+def test_the_counting_section_alone_counts_as_count_cost(browser, shape):
+    schedules = random_schedules(shape, 150, 7)
+    found = open_sections(browser).evaluate(
+        """async (cases) => {
+          const [{ costOf }, { barsOf }] = [await import("./counts.js"), await import("./limits.js")];
+          return cases.map((data) => costOf({ data }, barsOf(data)));
+        }""",
+        [data_of(schedule, shape, stored=NONE_STORED) for schedule in schedules],
+    )
+    wanted = [count_cost(shape, schedule) for schedule in schedules]
+    assert found == [{"macs": cost.macs, "params": cost.params} for cost in wanted]
 
 
 def test_the_browsers_prediction_is_that_of_predict(browser):

@@ -1,0 +1,136 @@
+// Puts the state on the page: bars, links, totals and the inspector, as `desk` has them now. The schedule in hand is read, never changed.
+//
+// Uses limits.js for stops and ranges, counts.js for the totals, words.js and colours.js for how they read.
+
+import { NEUTRAL, effectColour, heat } from "./colours.js";
+import { costOf, effectAt, effectiveRatio, millisecondsOf, predict } from "./counts.js";
+import { SITES, barsOf, isLimited, limitOf, stopsOf } from "./limits.js";
+import { decimals, effectWords, percent, signed, stopWords } from "./words.js";
+
+const LOCK_ICON = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4.5 7V5a3.5 3.5 0 0 1 7 0v2M3.5 7h9v6.5h-9z"/></svg>';
+
+export function paintAll(desk) {
+  const curves = JSON.stringify(desk.data.curves);
+  for (const site of SITES) {
+    desk.bars[site].forEach((bar, block) => {
+      if (curves !== desk.heated) paintHeat(desk, site, block);
+      paintBar(desk, site, block);
+    });
+  }
+  desk.heated = curves;
+  desk.parts.legend.hidden = !desk.data.curves;
+  paintLinks(desk);
+  paintTotals(desk);
+  paintInspector(desk);
+}
+
+function paintHeat(desk, site, block) {
+  const bar = desk.bars[site][block], background = heat(desk, site, block);
+  bar.heat.style.background = bar.fill.style.background = background ?? NEUTRAL;
+  bar.track.classList.toggle("unmeasured", background === null);
+}
+
+export function paintBar(desk, site, block) {
+  const bar = desk.bars[site][block], now = desk.now[site][block], limit = limitOf(desk, site, block), { track } = bar;
+  const stops = stopsOf(desk, site, block), effect = effectAt(desk, site, block, effectiveRatio(desk, site, block, now));
+  const last = stops[stops.length - 1][0];
+  bar.fill.style.clipPath = `inset(${100 - 100 * now.ratio}% 0 0 0)`;
+  bar.thumb.style.bottom = `${100 * now.ratio}%`;
+  bar.below.style.height = `${100 * limit.low}%`;
+  bar.above.style.height = `${100 - 100 * Math.min(1, limit.high)}%`;
+  const ghost = desk.data.ghost?.ratios[site][block];
+  bar.ghost.hidden = ghost === undefined;
+  if (ghost !== undefined) bar.ghost.style.bottom = `${100 * ghost}%`;
+  bar.cell.classList.toggle("whole", now.ratio === 0);
+  track.classList.toggle("locked", limit.locked);
+  bar.label.innerHTML = limit.locked ? LOCK_ICON : "";
+  bar.label.append(String(Math.round(100 * now.ratio)));
+  const range = limit.low > 0 || limit.high < 1 ? `, range ${percent(limit.low)} to ${percent(Math.min(limit.high, last))}` : "";
+  track.tabIndex = desk.tabStops[site] === block ? 0 : -1;
+  track.setAttribute("aria-valuemin", Number((100 * limit.low).toFixed(2)));
+  track.setAttribute("aria-valuemax", Number((100 * Math.min(limit.high, last)).toFixed(2)));
+  track.setAttribute("aria-valuenow", Number((100 * now.ratio).toFixed(2)));
+  track.setAttribute("aria-readonly", limit.locked);
+  const words = `${stopWords(desk, site, block, now)}, ${effectWords(desk, effect)[0]}${range}${limit.locked ? ", locked" : ""}`;
+  track.setAttribute("aria-valuetext", `block ${block}, ${site}, ${words}`);
+}
+
+export function paintLinks(desk) {
+  for (const [name, button] of Object.entries(desk.parts.links)) button.setAttribute("aria-pressed", desk.linked.has(name));
+}
+
+// Counted here while a bar moves, and by the server as soon as it has answered.
+export function paintTotals(desk) {
+  const { data, parts } = desk;
+  const cost = desk.counted ?? costOf(desk, desk.now), compared = data.ghost && costOf(desk, barsOf(data.ghost));
+  for (const [name, scale, unit] of [["macs", 1e9, ""], ["params", 1e6, " M"]]) {
+    const words = (count) => `${(count / scale).toPrecision(3)}${unit}`;
+    const change = (before) => `${signed((100 * (cost[name] - before)) / before, 0)} %`;
+    parts[name].figure.textContent = words(cost[name]);
+    parts[name].total.dataset.exact = cost[name];
+    parts[name].total.dataset.counted = desk.counted ? "server" : "browser";
+    const against = `${change(data.baseline[name])} against ${words(data.baseline[name])}`;
+    parts[name].note.textContent = compared ? `${against}\n${change(compared[name])} against the marks` : against;
+  }
+  paintLatency(desk);
+  paintPrediction(desk);
+}
+
+function paintLatency(desk) {
+  const { data: { latency, latency_missing: missing }, parts: { latency: { total, figure, note } } } = desk;
+  total.classList.toggle("missing", !latency);
+  delete total.dataset.exact;
+  figure.textContent = "";
+  note.textContent = missing ?? "";
+  if (!latency) return;
+  const found = millisecondsOf(desk, desk.now), change = signed((100 * (found - latency.baseline_ms)) / latency.baseline_ms, 0);
+  total.dataset.exact = found;
+  figure.textContent = `${found.toPrecision(3)} ms`;
+  note.textContent = `${change} % against ${latency.baseline_ms.toPrecision(3)} ms\n${latency.note}`;
+}
+
+function paintPrediction(desk) {
+  const { data, parts: { top1: { total, figure, note } } } = desk;
+  total.classList.toggle("missing", !data.curves);
+  delete total.dataset.exact;
+  if (!data.curves) {
+    figure.textContent = "";
+    note.textContent = data.missing;
+    return;
+  }
+  const found = predict(desk, desk.now);
+  if (found.beyond) {
+    figure.textContent = "\u2013";
+    note.textContent = `not predicted: ${found.beyond} is set beyond what was measured`;
+    return;
+  }
+  const digits = decimals(found.low, found.high);
+  figure.textContent = `${found.value.toFixed(digits)} %`;
+  total.dataset.exact = JSON.stringify([found.value, found.low, found.high]);
+  const band = `95 %: ${found.low.toFixed(digits)} to ${found.high.toFixed(digits)} %, ${signed(found.change, digits)} points`;
+  note.textContent = `${band}\n${data.curves_note}`;
+}
+
+export function paintInspector(desk) {
+  const { swatch, place, stop, effect, band, buttons } = desk.parts.inspector;
+  const [site, block] = desk.hovered ?? desk.selected;
+  const bar = desk.hovered ? { ratio: desk.hovered[2][0], kept: desk.hovered[2][1] } : desk.now[site][block];
+  const found = effectAt(desk, site, block, effectiveRatio(desk, site, block, bar)), [words, more] = effectWords(desk, found);
+  swatch.style.background = effectColour(desk, found);
+  place.textContent = `Block ${block}, ${site}`;
+  stop.textContent = stopWords(desk, site, block, bar);
+  effect.textContent = words;
+  band.textContent = more;
+  const [name, index] = desk.selected, limit = limitOf(desk, name, index), at = percent(desk.now[name][index].ratio);
+  buttons.lock.textContent = `${limit.locked ? "Unlock" : "Lock"} ${index} ${name}`;
+  buttons.low.textContent = `At least ${at}`;
+  buttons.high.textContent = `At most ${at}`;
+  buttons.free.textContent = "No limits";
+  buttons.free.disabled = !isLimited(desk, name, index);
+}
+
+export function paintHover(desk, site, block, ratio) {
+  const { reach } = desk.bars[site][block];
+  reach.hidden = ratio === null;
+  if (ratio !== null) reach.style.bottom = `${100 * ratio}%`;
+}

@@ -1,0 +1,37 @@
+// Figures as words, written as dashboard/wording.py writes them: signs, digits that the interval allows, what a bar says of itself.
+//
+// Uses limits.js, for the width of a bar.
+
+import { widthOf } from "./limits.js";
+
+const MINUS = "\u2212";
+
+export function signed(value, digits) {
+  const text = Math.abs(value).toFixed(digits);
+  return Number(text) === 0 ? text : `${value < 0 ? MINUS : "+"}${text}`;
+}
+
+// The decimals that half the width of an interval allows.
+export function decimals(low, high) {
+  const half = (high - low) / 2;
+  return !Number.isFinite(half) || half >= 1 ? 0 : Math.min(3, Math.ceil(-Math.log10(Math.max(half, 1e-3))));
+}
+
+export const percent = (ratio) => `${Number((100 * ratio).toFixed(2))} %`;
+
+// What a bar's effect is, and its interval: two texts.
+export function effectWords(desk, effect) {
+  if (!desk.data.curves || effect === null) return ["not measured", ""];
+  const [delta, low, high] = effect.figures;
+  if (effect.figures.every((figure) => figure === 0)) return ["keeps everything", ""];
+  const digits = decimals(low, high);
+  const verdict = low <= 0 && high >= 0 ? "; cannot tell apart from the baseline" : "";
+  const band = `95 %: ${signed(low, digits)} to ${signed(high, digits)}${verdict}`;
+  if (effect.measured) return [`measured ${signed(delta, digits)} points`, band];
+  const [below, above] = effect.between.map(percent);
+  return [`about ${signed(delta, digits)} points`, `${band}; between those measured at ${below} and ${above}`];
+}
+
+export function stopWords(desk, site, block, bar) {
+  return `${percent(bar.ratio)} dropped, keeps ${bar.kept} of ${widthOf(desk, site, block)}`;
+}
