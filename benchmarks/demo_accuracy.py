@@ -3,7 +3,7 @@
     python benchmarks/demo_accuracy.py
 
 Runs `toast evaluate` for each; takes some minutes. Writes benchmarks/results/demo_accuracy.json, from which
-`python -m benchmarks.findings --write` makes the README's table.
+`python -m benchmarks.documents --write` makes the table of docs/results.md.
 """
 
 import json

@@ -1,15 +1,11 @@
-"""The generated parts of README.md and docs/findings.md: accuracy, training-free pruning, and what the shipped analyses say.
+"""What the shipped analyses say, as the Markdown of docs/findings.md; `benchmarks.documents` puts it in place.
 
-    python -m benchmarks.findings [--write]
-
-Reads analysis_cache/shipped/*.toastbundle (without torch) and benchmarks/results/; prints the parts, or with --write puts them
-between their markers. No figure in them is typed by hand.
+Reads analysis_cache/shipped/*.toastbundle, without torch: what single sites hold, what noise hides, whether redundancy tells which
+blocks can be pruned, and how much accuracy depends on the batch.
 """
 
-import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,21 +17,13 @@ import pandas as pd
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
-from analysis_cache.replay import Replay, shipped_bundles
-from benchmarks.recovery_part import choice_part, recovery_part
-from benchmarks.result_parts import desk_part, export_part, latency_part, speed_part
-from benchmarks.training_free_part import training_free_part
+from analysis_cache.replay import Replay
 from dashboard.charts.tolerance import tolerances
-from toast_core.cli.parts import write_text
 from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.composition.result import CompositionRow, judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
-ROOT = Path(__file__).parents[1]
-README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
-RESULTS = Path(__file__).parent / "results"
-ACCURACY = RESULTS / "demo_accuracy.json"
 LIMIT_POINTS = 1.0  # of top-1, that a block may lose and still hold a ratio
 SHOWN_RATIOS = (0.5, 0.7, 0.9)
 COMPARED_RATIO = 0.5
@@ -91,7 +79,7 @@ def evidence_of(paths: Sequence[Path]) -> dict[str, Evidence]:
             for analysis in sorted(replay.analyses(), key=lambda one: one.label):
                 if analysis.finished_utc is not None:
                     _add(found.setdefault(str(analysis.request["model"]), Evidence()), replay, analysis)
-    return dict(sorted(found.items(), reverse=True))  # demo_vit first, as everywhere in the README
+    return dict(sorted(found.items(), reverse=True))  # demo_vit first, as in every document
 
 
 def _add(known: Evidence, replay: Replay, analysis: Analysis) -> None:
@@ -292,69 +280,3 @@ def _ratios(schedule: Schedule) -> str:
             span = f"{pruned[0]:g}" if pruned[0] == pruned[-1] else f"{pruned[0]:g} to {pruned[-1]:g}"
             parts.append(f"{site} {span} in {len(pruned)} of {len(schedule.blocks)} blocks")
     return ", ".join(parts)
-
-
-def accuracy_part(results: Mapping) -> str:
-    """The table of the demo models' accuracy, as Markdown; `results` is what benchmarks/demo_accuracy.py wrote."""
-    models = list(dict.fromkeys(row["model"] for row in results["rows"]))
-    lines = [f"| schedule | {' | '.join(f'`{model}` top-1 (95 %) | GMACs' for model in models)} |", f"|{'---|' * (2 * len(models) + 1)}"]
-    for label in dict.fromkeys(row["schedule"] for row in results["rows"]):
-        rows = [next(row for row in results["rows"] if (row["schedule"], row["model"]) == (label, model)) for model in models]
-        lines.append(f"| {label} | {' | '.join(_accuracy(row) for row in rows)} |")
-    return "\n".join(lines)
-
-
-def _accuracy(row: Row) -> str:
-    low, high = row["top1"]["ci95"]
-    return f"{row['top1']['value']:.2f} % ({low:.1f} to {high:.1f}) | {row['macs'] / 1e9:.4f}"
-
-
-def replaced(text: str, name: str, part: str) -> str:
-    """The text with another part between its markers.
-
-    Raises:
-        StoreError: the markers are missing.
-    """
-    start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
-    before, found, rest = text.partition(start)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise StoreError(f"there is no place for {name}; write {start.strip()} and {end} on lines of their own")
-    return f"{before}{start}\n{part}\n\n{end}{after}"
-
-
-def generated(path: Path) -> str:
-    """What a document's text would be if its parts were written now.
-
-    Raises:
-        StoreError: no bundle is shipped, or markers are missing.
-    """
-    text = path.read_text(encoding="utf-8")
-    if path == FINDINGS:
-        return replaced(text, "findings", findings_part(evidence_of(shipped_bundles())))
-    free = [json.loads(one.read_text()) for one in sorted(RESULTS.glob("training_free_demo_*.json"), reverse=True)]
-    text = replaced(text, "accuracy", accuracy_part(json.loads(ACCURACY.read_text())))
-    text = replaced(text, "training-free", training_free_part(free))
-    for name, part in (("recovery", recovery_part), ("recovery-choice", choice_part)):
-        start = f"{name.replace('-', '_')}_"
-        trained = [(one.stem.removeprefix(start), json.loads(one.read_text())) for one in sorted(RESULTS.glob(f"{start}demo_*.json"))]
-        text = replaced(text, name, part(trained))
-    text = replaced(text, "speed", speed_part(json.loads((RESULTS / "compact_cpu.json").read_text())))
-    desk, strain = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("desk", "desk_stress"))
-    text = replaced(text, "desk", desk_part(desk, strain))
-    text = replaced(text, "exports", export_part(json.loads((RESULTS / "exports.json").read_text())))
-    return replaced(text, "latency", latency_part(json.loads((RESULTS / "latency_table.json").read_text())))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the parts into the documents")
-    arguments = parser.parse_args()
-    try:
-        for path in (README, FINDINGS):
-            text = generated(path)
-            print(text)
-            if arguments.write:
-                write_text(path, text)
-    except StoreError as error:
-        sys.exit(f"findings: {error}")

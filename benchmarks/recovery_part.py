@@ -1,4 +1,4 @@
-"""The README's lines about recovery, from what recovery.py and recovery_choice.py wrote; findings.py puts them in place."""
+"""Recovery, from what recovery.py and recovery_choice.py wrote, as Markdown; documents.py puts it in place."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,9 +1,33 @@
-"""The README's lines about speed, exports and waiting, from what their benchmarks wrote; findings.py puts them in place."""
+"""Accuracy, speed, sweeps, exports and waiting, from what their benchmarks wrote, as Markdown; documents.py puts it in place."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 Row = Mapping[str, object]
+
+
+def accuracy_part(results: Mapping) -> str:
+    """The table of the demo models' accuracy, as Markdown; `results` is what benchmarks/demo_accuracy.py wrote."""
+    models = list(dict.fromkeys(row["model"] for row in results["rows"]))
+    lines = [f"| schedule | {' | '.join(f'`{model}` top-1 (95 %) | GMACs' for model in models)} |", f"|{'---|' * (2 * len(models) + 1)}"]
+    for label in dict.fromkeys(row["schedule"] for row in results["rows"]):
+        rows = [next(row for row in results["rows"] if (row["schedule"], row["model"]) == (label, model)) for model in models]
+        lines.append(f"| {label} | {' | '.join(_accuracy(row) for row in rows)} |")
+    return "\n".join(lines)
+
+
+def _accuracy(row: Row) -> str:
+    low, high = row["top1"]["ci95"]
+    return f"{row['top1']['value']:.2f} % ({low:.1f} to {high:.1f}) | {row['macs'] / 1e9:.4f}"
+
+
+def sweep_part(results: Mapping) -> str:
+    """What prefix reuse saves of a sweep, and how far its losses are from those of whole forwards, in one sentence."""
+    return (
+        f"{results['cells']} cells of `{results['model']}` ({results['weights']} weights) on {results['images']} images: "
+        f"{results['ratio_median']:.1f} times less CPU time, the median over batches; losses differ by "
+        f"{results['largest_loss_difference']:.1e} at most."
+    )
 
 
 def latency_part(results: Mapping) -> str:

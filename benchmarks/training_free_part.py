@@ -1,4 +1,4 @@
-"""The README's table of training-free accuracy, from what benchmarks/training_free.py wrote; benchmarks/findings.py puts it in place."""
+"""Training-free accuracy, from what benchmarks/training_free.py wrote, as Markdown; documents.py puts it in place."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,12 @@ REDUCTIONS = (0.2, 0.3, 0.4, 0.5, 0.6)
 TUNED = "error-correcting, tuned"
 SHAPED = "error-correcting, "
 SIZED_AT = 0.4
+HEADLINE_AT = 0.4
+HEADLINE = {
+    "selection, one ratio everywhere": "selection, calibrated",
+    "one-shot compensation, one ratio everywhere": "one-shot affine",
+    "ours: error-correcting compensation, tuned ratios": TUNED,
+}
 Row = Mapping[str, object]
 
 
@@ -14,11 +20,44 @@ def training_free_part(results: Sequence[Mapping]) -> str:
     return "\n\n".join(_model_part(one) for one in results)
 
 
+def headline_part(results: Sequence[Mapping]) -> str:
+    """The README's table: the baseline and three ways to save `HEADLINE_AT` of its MACs without training, on every model."""
+    measured = [_first_seed(one) for one in results]
+    names = [rows[0]["model"] for rows in measured]
+    baselines = [_top1(one["baseline_top1"]) for one in results]
+    images = min(one["test_images"] for one in results)
+    lines = [
+        f"{HEADLINE_AT:.0%} of the multiply-accumulates saved, nothing retrained, no labels; accuracy on {images:,} test images:",
+        "",
+        f"| | {' | '.join(f'`{name}` top-1 | points to the baseline (95 %)' for name in names)} |",
+        f"|{'---|' * (2 * len(names) + 1)}",
+        f"| baseline |{''.join(f' {top1} | |' for top1 in baselines)}",
+    ]
+    for title, method in HEADLINE.items():
+        found = [next(row for row in rows if (row["method"], row["reduction"]) == (method, HEADLINE_AT)) for rows in measured]
+        lines.append(f"| {title} | {' | '.join(_top1(row['top1']) + ' | ' + _points(row) for row in found)} |")
+    return "\n".join(lines)
+
+
+def _top1(found: Mapping) -> str:
+    return f"{found['value']:.2f} %"
+
+
+def _points(row: Row) -> str:
+    low, high = row["points_to_baseline_ci95"]
+    return f"{row['points_to_baseline']:+z.2f} ({low:+z.2f} to {high:+z.2f})"
+
+
+def _first_seed(results: Mapping) -> list[Row]:
+    """The rows that every method has: seed 0, fitted on the usual number of images."""
+    return [row for row in results["rows"] if row["seed"] == 0 and row["calibration_images"] in (None, results["fit_images"])]
+
+
 def _model_part(results: Mapping) -> str:
     rows = results["rows"]
     model, images = rows[0]["model"], results["test_images"]
     reductions = [one for one in REDUCTIONS if any(row["reduction"] == one for row in rows)]
-    first = [row for row in rows if row["seed"] == 0 and row["calibration_images"] in (None, results["fit_images"])]
+    first = _first_seed(results)
     names = dict.fromkeys(row["method"] for row in first)
     lines = [
         f"**`{model}`**, baseline {results['baseline_top1']['value']:.2f} % on {images:,} test images; points to it (paired, 95 %) by MACs "
@@ -38,10 +77,7 @@ def _model_part(results: Mapping) -> str:
 
 def _cell(rows: Sequence[Row], method: str, reduction: float) -> str:
     found = next((row for row in rows if (row["method"], row["reduction"]) == (method, reduction)), None)
-    if found is None:
-        return "cannot save as much"
-    low, high = found["points_to_baseline_ci95"]
-    return f"{found['points_to_baseline']:+z.2f} ({low:+z.2f} to {high:+z.2f})"
+    return "cannot save as much" if found is None else _points(found)
 
 
 def _seeds_sentence(rows: Sequence[Row], reductions: Sequence[float]) -> str:

@@ -1,6 +1,6 @@
 """What a schedule costs: multiply-accumulates, parameters and activation memory, from shapes alone. Imports no torch.
 
-MACs count matrix products and convolutions for one image (method: the field's convention, equation in the README): projections,
+MACs count matrix products and convolutions for one image (method: the field's convention, equation in docs/numbers.md): projections,
 both attention products, feed-forward, patch embedding, patch merging, attention pooling, classifier. Norms, softmax,
 activations, biases and the channel scores of dynamic selection are not counted.
 

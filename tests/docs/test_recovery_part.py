@@ -1,4 +1,4 @@
-"""README's parts about recovery, from small results whose answer is known."""
+"""The parts about recovery, from small results whose answer is known."""
 
 from benchmarks.recovery_part import choice_part, recovery_part
 

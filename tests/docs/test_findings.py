@@ -1,4 +1,4 @@
-"""The README's generated parts: each figure from small evidence whose answer is known, and the README as it would be written now."""
+"""docs/findings.md: each figure from small evidence whose answer is known."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from analysis_cache.errors import StoreError
 from analysis_cache.exchange import export_bundle
 from analysis_cache.store import EvidenceStore
 from benchmarks import findings
-from benchmarks.training_free_part import shapes_sentence
 from tests.analysis_cache.test_shipped import put_sweep
 from tests.support.cells import TIME, identity
 from tests.support.compositions import composition_rows
@@ -81,15 +80,6 @@ class TestFigures:
             "With the other one, redundant blocks being the more sensitive: R2 held out at 0.5 of `hidden` in `m`."
         )
 
-    def test_a_table_of_accuracies(self) -> None:
-        def measured(model: str, value: float) -> dict:
-            top1 = {"value": value, "ci95": [value - 0.56, value + 0.54]}
-            return {"schedule": "baseline", "model": model, "top1": top1, "macs": 72192960}
-
-        assert findings.accuracy_part({"rows": [measured("a", 91.53), measured("b", 91.4)]}).splitlines()[2] == (
-            "| baseline | 91.53 % (91.0 to 92.1) | 0.0722 | 91.40 % (90.8 to 91.9) | 0.0722 |"
-        )
-
 
 class TestReading:
     def test_a_bundle_is_read_by_model_and_metric(self, tmp_path: Path) -> None:
@@ -120,33 +110,6 @@ class TestReading:
         assert told[-1] == f"- `demo_vit`, `per_batch`, qk 0.25 in 1 of 12 blocks, fc2 0.5 in 11 of 12 blocks. {judge(rows).sentence}"
         assert "Not safe to deploy as evaluated" in told[-1]
 
-    def test_no_bundle_and_no_place_are_refused(self) -> None:
+    def test_no_bundle_is_refused(self) -> None:
         with pytest.raises(StoreError, match="no bundle in analysis_cache/shipped; write one with toast cache export"):
             findings.evidence_of([])
-        with pytest.raises(StoreError, match=r"there is no place for x; write <!-- x:start --> and <!-- x:end -->"):
-            findings.replaced("text <!-- x:end -->", "x", "part")
-
-    def test_a_part_is_replaced_and_nothing_else(self) -> None:
-        text = "a\n<!-- x:start -->\nold\n<!-- x:end -->\nb\n"
-        new = findings.replaced(text, "x", "new")
-        assert new == "a\n<!-- x:start -->\n\nnew\n\n<!-- x:end -->\nb\n" and findings.replaced(new, "x", "new") == new
-
-
-class TestDocuments:
-    """What stands in the documents is what the script would write now."""
-
-    @pytest.mark.parametrize("path", [findings.README, findings.FINDINGS], ids=lambda path: path.name)
-    def test_their_figures_are_those_of_the_results(self, path: Path) -> None:
-        assert findings.generated(path) == path.read_text(encoding="utf-8")
-
-
-class TestTrainingFree:
-    def test_a_tuned_schedule_below_a_shape_is_told_with_its_distance(self) -> None:
-        def found(method: str, points: float) -> dict:
-            interval = {"points_to_baseline_ci95": [points - 0.1, points + 0.1]}
-            return {"method": f"error-correcting, {method}", "reduction": 0.4, "points_to_baseline": points, **interval}
-
-        rows = [found("tuned", -0.3), found("uniform", -0.35), found("linear", -0.15), found("step", 0.0)]
-        told, without_step = shapes_sentence(rows, [0.4]), shapes_sentence(rows[:3], [0.4])
-        assert told.endswith("at or above 1 of 3; where it is below, by 0.30 points at most, with intervals apart for step at 40%.")
-        assert without_step.endswith("at or above 1 of 2; where it is below, by 0.15 points at most, and the intervals overlap.")
