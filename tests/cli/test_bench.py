@@ -9,8 +9,8 @@ from torch import nn
 
 from tests.support.greys import grey_model
 from toast_core import loading as saved
+from toast_core.cli import app as cli
 from toast_core.cli import bench as cli_bench
-from toast_core.cli.app import app as cli
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.support.families import tiny_vit
 from tests.support.folders import make_folder
-from toast_core.cli.app import app as cli
+from toast_core.cli import app as cli
 from toast_core.export import export_model
 from toast_core.loading import load_model
 from toast_core.models.demo import DEMO_BUILDERS

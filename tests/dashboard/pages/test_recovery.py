@@ -35,7 +35,7 @@ def runs_engine(monkeypatch: pytest.MonkeyPatch) -> RunsEngine:
 def _runs(schedule: dict) -> None:
     import streamlit as st
 
-    from dashboard.pages.runs.page import page as runs
+    from dashboard.pages.runs import page as runs
     from dashboard.session import state
     from toast_core.schedule.schedule import Schedule
 

@@ -69,7 +69,7 @@ def runs_engine(monkeypatch: pytest.MonkeyPatch) -> RunsEngine:
 
 
 def _runs() -> None:
-    from dashboard.pages.runs.page import page as runs
+    from dashboard.pages.runs import page as runs
     from dashboard.session import state
 
     state.open_session(state.model_shape())

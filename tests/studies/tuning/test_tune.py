@@ -14,7 +14,7 @@ from analysis_cache.store import EvidenceStore
 from tests.support.families import shared_model
 from tests.support.greys import grey_data, grey_model
 from toast_core.budget.problem import read_budget
-from toast_core.cli.app import app as cli
+from toast_core.cli import app as cli
 from toast_core.compensation.walk import compensate
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import Batch, ImageData
