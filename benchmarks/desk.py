@@ -28,9 +28,10 @@ from statistics import median, quantiles
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.navigation import PAGES
 from toast_core.cli.parts import write_text
+from toast_core.setup import Setup
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -120,7 +121,7 @@ def serve(folder: Path, model: str = "demo_vit", weights: str | None = None) -> 
     """A dashboard on a model, its engine and its store in `folder`; server and engine are ended on leaving."""
     folder.mkdir(exist_ok=True)
     store = str(folder / "evidence.sqlite")
-    options = EngineOptions(model, weights, data="fashion-mnist", store=store)
+    options = Setup(model, weights, data="fashion-mnist", store=store)
     command = [sys.executable, "-m", "toast_core", "dashboard", "--model", model, "--headless", "--store", store]
     command += ["--weights", weights] if weights else []
     environment = {**os.environ, STATE_VARIABLE: str(folder), "PYTHONPATH": str(ROOT)}

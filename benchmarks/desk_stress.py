@@ -31,9 +31,10 @@ from playwright.async_api import Error as BrowserError
 
 from analysis_cache.cell import Cell
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineClient, EngineOptions
+from dashboard.engine.client import EngineClient
 from toast_core.cli.parts import write_text
 from toast_core.jobs.book import Job, JobBook
+from toast_core.setup import Setup
 
 SESSIONS = 5
 WAIT_MS = 60_000
@@ -131,7 +132,7 @@ async def open_session(browser: Browser, address: str, number: int) -> Session:
 def undisturbed(folder: Path, run: dict) -> Path:
     """Measure the sweep with nobody else there; returns the store."""
     store = folder / "undisturbed.sqlite"
-    engine = EngineClient(EngineOptions(data="fashion-mnist", store=str(store)), folder / "undisturbed")
+    engine = EngineClient(Setup(data="fashion-mnist", store=str(store)), folder / "undisturbed")
     engine.start()
     await_ready(engine)
     number, book = engine.submit(run)["number"], JobBook(folder / "undisturbed" / "jobs")
@@ -309,7 +310,7 @@ def main(seconds: float, kills: int, reloads: int, images: int, chromium: str) -
         with serve(folder / "strained") as server:
             await_ready(server.engine)
             result = asyncio.run(strain(server, seconds, kills, reloads, run, chromium))
-            result["cells"] = compare_stores(whole, Path(server.engine.options.store))
+            result["cells"] = compare_stores(whole, Path(server.engine.setup.store))
     return {
         **result, "run": run, "load_average_before": before, "load_average_after": load_average(), "cores": os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),

@@ -19,9 +19,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from analysis_cache.database import STORE_VARIABLE
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.session.state import encode_schedule
 from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.setup import Setup
 
 _FOLDER = Path(__file__).with_name("screenshots")
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -71,7 +72,7 @@ def _dashboard(folder: Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
-        EngineClient(EngineOptions(), folder).stop()
+        EngineClient(Setup(), folder).stop()
 
 
 def _prepare(page: Page, address: str) -> None:

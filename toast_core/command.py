@@ -26,6 +26,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "tune": (*_MODEL, *_CALIBRATION, "batch_size", "seed", "device", "store"),
     "recover": (*_MODEL, "train", *_CALIBRATION, "device", "store"),
     "bench": (*_MODEL, "device", "store"),
+    "report": ("store",),
     "dashboard": (*_MODEL, "data", *_CALIBRATION, "train", "device", "store"),
 }
 _LEFT_OUT_AT_DEFAULT = ("seed", "device")
@@ -33,7 +34,8 @@ _DEFAULTS = {field.name: field.default for field in fields(Setup)}
 
 
 def command_line(
-    command: str, setup: Setup, flags: Mapping[str, object] | None = None, schedule: Schedule | None = None, calibrated: bool = False
+    command: str, setup: Setup, flags: Mapping[str, object] | None = None, schedule: Schedule | None = None, calibrated: bool = False,
+    arguments: tuple[str, ...] = (),
 ) -> str:
     """Return the line of a shell that runs `command` on what the setup names.
 
@@ -43,6 +45,7 @@ def command_line(
         schedule: what is measured or applied, in a file named SCHEDULE_FILE; its calibration options are added where it needs them.
             One that prunes nothing is the baseline, and needs no file.
         calibrated: whether calibration images are used without a schedule that says so.
+        arguments: words without a flag, before the options.
 
     Raises:
         SetupError: the schedule's seed is another than the setup's, which one --seed cannot say.
@@ -60,7 +63,7 @@ def command_line(
         if setup.seed and schedule.seed != setup.seed:
             raise SetupError(f"the schedule's seed is {schedule.seed}, the setup's {setup.seed}; give both the same, or the setup 0")
         given["schedule"] = SCHEDULE_FILE
-    return shlex.join(["toast", command, *_words(given), *_words(flags or {})])
+    return shlex.join(["toast", command, *arguments, *_words(given), *_words(flags or {})])
 
 
 def _words(options: Mapping[str, object]) -> list[str]:

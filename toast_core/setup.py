@@ -72,7 +72,7 @@ class Setup:
 
     def completed(self) -> "Setup":
         """With what a dashboard takes where nothing was named: the demo, its images, their calibration set, and so many images live."""
-        model = self.model or (DEMO_MODELS[0] if self.weights is None else None)
+        model = self.model or DEMO_MODELS[0]
         data = self.data or (DEMO_DATA if model in DEMO_MODELS else None)
         calibration = self.calibration or (DEMO_CALIBRATION if data == DEMO_DATA else None)
         images = LIVE_IMAGES if self.images is None else self.images

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from dashboard.components.engine_status import show_engine_status
-from dashboard.evidence.find import METRICS, Evidence, analyze_command, find_evidence
+from dashboard.evidence.commands import analyze_command, report_command
+from dashboard.evidence.find import METRICS, Evidence, find_evidence
 from dashboard.navigation import PAGES, page
 from dashboard.session import state, view
 
@@ -14,10 +15,10 @@ def choose_analysis(metric: str) -> Evidence | None:
     if shape is None:
         show_engine_status()
         return None
-    options = state.engine_client().options
+    setup = state.engine_client().setup
     engine = state.engine_state()
     data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(options, shape.name, data["digest"] if data else None)
+    found = find_evidence(setup, shape.name, data["digest"] if data else None)
     for problem in found.problems:
         st.warning(problem)
     offered = {one.short_id: one for one in found.of(metric)}
@@ -39,15 +40,15 @@ def choose_analysis(metric: str) -> Evidence | None:
 def show_command(evidence: Evidence) -> None:
     """The command line that makes the analysis anew, and the one that writes its figures into files."""
     with st.expander("The same on the command line"):
-        options = state.engine_client().options
-        command = analyze_command(options, evidence.metric, evidence.analysis.request)
-        store = f" --store {options.store}" if options.store and evidence.source != "shipped" else ""
-        st.code(f"{command}\ntoast report {evidence.short_id}{store}", language="bash", wrap_lines=True)
+        setup = state.engine_client().setup
+        command = analyze_command(setup, evidence.metric, evidence.analysis.request)
+        report = report_command(setup, evidence.short_id, evidence.source == "shipped")
+        st.code(f"{command}\n{report}", language="bash", wrap_lines=True)
 
 
 def _show_nothing(metric: str, model: str) -> None:
     st.info(f"No {METRICS[metric].lower()} analysis of {model} is stored yet. Type this in a terminal; its results appear here:")
-    st.code(analyze_command(state.engine_client().options, metric), language="bash", wrap_lines=True)
+    st.code(analyze_command(state.engine_client().setup, metric), language="bash", wrap_lines=True)
     if "runs" in PAGES:
         st.page_link(page("runs"), label="Or start it on the Runs page")
     st.button("Look again", key="look-again")

@@ -46,7 +46,7 @@ def _take() -> None:
     if file is None:
         return
     try:
-        added = take_bundle(state.engine_client().options.store, file.getvalue())
+        added = take_bundle(state.engine_client().setup.store, file.getvalue())
         st.session_state[_OUTCOME] = "taken", f"{file.name}: {added_in_words(added)}"
     except StoreError as error:
         st.session_state[_OUTCOME] = "refused", f"{file.name} was not used: {error}"
@@ -90,7 +90,7 @@ def _show_export(own: Sequence[Evidence]) -> None:
         return
     offered = {one.short_id: f"{one.analysis.label}, {one.images:,} images, {one.short_id[:_SHORT]}" for one in own}
     chosen = st.selectbox("Analysis to export", list(offered), format_func=offered.get, key="exchange-analysis")
-    store = state.engine_client().options.store
+    store = state.engine_client().setup.store
     st.download_button(
         "Download bundle", lambda: bundle_of(store, chosen), f"{own[0].analysis.request['model']}-{chosen}{SUFFIX}",
         "application/octet-stream", key="exchange-download", on_click="ignore",

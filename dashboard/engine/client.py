@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -21,9 +20,10 @@ import toast_core
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 PROTOCOL = 2
-OPTIONS_VARIABLE = "TOAST_DASHBOARD_OPTIONS"
+SETUP_VARIABLE = "TOAST_SETUP"
 STATE_VARIABLE = "TOAST_STATE"
 _SHIPPED_SHAPES = Path(__file__).parents[1] / "static" / "demo_shapes.json"
 _START_LIMIT_S = 120
@@ -37,36 +37,9 @@ class EngineError(ToastError, RuntimeError):
     """The engine process cannot be started, went away, or refused a request."""
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """The model and data that the dashboard is about, as `toast_core.engine.server` takes them."""
-
-    model: str = "demo_vit"
-    weights: str | None = None
-    num_classes: int | None = None
-    img_size: int | None = None
-    data: str | None = None
-    calibration: str | None = None
-    device: str = "auto"
-    store: str | None = None
-    train: str | None = None
-    images: int = 1000
-    batch_size: int = 64
-    calibration_images: int = 500
-
-    def to_arguments(self) -> list[str]:
-        """The worker's command line."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-
-    def to_json(self) -> str:
-        """Text for the environment of the page process."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_environment(cls) -> "EngineOptions":
-        """What `launch` was given; the demo where the app was started by hand."""
-        return cls(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}")))
+def setup_from_environment() -> Setup:
+    """What `launch` was given; the demo where the app was started by hand."""
+    return Setup.from_json(os.environ.get(SETUP_VARIABLE, "{}")).completed()
 
 
 def shipped_shape(model: str) -> ModelShape | None:
@@ -90,11 +63,11 @@ def _engine_stamp() -> str:
 
 
 class EngineClient:
-    """One engine process, by its options. Safe to share between threads: every request has its own connection."""
+    """One engine process, by its setup. Safe to share between threads: every request has its own connection."""
 
-    def __init__(self, options: EngineOptions, root: Path | None = None) -> None:
-        self.options = options
-        name = hashlib.sha256(f"{options.to_json()}{sys.executable}{_engine_stamp()}".encode()).hexdigest()[:12]
+    def __init__(self, setup: Setup, root: Path | None = None) -> None:
+        self.setup = setup = setup.completed().anchored()
+        name = hashlib.sha256(f"{setup.to_json()}{sys.executable}{_engine_stamp()}".encode()).hexdigest()[:12]
         self.folder = (root or state_root()) / f"engine-{name}"
         self._process: subprocess.Popen | None = None
         self._answered = False
@@ -241,7 +214,7 @@ class EngineClient:
 
     def _spawn(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C in the dashboard's terminal leaves it alive."""
-        command = [sys.executable, "-m", "toast_core.engine.server", "--state", str(self.folder), *self.options.to_arguments()]
+        command = [sys.executable, "-m", "toast_core.engine.server", "--state", str(self.folder), "--setup", self.setup.to_json()]
         home = str(Path(toast_core.__file__).parents[1])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
         try:

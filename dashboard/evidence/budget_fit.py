@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard.engine.client import EngineOptions
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.limits import Limits
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.setup import Setup
 
 UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}
 _LOOK_AGAIN_S = 20
@@ -48,9 +48,9 @@ class DamageCurves:
 
 
 @st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
-def damage_curves(options: EngineOptions, model: str, compensated: bool) -> DamageCurves:
+def damage_curves(setup: Setup, model: str, compensated: bool) -> DamageCurves:
     """The tuner's own compensated curves where they are stored and wanted, else the exact sensitivity analysis of calibrated selection."""
-    found = find_evidence(options, model)
+    found = find_evidence(setup, model)
     own = [one for one in found.of("tuning_curves") if _fits(one, compensated)]
     swept = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and one.selection == "calibrated"]
     for one in (*own, *swept):

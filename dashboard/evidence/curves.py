@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard.engine.client import EngineOptions
-from dashboard.evidence.find import Evidence, analyze_command, find_evidence
+from dashboard.evidence.commands import analyze_command
+from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.prediction import Curves, Interaction, read_curves
+from toast_core.setup import Setup
 
 _LOOK_AGAIN_S = 20
 
@@ -22,12 +23,12 @@ class StoredCurves:
 
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)
-def stored_curves(options: EngineOptions, model: str, selection: str) -> StoredCurves:
+def stored_curves(setup: Setup, model: str, selection: str) -> StoredCurves:
     """The exact sensitivity analysis that fits the model in hand, one with the schedule's selection before others.
 
     Cells of a sweep that still runs count as they come in. Analyses of other weights, or measured by an older program, do not count.
     """
-    found = find_evidence(options, model)
+    found = find_evidence(setup, model)
     fitting = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and not one.concerns]
     try:
         for one in sorted(fitting, key=lambda one: _selection(one) != selection):
@@ -36,7 +37,7 @@ def stored_curves(options: EngineOptions, model: str, selection: str) -> StoredC
                 return StoredCurves(curves)
     except StoreError as error:
         return StoredCurves(None, str(error))
-    return StoredCurves(None, "; ".join(found.problems) or f"no sensitivity curves stored; run: {analyze_command(options, 'sensitivity')}")
+    return StoredCurves(None, "; ".join(found.problems) or f"no sensitivity curves stored; run: {analyze_command(setup, 'sensitivity')}")
 
 
 def _selection(evidence: Evidence) -> str | None:

@@ -1,6 +1,5 @@
 """Which stored analyses there are of the dashboard's model: those of its store, then those that are shipped. Imports no torch."""
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +14,14 @@ from analysis_cache.database import default_store, file_of
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.staleness import analysis_stale_reason, digest_of_weights
-from dashboard.engine.client import EngineOptions, shipped_shape
+from dashboard.engine.client import shipped_shape
+from dashboard.evidence.commands import setting
 from dashboard.evidence.sweep import SweepSoFar, intervals, planned_cells
+from toast_core.setup import Setup
 
 METRICS = {"redundancy": "Redundancy", "sensitivity": "Sensitivity"}  # those that have a page
-_DEMO_DATA = "fashion-mnist"
 _SHORT = 8
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_SETTING_DEFAULTS = {"selection": "per_image", "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Evidence:
     @property
     def selection(self) -> str:
         """How a sweep chose channels, see Schedule."""
-        return str(_setting(self.analysis.request, "selection"))
+        return str(setting(self.analysis.request, "selection"))
 
     @property
     def mode(self) -> str:
@@ -105,7 +104,7 @@ class Found:
         return tuple(one for one in self.evidence if one.metric == metric)
 
 
-def find_evidence(options: EngineOptions, model: str, data_digest: str | None = None) -> Found:
+def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> Found:
     """Look through the dashboard's store and the shipped bundles.
 
     First come finished analyses without concerns; among equals those of more images, then newer ones. An analysis that several
@@ -116,12 +115,12 @@ def find_evidence(options: EngineOptions, model: str, data_digest: str | None = 
     """
     found: dict[str, Evidence] = {}
     problems: list[str] = []
-    for source, place in _sources(options):
+    for source, place in _sources(setup):
         try:
             replay = _replay(place, _stamp(place))
             for analysis in replay.analyses():
                 if analysis.request.get("model") == model and isinstance(analysis.request.get("metric"), str):
-                    one = _evidence(replay, analysis, source, options, data_digest)
+                    one = _evidence(replay, analysis, source, setup, data_digest)
                     if analysis.id not in found or found[analysis.id].stored < one.stored:
                         found[analysis.id] = one
         except StoreError as error:
@@ -131,7 +130,7 @@ def find_evidence(options: EngineOptions, model: str, data_digest: str | None = 
     return Found(tuple(ranked), tuple(problems))
 
 
-def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] | None:
+def own_rows(setup: Setup, short_id: str) -> list[dict[str, object]] | None:
     """The finished cells of one analysis of the dashboard's own store, see Replay.rows; None where it has no such analysis.
 
     Read anew, and nothing else is looked at, so that a page can ask each second what a run has measured, for the first time or again.
@@ -139,7 +138,7 @@ def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] |
     Raises:
         StoreError: the store cannot be read, or its cells cannot.
     """
-    place = next((place for source, place in _sources(options) if source == "your store"), None)
+    place = next((place for source, place in _sources(setup) if source == "your store"), None)
     if place is None:
         return None
     replay = _replay(place, _stamp(place))
@@ -147,18 +146,18 @@ def own_rows(options: EngineOptions, short_id: str) -> list[dict[str, object]] |
     return replay.rows(known, again=True) if known else None
 
 
-def _evidence(replay: Replay, analysis: Analysis, source: str, options: EngineOptions, data_digest: str | None) -> Evidence:
+def _evidence(replay: Replay, analysis: Analysis, source: str, setup: Setup, data_digest: str | None) -> Evidence:
     heads = replay.heads(analysis.id)
     metric = analysis.request["metric"]
     stored = sum(head.identity.kind == metric for head in heads)
     request = analysis.request
     listed = len(planned_cells(analysis)) or len(analysis.cell_keys)
-    concerns = (analysis_stale_reason(analysis, heads), weights_concern(options, request), _data_concern(data_digest, request))
+    concerns = (analysis_stale_reason(analysis, heads), weights_concern(setup, request), _data_concern(data_digest, request))
     return Evidence(replay, analysis, source, listed, stored, tuple(concern for concern in concerns if concern))
 
 
-def _sources(options: EngineOptions) -> Iterator[tuple[str, str]]:
-    own = options.store or default_store()
+def _sources(setup: Setup) -> Iterator[tuple[str, str]]:
+    own = setup.store or default_store()
     path = file_of(own)
     if path is None or path.exists():
         yield "your store", own
@@ -211,26 +210,26 @@ def _place(row: dict[str, object]) -> tuple:
     return row["block"], row["site"], row["ratio"]
 
 
-def weights_concern(options: EngineOptions, request: dict[str, object]) -> str | None:
+def weights_concern(setup: Setup, request: dict[str, object]) -> str | None:
     """Say that an analysis is of other weights than the dashboard runs, as far as that can be told without loading them."""
-    if options.weights == "random":
+    if setup.weights == "random":
         return "measured with stored weights, this dashboard runs random ones" if request.get("weights_file") else None
-    digest, dtype = _digest_of_own_weights(options)
+    digest, dtype = _digest_of_own_weights(setup)
     if digest is None or dtype != request.get("dtype") or digest == request.get("weights_digest"):
         return None
     return f"measured with other weights: sha256 {str(request.get('weights_digest'))[:_SHORT]}, this dashboard's {digest[:_SHORT]}"
 
 
-def weights_digest(options: EngineOptions) -> str | None:
+def weights_digest(setup: Setup) -> str | None:
     """sha256 of the weights that the dashboard runs; None where that cannot be told without loading them."""
-    return None if options.weights == "random" else _digest_of_own_weights(options)[0]
+    return None if setup.weights == "random" else _digest_of_own_weights(setup)[0]
 
 
-def _digest_of_own_weights(options: EngineOptions) -> tuple[str | None, str | None]:
-    if options.weights is not None:
-        path = Path(options.weights)
-    elif shipped_shape(options.model) is not None:
-        path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{options.model}.safetensors"
+def _digest_of_own_weights(setup: Setup) -> tuple[str | None, str | None]:
+    if setup.weights is not None:
+        path = Path(setup.weights)
+    elif shipped_shape(setup.model) is not None:
+        path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{setup.model}.safetensors"
     else:
         return None, None
     return digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)
@@ -250,51 +249,3 @@ def age(created_utc: str, now: datetime | None = None) -> str:
             count = int(seconds // length)
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
-
-
-def analyze_command(options: EngineOptions, metric: str, request: dict[str, object] | None = None) -> str:
-    """The `toast analyze` call that measures `metric` of the dashboard's model, or what an analysis' `request` asked for.
-
-    The images' place is the dashboard's own: a request names them by digest only.
-    """
-    words = ["toast", "analyze", "--model", options.model]
-    demo = shipped_shape(options.model) is not None
-    given = {
-        "--weights": options.weights, "--num-classes": options.num_classes, "--img-size": options.img_size,
-        "--data": options.data or (_DEMO_DATA if demo else "FOLDER"), "--metrics": metric,
-    }
-    given |= {"--images": 1000} if request is None else _asked(options, metric, request)
-    given["--store"] = options.store
-    for flag, value in given.items():
-        words += [flag, str(value)] if value is not None else []
-    return shlex.join(words)
-
-
-def _asked(options: EngineOptions, metric: str, request: dict[str, object]) -> dict[str, object]:
-    """Options of `toast analyze` that differ from what it does by itself."""
-    asked = {
-        "--images": request["images"], "--batch-size": _unless(request["batch_size"], 64), "--dtype": _unless(request["dtype"], "float32"),
-        "--seed": _unless(request["seed"], 0),
-    }
-    if metric != "sensitivity":
-        return asked
-    cells = request.get("cells") or []
-    asked |= {
-        "--sites": ",".join(dict.fromkeys(site for _, site, _ in cells)),
-        "--ratios": ",".join(dict.fromkeys(f"{ratio:g}" for _, _, ratio in cells)),
-        "--selection": _unless(_setting(request, "selection"), _SETTING_DEFAULTS["selection"]),
-    }
-    if request.get("mode") == "adaptive":
-        asked |= {"--mode": "adaptive", "--width": request.get("width"), "--tolerance": request.get("tolerance")}
-    if request.get("calibration") not in (None, "none"):
-        asked["--calibration"] = options.calibration or f"{_DEMO_DATA}:calibration"
-    return asked
-
-
-def _unless(value: object, default: object) -> object:
-    return None if value == default else value
-
-
-def _setting(request: dict[str, object], name: str) -> object:
-    settings = request.get("settings")
-    return settings.get(name, _SETTING_DEFAULTS[name]) if isinstance(settings, dict) else _SETTING_DEFAULTS[name]

@@ -1,15 +1,15 @@
 """The stored latency table from which the equaliser reads milliseconds off while a bar moves. Imports no torch."""
 
-import shlex
 from dataclasses import dataclass
 
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard.engine.client import EngineOptions
+from dashboard.evidence.commands import bench_command
 from dashboard.evidence.find import find_evidence
 from toast_core.cost.latency import LatencyTable
 from toast_core.cost.shapes import ModelShape
+from toast_core.setup import Setup
 
 _LOOK_AGAIN_S = 20
 
@@ -23,9 +23,9 @@ class StoredLatency:
 
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False, hash_funcs={ModelShape: hash})
-def stored_latency(options: EngineOptions, shape: ModelShape) -> StoredLatency:
+def stored_latency(setup: Setup, shape: ModelShape) -> StoredLatency:
     """Look for a table of this model's shape; those of shipped bundles were measured on other machines and do not count."""
-    found = [one for one in find_evidence(options, shape.name).of("latency") if one.source != "shipped"]
+    found = [one for one in find_evidence(setup, shape.name).of("latency") if one.source != "shipped"]
     for one in sorted(found, key=lambda one: one.analysis.created_utc, reverse=True):
         try:
             for row in one.rows():
@@ -34,6 +34,4 @@ def stored_latency(options: EngineOptions, shape: ModelShape) -> StoredLatency:
                     return StoredLatency(table)
         except (StoreError, KeyError, TypeError, ValueError):
             continue  # a bundle from elsewhere brought something else under this kind
-    given = {"model": options.model, "num-classes": options.num_classes, "img-size": options.img_size, "store": options.store}
-    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-    return StoredLatency(None, f"no latency table stored; run: {shlex.join(['toast', 'bench', '--table', '--weights', 'random', *words])}")
+    return StoredLatency(None, f"no latency table stored; run: {bench_command(setup)}")

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.engine.client import EngineOptions
 from dashboard.evidence.budget_fit import Fit
 from dashboard.evidence.find import find_evidence
 from dashboard.session import state
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 
 def take(shape: ModelShape, job: dict) -> None:
     """Take the schedule of a finished tuning in hand."""
-    report = tuned_report(state.engine_client().options, shape.name, job["analysis"])
+    report = tuned_report(state.engine_client().setup, shape.name, job["analysis"])
     if report is None:
         st.session_state["notice"] = f"The answer of run {job['number']} is not in this dashboard's store."
         return
@@ -28,9 +28,9 @@ def take(shape: ModelShape, job: dict) -> None:
     state.edit(schedule)
 
 
-def tuned_report(options: EngineOptions, model: str, analysis: str) -> dict | None:
+def tuned_report(setup: Setup, model: str, analysis: str) -> dict | None:
     """The report of a finished tuning in the dashboard's store; None where it is not there."""
-    for one in find_evidence(options, model).of("tuning"):
+    for one in find_evidence(setup, model).of("tuning"):
         if one.short_id == analysis:
             heads = one.replay.heads(one.analysis.id)
             return dict(heads[0].summary) if heads else None

@@ -74,7 +74,7 @@ def _show_schedule(schedule: Schedule, shape: ModelShape) -> None:
 def _find(shape: ModelShape) -> Found:
     engine = state.engine_state()
     data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().options, shape.name, data["digest"] if data else None)
+    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
 
 
 def of_schedule(found: Found, metric: str, schedule: Schedule) -> Evidence | None:

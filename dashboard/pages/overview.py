@@ -12,7 +12,8 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
-from dashboard.evidence.find import METRICS, Evidence, Found, age, analyze_command, find_evidence
+from dashboard.evidence.commands import analyze_command
+from dashboard.evidence.find import METRICS, Evidence, Found, age, find_evidence
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import PAGES, page
 from dashboard.session import state
@@ -64,7 +65,7 @@ def render() -> None:
 def _find(shape: ModelShape) -> Found:
     engine = state.engine_state()
     data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().options, shape.name, data["digest"] if data else None)
+    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
 
 
 def _show_model(shape: ModelShape, cost: Cost) -> None:
@@ -94,7 +95,7 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     rows, evidence = _best_sweep(found)
     if evidence is None:
         st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
-        st.code(analyze_command(state.engine_client().options, "sensitivity"), language="bash", wrap_lines=True)
+        st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
         if "runs" in PAGES:
             st.page_link(page("runs"), label="Or start it on the Runs page")
         return
@@ -137,7 +138,7 @@ def _show_analyses(shape: ModelShape, found: Found) -> None:
         st.warning(problem)
     if not found.evidence:
         st.markdown(f"None of {shape.name} is stored yet. Each of these makes one:")
-        lines = (analyze_command(state.engine_client().options, metric) for metric in METRICS)
+        lines = (analyze_command(state.engine_client().setup, metric) for metric in METRICS)
         st.code("\n".join(lines), language="bash", wrap_lines=True)
         return
     show_table(pd.DataFrame([_analysis_row(one) for one in found.evidence]), "overview-analyses", f"{shape.name}-analyses")

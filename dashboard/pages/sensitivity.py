@@ -106,7 +106,7 @@ def _show_cells(evidence: Evidence, site: str, name: str) -> None:
 
 def _is_finished_now(evidence: Evidence) -> bool:
     shape = state.model_shape()
-    found = find_evidence(state.engine_client().options, shape.name)
+    found = find_evidence(state.engine_client().setup, shape.name)
     return any(one.short_id == evidence.short_id and one.finished for one in found.evidence)
 
 

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from dashboard.engine.client import OPTIONS_VARIABLE, EngineClient, EngineOptions
-from dashboard.server.sharing import PASSWORD_VARIABLE, Sharing, read_sharing
+from dashboard.engine.client import SETUP_VARIABLE, EngineClient
+from dashboard.server.sharing import PASSWORD_VARIABLE, Sharing
 from toast_core.errors import ToastError
+from toast_core.setup import Setup
 
 FIRST_PORT = 8501
 MAX_UPLOAD_MB = 100  # of an evidence bundle; what takes in other files sets a lower limit of its own
@@ -45,37 +45,28 @@ class DashboardError(ToastError, RuntimeError):
     """The dashboard cannot be started as asked."""
 
 
-def launch(
-    port: int | None = None, headless: bool = False, demo: bool = False, *, model: str = "demo_vit", weights: str | None = None,
-    num_classes: int | None = None, img_size: int | None = None, data: str | None = None, calibration: str | None = None,
-    device: str = "auto", store: str | None = None, train: str | None = None, share: bool = False, password_file: Path | None = None,
-    allowed_hosts: Sequence[str] = (),
-) -> int:
+def launch(setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, headless: bool = False) -> int:  # noqa: B008 - frozen
     """Serve the dashboard until Ctrl-C and return the exit status: 0 when it was stopped, else the server's own.
 
     The address is printed on stderr once it answers. The engine process is started first and outlives the dashboard.
 
     Args:
-        port: on 127.0.0.1, with `share` on every address; None takes 8501 or the next free one.
+        setup: the model and images that it is about; what it leaves open is completed as the demo's.
+        sharing: whom it answers besides this machine, see `dashboard.server.sharing`.
+        port: on 127.0.0.1, on every address where it is shared; None takes 8501 or the next free one.
         headless: True opens no browser.
-        demo: show the embedded model and data, whatever the other options but `store` say.
-        model, weights, num_classes, img_size, data, calibration, device, store, train: as `python -m toast_core.engine.server` takes them.
-        share, password_file, allowed_hosts: whom it answers besides this machine, see `dashboard.server.sharing`.
 
     Raises:
-        SharingError: it cannot be shared in that way.
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
     """
-    given = EngineOptions(model, weights, num_classes, img_size, data, calibration, device, store, train)
-    options = EngineOptions(store=store) if demo else given
-    sharing = read_sharing(share, password_file, allowed_hosts, Path.cwd(), Path.home())
+    setup = setup.completed().anchored()
     # neither the server nor the engine needs it, so neither has it
     os.environ.pop(PASSWORD_VARIABLE, None)
     address = _EVERY_ADDRESS if sharing.is_open else _ADDRESS
     port = _free_port(address) if port is None else _checked_port(port, address)
-    EngineClient(options).start()
-    server = subprocess.Popen(_command(port, headless, sharing), env=_environment(options, sharing), stdin=subprocess.DEVNULL, stdout=2)
+    EngineClient(setup).start()
+    server = subprocess.Popen(_command(port, headless, sharing), env=_environment(setup, sharing), stdin=subprocess.DEVNULL, stdout=2)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _await_answer(server, port)
@@ -110,11 +101,11 @@ def _command(port: int, headless: bool, sharing: Sharing) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, *hosts]
 
 
-def _environment(options: EngineOptions, sharing: Sharing) -> dict[str, str]:
-    """The server's environment: the packages importable from any folder, the options for the pages, and who is answered."""
+def _environment(setup: Setup, sharing: Sharing) -> dict[str, str]:
+    """The server's environment: the packages importable from any folder, the setup for the pages, and who is answered."""
     home = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": search, OPTIONS_VARIABLE: options.to_json(), **sharing.to_environment()}
+    return {**os.environ, "PYTHONPATH": search, SETUP_VARIABLE: setup.to_json(), **sharing.to_environment()}
 
 
 def _is_free(port: int, address: str) -> bool:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.engine.client import EngineOptions, state_root
+from dashboard.engine.client import state_root
 from dashboard.evidence.find import weights_digest
 from dashboard.evidence.starting_points import starting_points
 from dashboard.owner import OWNER_COOKIE, is_owner
 from dashboard.session.drafts import Draft, DraftBook, DraftError, Result
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 A_LINK = "a link"
 _FOLDER = "drafts"
@@ -145,14 +146,14 @@ def remove(number: int) -> None:
         st.session_state["hand"] = Hand(None, held.draft.name, held.schedule)
 
 
-def subject(options: EngineOptions, engine: Mapping) -> str:
+def subject(setup: Setup, engine: Mapping) -> str:
     """What results are about: the weights, and the images that they are measured on and calibrated with."""
-    weights = weights_digest(options) or options.weights
+    weights = weights_digest(setup) or setup.weights
     calibration = engine["calibration"]["digest"] if engine["calibration"] else None
-    return json.dumps([engine["model"]["name"], weights, options.img_size, engine["data"]["digest"], calibration])
+    return json.dumps([engine["model"]["name"], weights, setup.img_size, engine["data"]["digest"], calibration])
 
 
-def keep_result(options: EngineOptions, engine: Mapping, schedule: Schedule, message: Mapping) -> None:
+def keep_result(setup: Setup, engine: Mapping, schedule: Schedule, message: Mapping) -> None:
     """Store a finished measurement: `top1`, the baseline's, `delta_top1` (Estimate.to_dict each) and `images`."""
     who = owner()
     if who is None or engine["data"] is None:
@@ -162,12 +163,12 @@ def keep_result(options: EngineOptions, engine: Mapping, schedule: Schedule, mes
         "delta_top1": message["delta_top1"],
     }
     try:
-        book().keep_result(who, subject(options, engine), schedule, figures)
+        book().keep_result(who, subject(setup, engine), schedule, figures)
     except DraftError as error:
         st.session_state["notice"] = str(error)
 
 
-def results(options: EngineOptions, engine: Mapping) -> dict[str, Result]:
+def results(setup: Setup, engine: Mapping) -> dict[str, Result]:
     """What this browser has measured while editing, by the schedule's digest, newest first."""
     who = owner()
-    return book().results(who, subject(options, engine)) if who and engine["state"] == "ready" and engine["data"] else {}
+    return book().results(who, subject(setup, engine)) if who and engine["state"] == "ready" and engine["data"] else {}

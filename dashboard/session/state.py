@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from dashboard.engine.client import EngineClient, EngineOptions, shipped_shape
+from dashboard.engine.client import EngineClient, setup_from_environment, shipped_shape
 from dashboard.limits import Limits, held_back, hold
 from dashboard.session import autosave
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.setup import Setup
 
-DEMO_DATA = "fashion-mnist"
 _MAX_LINK_CHARS = 4_000
 _MAX_LINK_BYTES = 100_000
 _MAX_UNDO = 200
@@ -45,8 +45,8 @@ class History:
 
 @st.cache_resource
 def engine_client() -> EngineClient:
-    """The one client of this process, for the options that `launch` was given."""
-    return EngineClient(EngineOptions.from_environment())
+    """The one client of this process, for the setup that `launch` was given."""
+    return EngineClient(setup_from_environment())
 
 
 def engine_state() -> dict:
@@ -61,17 +61,16 @@ def engine_state() -> dict:
 
 def model_shape() -> ModelShape | None:
     """The model's shape: shipped with the demos, else from the engine; None while neither is there."""
-    options = engine_client().options
-    if options.num_classes is None and options.img_size is None and (shape := shipped_shape(options.model)):
+    setup = engine_client().setup
+    if setup.num_classes is None and setup.img_size is None and (shape := shipped_shape(setup.model)):
         return shape
     state = engine_state()
     return ModelShape.from_dict(state["model"]["shape"]) if state["state"] == "ready" else None
 
 
-def default_selection(options: EngineOptions) -> str:
+def default_selection(setup: Setup) -> str:
     """`calibrated`, which is static and exportable, where there are calibration images; else `per_image`."""
-    embedded = shipped_shape(options.model) is not None and options.data in (None, DEMO_DATA)
-    return "calibrated" if options.calibration or embedded else "per_image"
+    return "calibrated" if setup.calibration else "per_image"
 
 
 def open_session(shape: ModelShape) -> None:
@@ -81,7 +80,7 @@ def open_session(shape: ModelShape) -> None:
     """
     if "history" in st.session_state:
         return
-    schedule = Schedule.uniform(len(shape.blocks), selection=default_selection(engine_client().options))
+    schedule = Schedule.uniform(len(shape.blocks), selection=default_selection(engine_client().setup))
     linked = "schedule" in st.query_params
     try:
         schedule = read_link(dict(st.query_params.items()), shape, schedule)
@@ -136,7 +135,7 @@ def redo() -> None:
 
 def keep_result(schedule: Schedule, message: dict) -> None:
     """Remember a finished measurement: for the session, so that undo shows it at once, and with the drafts."""
-    autosave.keep_result(engine_client().options, engine_state(), schedule, message)
+    autosave.keep_result(engine_client().setup, engine_state(), schedule, message)
     results = st.session_state.setdefault("results", {})
     results[schedule.digest()] = message
     while len(results) > _MAX_RESULTS:

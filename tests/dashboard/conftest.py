@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineClient, EngineOptions, shipped_shape
+from dashboard.engine.client import EngineClient, shipped_shape
 from dashboard.evidence import find as evidence
 from dashboard.session import state
 from tests.support.equaliser_page import FLAGS
 from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
-SMALL_ENGINE = EngineOptions("demo_vit", "random", images=75, batch_size=25, calibration_images=50)
+SMALL_ENGINE = Setup("demo_vit", "random", images=75, batch_size=25, calibration_images=50).completed()
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -38,8 +39,8 @@ def message(done: int, total: int, top1: float, delta: float) -> dict:
 class FakeEngine:
     """Answers like `EngineClient`, at once. `state` is what describe says; `measured` collects the schedules asked for."""
 
-    def __init__(self, options: EngineOptions | None = None) -> None:
-        self.options = options or EngineOptions()
+    def __init__(self, options: Setup | None = None) -> None:
+        self.setup = options or Setup().completed()
         self.measured: list[Schedule] = []
         self.error: Exception | None = None
         self.restarts = 0
@@ -112,7 +113,7 @@ def read_state_file(client: EngineClient) -> dict:
 
 
 @pytest.fixture
-def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineOptions:
+def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     """Options of a store with the baseline, DRAFT on all images, and an older evaluation of DRAFT on fewer."""
     monkeypatch.setattr(evidence, "shipped_bundles", list)
     path = tmp_path / "evidence.sqlite"
@@ -120,7 +121,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineOptions:
         put_evaluation(store, DRAFT, WAS, 200)
         put_evaluation(store, Schedule.uniform(12), WAS)
         put_evaluation(store, DRAFT, LESS)
-    return EngineOptions(store=str(path))
+    return Setup(store=str(path)).completed()
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,16 @@ from dashboard import wording
 from dashboard.charts.cost import blocks_figure, parts_figure
 from dashboard.charts.ratios import ratios_figure
 from dashboard.charts.style import chart_config
-from dashboard.engine.client import EngineOptions, shipped_shape
+from dashboard.engine.client import shipped_shape
+from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.starting_points import starting_points
-from dashboard.pages.tune.page import command_line
 from dashboard.session.state import History, decode_schedule, default_selection, encode_schedule, link_parameters, read_link
+from tests.support.commands import parsed
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 from toast_core.schedule.presets import presets
 from toast_core.schedule.schedule import SELECTIONS, BlockSchedule, Schedule
+from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate
 
 RATIO = some.floats(0, 1, exclude_max=True)
@@ -99,10 +101,12 @@ def test_starting_points_fit_the_model_and_published_ones_keep_their_figures():
 
 def test_command_line_names_what_is_measured():
     schedule = Schedule.uniform(12, fc2=0.5, selection="calibrated")
-    assert command_line(EngineOptions(), schedule) == (
-        "toast evaluate --model demo_vit --data fashion-mnist --schedule schedule.json --selection calibrated --json"
-    )
-    own = EngineOptions("deit_tiny_patch16_224", "my weights.safetensors", data="images", calibration="more")
-    assert command_line(own, schedule).startswith("toast evaluate --model deit_tiny_patch16_224 --weights 'my weights.safetensors'")
+    command, given = parsed(evaluate_command(Setup().completed(), schedule))
+    assert command == "evaluate" and given["as_json"] and given["schedule"].name == "schedule.json"
+    assert (given["model"], given["data"], given["images"]) == ("demo_vit", "fashion-mnist", 1000)
+    assert (given["calibration"], given["calibration_images"]) == ("fashion-mnist:calibration", 512)
+    own = Setup("deit_tiny_patch16_224", "my weights.safetensors", data="images", calibration="more", calibration_images=64).completed()
+    _, given = parsed(evaluate_command(own, schedule))
+    assert (given["weights"], given["calibration"], given["calibration_images"]) == ("my weights.safetensors", "more", 64)
     assert default_selection(own) == "calibrated"
-    assert default_selection(EngineOptions("deit_tiny_patch16_224", data="images")) == "per_image"
+    assert default_selection(Setup("deit_tiny_patch16_224", data="images").completed()) == "per_image"

@@ -56,6 +56,7 @@ from toast_core.cli.parts import (
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.machine import wait_asleep
 from toast_core.schedule.presets import get_preset, presets
+from toast_core.setup import CALIBRATION_IMAGES, Setup
 
 # typer brings its own copy of click; this is the root of its usage errors
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
@@ -177,7 +178,7 @@ def evaluate(
     schedule: ScheduleFile = None,
     preset: PresetName = None,
     calibration: Calibration = None,
-    calibration_images: CalibrationImages = 512,
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES,
     selection: Selection = None,
     execution: Annotated[str, typer.Option(help="masked or compact: the same function, other shapes")] = "masked",
     images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
@@ -244,7 +245,7 @@ def apply(
     schedule: ScheduleFile = None,
     preset: PresetName = None,
     calibration: Calibration = None,
-    calibration_images: CalibrationImages = 512,
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES,
     selection: Selection = None,
     execution: Annotated[str, typer.Option(help="masked or compact")] = "compact",
     batch_size: BatchSize = 64,
@@ -330,9 +331,10 @@ def demo(
 ) -> None:
     """Open the dashboard on the embedded model and its test images."""
     from dashboard.server.launch import launch
+    from dashboard.server.sharing import read_sharing
 
-    sharing = {"share": share, "password_file": password_file, "allowed_hosts": allowed_host or ()}
-    raise typer.Exit(launch(port=port, headless=headless, store=store, **sharing))
+    sharing = read_sharing(share, password_file, allowed_host or (), Path.cwd(), Path.home())
+    raise typer.Exit(launch(Setup(store=store), sharing, port, headless))
 
 
 @app.command()
@@ -343,6 +345,7 @@ def dashboard(
     img_size: ImgSize = None,
     data: Annotated[str, typer.Option(help="fashion-mnist or an image folder")] = "fashion-mnist",
     calibration: Calibration = None,
+    calibration_images: CalibrationImages = CALIBRATION_IMAGES,
     train: Annotated[str | None, typer.Option(help="images that recoveries learn from; default: the calibration images")] = None,
     device: Device = "auto",
     port: Port = None,
@@ -354,25 +357,12 @@ def dashboard(
 ) -> None:
     """Open the dashboard on any supported model and image folder."""
     from dashboard.server.launch import launch
+    from dashboard.server.sharing import read_sharing
 
-    raise typer.Exit(
-        launch(
-            port=port,
-            headless=headless,
-            model=model,
-            weights=weights,
-            num_classes=num_classes,
-            img_size=img_size,
-            data=data,
-            calibration=calibration,
-            train=train,
-            device=device,
-            store=store,
-            share=share,
-            password_file=password_file,
-            allowed_hosts=allowed_host or (),
-        )
-    )
+    sharing = read_sharing(share, password_file, allowed_host or (), Path.cwd(), Path.home())
+    places = {"data": data, "calibration": calibration, "train": train, "store": store}
+    setup = Setup(model, weights, num_classes, img_size, **places, calibration_images=calibration_images, device=device)
+    raise typer.Exit(launch(setup, sharing, port, headless))
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What the engine process does: one model and one image set, measured for several sessions in turns. torch is imported in `load`."""
 
-import argparse
 import copy
 import math
 import sys
@@ -8,24 +7,23 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toast_core.errors import DataError, PlanError, ToastError
 from toast_core.intervals import Z95
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate
 
 if TYPE_CHECKING:
-    from toast_core.data.load import Batch, ImageData
+    from toast_core.data.load import Batch
     from toast_core.data.sources import Source
     from toast_core.engine.live import LiveEvaluator
     from toast_core.jobs.book import JobBook
     from toast_core.jobs.quote import Offer, Quoter
     from toast_core.pruning.plan import Plan
-    from toast_core.pruning.statistics import Statistics
-    from toast_core.setup import Setup
     from toast_core.studies.evaluation.result import Outcomes
 
 MAX_SESSIONS = 4
@@ -34,7 +32,6 @@ _CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a s
 _HEARTBEAT_S = 0.5
 _MAX_PLANS = 8  # each holds another set of the model's weights
 _YIELD_S = 0.01  # a lock taken again at once would never reach a page that waits for it
-_DEMO_DATA = "fashion-mnist"
 
 
 class _SupersededError(Exception):
@@ -56,20 +53,18 @@ class Desk:
     evenly, and a superseded measurement gives up within a batch.
     """
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self.state, self.activity, self.error = "starting", "Starting the engine", ""
         self.card: dict = {}
         self.batches: list[Batch] = []
         self.source: Source | None = None
-        self.calibration: ImageData | None = None
         self._ready, self._turn = threading.Event(), threading.Lock()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._sessions_guard, self._session_limit = threading.Lock(), MAX_SESSIONS
         self._baseline_outcomes: list[Outcomes] = []
-        self._statistics: tuple[float, Statistics] | None = None
         self._plans: OrderedDict[str, Plan] = OrderedDict()
-        self._calibration_name: str | None = None
+        self._is_superseded: Callable[[], bool] = lambda: False
         self._quoter: Quoter | None = None
         self._start_s = 0.0
 
@@ -89,59 +84,57 @@ class Desk:
         self._warm()
 
     def _load(self) -> None:
-        options, before = self.options, time.monotonic()
+        setup, before = self.setup, time.monotonic()
         self.activity = "Loading PyTorch"
         from importlib.metadata import version
 
         import torch
 
-        from toast_core.loading import load_model
-        from toast_core.machine import pick_device
-        from toast_core.models.info import get_info
+        from toast_core.workbench import Workbench
 
-        self.activity = f"Loading {options.model}"
-        device = pick_device(options.device)
-        counting_only = options.weights == "none"
-        self.model = load_model(options.model, options.weights, options.num_classes, options.img_size, device)
-        info = get_info(self.model)
+        self.activity = f"Loading {setup.model}"
+        self.workbench = Workbench.load(setup, self._tell)
+        self.model, info = self.workbench.model, self.workbench.info
         if info.execution != "baseline":
             raise PlanError(f"{info.name} is already pruned ({info.execution}); open the dashboard on the baseline model")
         self.shape, self._start_s = info.shape, time.monotonic() - before
         self.card = {
             "model": {"name": info.name, "weights": info.weights, "shape": info.shape.to_dict()}, "data": None, "calibration": None,
-            "device": str(device), "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
+            "device": str(next(self.model.parameters()).device),
+            "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
         }
-        if not counting_only:
-            self._load_data(options)
+        if setup.weights != "none" and setup.data is not None:
+            self._load_data(setup)
 
-    def _load_data(self, options: argparse.Namespace) -> None:
-        from toast_core.data.load import load_data
+    def _load_data(self, setup: Setup) -> None:
         from toast_core.engine.live import LiveEvaluator
-        from toast_core.models.demo import DEMO_BUILDERS
 
-        name = options.data or (_DEMO_DATA if self.shape.name in DEMO_BUILDERS else None)
-        if name is None:
-            return
-        self.activity = f"Reading {name}"
+        self.activity = f"Reading {setup.data}"
         image_bytes = 4 * sum(block.tokens * block.width for block in self.shape.blocks)
-        data = load_data(name, self.model, min(options.images, max(options.batch_size, _CACHE_BYTES // image_bytes)))
+        data = self.workbench.images(min(setup.images, max(setup.batch_size, _CACHE_BYTES // image_bytes)))
         self._session_limit = max(1, min(MAX_SESSIONS, _CACHE_BYTES // (image_bytes * len(data))))
-        self.batches = list(data.batches(options.batch_size))
+        self.batches = list(data.batches(setup.batch_size))
         if not self.batches:
-            raise DataError(f"none of the {len(data)} images of {name} could be read; first {data.skipped[0]}")
+            raise DataError(f"none of the {len(data)} images of {setup.data} could be read; first {data.skipped[0]}")
         self.source = source = data.source
         self.card["data"] = {
             "name": source.name, "classes": list(source.classes), "images": len(source), "digest": source.digest,
-            "measured": sum(len(batch.index) for batch in self.batches), "batch_size": options.batch_size, "order": data.order,
+            "measured": sum(len(batch.index) for batch in self.batches), "batch_size": setup.batch_size, "order": data.order,
             "seed": data.seed,
         }
         self._baseline_evaluator = LiveEvaluator(self.model, self.batches)
         self._baseline_run = self._baseline_evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
-        self._calibration_name = options.calibration or (f"{_DEMO_DATA}:calibration" if name == _DEMO_DATA else None)
-        if self._calibration_name:
-            self.calibration = load_data(self._calibration_name, self.model, options.calibration_images, labelled=False)
-            source = self.calibration.source
-            self.card["calibration"] = {"name": source.name, "images": len(self.calibration), "digest": source.digest}
+        if setup.calibration:
+            calibration = self.workbench.calibration()
+            self.card["calibration"] = {
+                "name": calibration.source.name, "images": len(calibration), "digest": calibration.source.digest
+            }
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        """What the workbench is doing, for pages that wait; given up between blocks once the session has a newer request."""
+        self.activity = f"{what.capitalize()}: {done} of {total} {'images' if what == 'calibrating' else 'blocks'}"
+        if what == "compensating" and self._is_superseded():
+            raise _SupersededError
 
     def _warm(self) -> None:
         """Spend the time until the first edit on what every measurement needs: the baseline, then the calibration."""
@@ -149,9 +142,9 @@ class Desk:
             with self._turn:
                 self._baseline(count)
             time.sleep(_YIELD_S)
-        if self.batches and self.calibration:
+        if self.batches and self.setup.calibration:
             with self._turn:
-                self._calibrate(Schedule.class_weight)
+                self.workbench.statistics(Schedule.class_weight)
 
     def describe(self) -> dict:
         """State, what it is doing, and once ready the cards of model, data and device."""
@@ -168,7 +161,7 @@ class Desk:
         while not self._ready.wait(_HEARTBEAT_S):
             yield {"progress": self.activity}
         self._check(schedule)
-        total = min(len(self.batches), -(-images // self.options.batch_size)) if images else len(self.batches)
+        total = min(len(self.batches), -(-images // self.setup.batch_size)) if images else len(self.batches)
         measurement = None
         for count in range(1, total + 1):
             yield from self._wait(session, number)
@@ -200,13 +193,12 @@ class Desk:
         self._check_images()
         from toast_core.jobs.quote import Quoter
         from toast_core.studies.sensitivity.job import read_run
-        from toast_core.workbench import Workbench
 
         run = read_run(values)
         while not self._turn.acquire(timeout=_HEARTBEAT_S):
             yield {"progress": self.activity}
         try:
-            self._quoter = self._quoter or Quoter(Workbench(self.model, self._setup()), book, self._start_s)
+            self._quoter = self._quoter or Quoter(self.workbench, book, self._start_s)
             return self._quoter.offer(run)
         finally:
             self._turn.release()
@@ -222,16 +214,6 @@ class Desk:
         if self.source is None:
             raise DataError("the engine has no images loaded; wait until it is ready, or start the dashboard with --data DATA")
         return pictures(self.source, index)
-
-    def _setup(self) -> "Setup":
-        from toast_core.setup import Setup
-
-        options = self.options
-        return Setup(
-            options.model, options.weights, options.num_classes, options.img_size, self.card["data"]["name"],
-            calibration=self._calibration_name, calibration_images=options.calibration_images, device=options.device, store=options.store,
-            applied=str((options.state.parent / APPLIED_FOLDER).absolute()), train=options.train,
-        ).anchored()
 
     def _check(self, schedule: Schedule) -> None:
         self._check_images()
@@ -261,47 +243,22 @@ class Desk:
 
     def _begin(self, session: _Session, number: int, schedule: Schedule) -> "Iterator[Outcomes]":
         session.evaluator = session.evaluator or self._fork_baseline()
-        if schedule.needs_calibration and self.calibration:
-            session.evaluator.statistics = self._calibrate(schedule.class_weight)
-        plan = None if schedule.compensation.is_none or schedule.is_baseline else self._compensate(session, number, schedule)
+        self._is_superseded = lambda: session.newest != number
+        plan = self._plan(schedule)
         self.activity = "Measuring"
-        return session.evaluator.measure(schedule, lambda: session.newest != number, plan)
+        return session.evaluator.measure(schedule, self._is_superseded, plan)
 
-    def _compensate(self, session: _Session, number: int, schedule: Schedule) -> "Plan | None":
-        """The schedule's plan with refitted weights, the last ones kept; given up between blocks once a newer request is there."""
-        from toast_core.compensation.walk import compensate
-
-        if self.calibration is None:
-            return None
-
-        def report(done: int, total: int) -> None:
-            self.activity = f"Compensating: {done} of {total} blocks"
-            if session.newest != number:
-                raise _SupersededError
-
+    def _plan(self, schedule: Schedule) -> "Plan":
+        """The schedule's plan, the last compensated ones held; given up between blocks once a newer request is there. Needs the turn."""
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return self.workbench.plan(schedule)
         digest = schedule.digest()
         if digest not in self._plans:
-            images = [batch.images for batch in self.calibration.batches(self.options.batch_size)]
-            self._plans[digest] = compensate(self.model, schedule, images, report)
+            self._plans[digest] = self.workbench.plan(schedule)
         self._plans.move_to_end(digest)
         while len(self._plans) > _MAX_PLANS:
             self._plans.popitem(last=False)
         return self._plans[digest]
-
-    def _calibrate(self, class_weight: float) -> "Statistics":
-        """Statistics of the calibration images; the last are kept. Needs the turn: it puts hooks on the shared model."""
-        from toast_core.pruning.statistics import collect_statistics
-
-        if self._statistics is None or self._statistics[0] != class_weight:
-            self._statistics = (class_weight, collect_statistics(self.model, self._calibration_images(), class_weight))
-        return self._statistics[1]
-
-    def _calibration_images(self) -> "Iterator":
-        done, total = 0, len(self.calibration)
-        for batch in self.calibration.batches(self.options.batch_size):
-            self.activity = f"Calibrating: {done} of {total} images"
-            yield batch.images
-            done += len(batch.index)
 
     def _baseline(self, count: int) -> "Outcomes":
         """The unpruned model's outcomes on the first `count` batches, each measured once. Needs the turn."""

@@ -1,6 +1,6 @@
 """The engine process behind the dashboard: measures schedules while a person edits them. torch is imported after it answers.
 
-    python -m toast_core.engine.server --state DIR [--model NAME] [--weights FILE] [--data DATA] ...
+    python -m toast_core.engine.server --state DIR [--setup JSON]
 
 Listens on 127.0.0.1, on a port of the system's choosing. DIR/worker.json (mode 0600) holds port, token and pid while it lives.
 A request is one line of JSON with the token; the answer is one or more lines of JSON. Nothing is unpickled.
@@ -37,14 +37,16 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from toast_core.engine.desk import Desk
-from toast_core.errors import ToastError
+from toast_core.engine.desk import APPLIED_FOLDER, Desk
+from toast_core.errors import SetupError, ToastError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.queue import JobQueue
 from toast_core.machine import wait_asleep
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 PROTOCOL = 2
 STATE_FILE, LOCK_FILE, JOBS_FOLDER = "worker.json", "worker.lock", "jobs"
@@ -182,18 +184,7 @@ def _write_state(folder: Path, port: int, token: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m toast_core.engine.server", description="The engine process behind the dashboard.")
     parser.add_argument("--state", type=Path, required=True, help="folder for the state file")
-    parser.add_argument("--model", default="demo_vit")
-    parser.add_argument("--weights", help="a .safetensors file, random, or none to count only")
-    parser.add_argument("--num-classes", type=int)
-    parser.add_argument("--img-size", type=int)
-    parser.add_argument("--data", help="fashion-mnist (the default of the demos) or a folder with one subfolder a class")
-    parser.add_argument("--calibration", help="images that calibrated selection learns from; fashion-mnist brings its own")
-    parser.add_argument("--train", help="images that recovery learns from; default: the calibration images")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--store", help="evidence store that jobs write to; default: the user's own")
-    parser.add_argument("--images", type=int, default=1000, help="images to measure on, class-balanced")
-    parser.add_argument("--batch-size", type=int, default=64, help="images between two messages of a measurement")
-    parser.add_argument("--calibration-images", type=int, default=500)
+    parser.add_argument("--setup", default="{}", metavar="JSON", help="fields of a Setup; what is left out is the demo's")
     parser.add_argument("--idle-limit", type=float, default=IDLE_LIMIT_S, metavar="SECONDS", help="end after so long without a request")
     return parser
 
@@ -203,6 +194,11 @@ def main(argv: list[str] | None = None) -> int:
     wait_asleep()
     os.nice(_NICE)
     options = _parser().parse_args(argv)
+    try:
+        setup = Setup.from_json(options.setup).completed().anchored()
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 2
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (options.state / LOCK_FILE).open("w") as lock:
         try:
@@ -210,11 +206,11 @@ def main(argv: list[str] | None = None) -> int:
         except BlockingIOError:
             print(f"another engine already serves {options.state}; read {STATE_FILE} there", file=sys.stderr)
             return 0
-        return _serve(options)
+        return _serve(options, setup)
 
 
-def _serve(options: argparse.Namespace) -> int:
-    desk, token = Desk(options), secrets.token_urlsafe(32)
+def _serve(options: argparse.Namespace, setup: Setup) -> int:
+    desk, token = Desk(replace(setup, applied=str((options.state.parent / APPLIED_FOLDER).absolute()))), secrets.token_urlsafe(32)
     queue = JobQueue(JobBook(options.state.parent / JOBS_FOLDER))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _Server(desk, queue, token) as server:

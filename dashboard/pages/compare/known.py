@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard.engine.client import EngineOptions
 from dashboard.evidence.audit import Audit, audit
 from dashboard.evidence.candidates import Candidate, Evaluation, candidates, stored_evaluations
 from dashboard.evidence.curves import StoredCurves, stored_curves
@@ -16,6 +15,7 @@ from dashboard.evidence.starting_points import starting_points
 from dashboard.session import autosave, state
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
+from toast_core.setup import Setup
 
 _LOOK_AGAIN_S = 20
 
@@ -33,11 +33,11 @@ class Known:
 
 def look(shape: ModelShape) -> Known:
     """Look at the store, the drafts and what was measured while editing."""
-    options, engine, schedule = state.engine_client().options, state.engine_state(), state.schedule()
-    evaluations, problems = _evaluations(options, engine, shape)
-    stored, audited, results, drafts = stored_curves(options, shape.name, schedule.selection), None, {}, []
+    setup, engine, schedule = state.engine_client().setup, state.engine_state(), state.schedule()
+    evaluations, problems = _evaluations(setup, engine, shape)
+    stored, audited, results, drafts = stored_curves(setup, shape.name, schedule.selection), None, {}, []
     try:
-        results, drafts = autosave.results(options, engine), autosave.drafts(shape)
+        results, drafts = autosave.results(setup, engine), autosave.drafts(shape)
         audited = audit(stored.curves, shape, schedule.selection, evaluations, results.values()) if stored.curves else None
     except ToastError as error:
         problems = (*problems, str(error))
@@ -46,9 +46,9 @@ def look(shape: ModelShape) -> Known:
     return Known(tuple(found), stored.curves, audited, stored.missing, problems)
 
 
-def _evaluations(options: EngineOptions, engine: Mapping, shape: ModelShape) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
+def _evaluations(setup: Setup, engine: Mapping, shape: ModelShape) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
     data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(options, shape.name, data["digest"] if data else None)
+    found = find_evidence(setup, shape.name, data["digest"] if data else None)
     return stored_evaluations(found), found.problems
 
 
@@ -58,15 +58,15 @@ def taught(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
     if stored.curves is None or engine["state"] != "ready":
         return stored
     selection = state.schedule().selection
-    return replace(stored, interaction=_interaction(who, selection, state.engine_client().options, engine, shape, stored.curves))
+    return replace(stored, interaction=_interaction(who, selection, state.engine_client().setup, engine, shape, stored.curves))
 
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, max_entries=16, show_spinner=False)
 def _interaction(
-    who: str | None, selection: str, options: EngineOptions, _engine: Mapping, _shape: ModelShape, _curves: Curves
+    who: str | None, selection: str, setup: Setup, _engine: Mapping, _shape: ModelShape, _curves: Curves
 ) -> Interaction | None:
     try:
-        evaluations, _ = _evaluations(options, _engine, _shape)
-        return audit(_curves, _shape, selection, evaluations, autosave.results(options, _engine).values()).interaction
+        evaluations, _ = _evaluations(setup, _engine, _shape)
+        return audit(_curves, _shape, selection, evaluations, autosave.results(setup, _engine).values()).interaction
     except (ToastError, StoreError):
         return None  # the sums of single blocks still predict, and the Compare page says what cannot be read

@@ -13,13 +13,13 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.evidence.candidates import IN_HAND, Candidate, change_to, on_same_images, pareto
+from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.starting_points import BASELINE
 from dashboard.pages.compare.audit import show_audit
 from dashboard.pages.compare.hurt import show_hurt
 from dashboard.pages.compare.known import look
 from dashboard.pages.compare.lineage import show_lineage, sites_changed
 from dashboard.pages.compare.measuring import show_measuring, show_price
-from dashboard.pages.tune.page import command_line
 from dashboard.session import state, view
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import SITES
@@ -174,7 +174,7 @@ def _show_difference(by_key: dict[str, Candidate], reference: Candidate, shape: 
         with st.expander("As a table"):
             show_table(_difference_table(candidate, reference), "compare-difference-table", file)
         with st.expander("The same on the command line"):
-            st.code(command_line(state.engine_client().options, candidate.schedule), language="bash", wrap_lines=True)
+            st.code(evaluate_command(state.engine_client().setup, candidate.schedule), language="bash", wrap_lines=True)
             st.download_button(
                 "Download schedule.json", candidate.schedule.to_json, "schedule.json", "application/json", key="compare-schedule",
                 on_click="ignore",

@@ -29,7 +29,7 @@ _COLUMNS = {
 
 def choose_recovery(engine: dict) -> dict | None:
     """The recovery of the schedule in hand that the fields describe; None while something is missing, which is said."""
-    schedule, place = state.schedule(), state.engine_client().options.train or (engine["calibration"] or {}).get("name")
+    schedule, place = state.schedule(), state.engine_client().setup.train or (engine["calibration"] or {}).get("name")
     if place is None:
         st.info("Recovery needs training images, which are never the test images: start the dashboard with --train FOLDER.")
         return None
@@ -76,7 +76,7 @@ def show_recovery(job: dict) -> None:
     if not st.toggle("Epochs", value=job["state"] == "running", key=f"job-epochs-{number}"):
         return
     try:
-        rows = own_rows(state.engine_client().options, job["analysis"])
+        rows = own_rows(state.engine_client().setup, job["analysis"])
         if rows is None:
             st.caption("The figures of this run are not in this dashboard's store.")
             return

@@ -42,7 +42,7 @@ def show_fit(shape: ModelShape) -> None:
 
 
 def _calibrates() -> bool:
-    engine = state.engine_client().options
+    engine = state.engine_client().setup
     return state.default_selection(engine) == "calibrated"
 
 
@@ -75,7 +75,7 @@ def _fit(shape: ModelShape, wish: Wish) -> None:
         if not wish.sites:
             st.session_state["fit-error"] = "no site may change; choose at least one"
             return
-        curves = damage_curves(state.engine_client().options, shape.name, wish.compensated)
+        curves = damage_curves(state.engine_client().setup, shape.name, wish.compensated)
         if not curves.rows:
             st.session_state["fit-error"] = curves.note
             return

@@ -1,6 +1,5 @@
 """Tune: edit the schedule block by block; costs and prediction follow while dragging, measured accuracy on release."""
 
-import shlex
 from dataclasses import replace
 
 import streamlit as st
@@ -13,9 +12,9 @@ from dashboard.components.draft_menu import show_draft_menu
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.heading import show_heading
 from dashboard.components.measurement import begin, follow, open_slots
-from dashboard.engine.client import EngineOptions
 from dashboard.equaliser.editor import show_editor, show_everywhere
 from dashboard.equaliser.mount import data_in_hand
+from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.curves import stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.starting_points import starting_points
@@ -47,9 +46,9 @@ def render() -> None:
         show_heading("Tune", st.header)
         show_engine_status()
         return
-    schedule, options = state.schedule(), engine_options()
-    curves = taught(stored_curves(options, shape.name, schedule.selection), shape)
-    data = data_in_hand(shape, curves, stored_latency(options, shape), _compared(shape))
+    schedule, setup = state.schedule(), state.engine_client().setup
+    curves = taught(stored_curves(setup, shape.name, schedule.selection), shape)
+    data = data_in_hand(shape, curves, stored_latency(setup, shape), _compared(shape))
     show_heading("Tune", st.header)
     editing, beside = st.columns([5, 2])
     with editing:
@@ -144,8 +143,8 @@ def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
         st.download_button(
             "Download schedule", schedule.to_json, file_name=_SCHEDULE_FILE, mime="application/json", on_click="ignore", key="download"
         )
-        st.caption("The address of this page reproduces it, too. The same measurement on the command line, over all images:")
-        st.code(command_line(engine_options(), schedule), language="bash", wrap_lines=True)
+        st.caption("The address of this page reproduces it, too. The same on the command line, over all images without --images:")
+        st.code(evaluate_command(state.engine_client().setup, schedule), language="bash", wrap_lines=True)
     with give:
         st.markdown("**Bring one**")
         st.file_uploader(
@@ -174,21 +173,3 @@ def _upload(shape: ModelShape) -> None:
         st.session_state["upload-error"] = f"{file.name} was not used: {error}"
         return
     state.edit(schedule)
-
-
-def engine_options() -> EngineOptions:
-    """What the engine was started with."""
-    return state.engine_client().options
-
-
-def command_line(options: EngineOptions, schedule: Schedule) -> str:
-    """The `toast evaluate` call that measures the same model, data and schedule."""
-    demo_data = state.DEMO_DATA if state.default_selection(options) == "calibrated" and options.data is None else None
-    words = ["toast", "evaluate", "--model", options.model]
-    for flag, value in (
-        ("--weights", options.weights), ("--num-classes", options.num_classes), ("--img-size", options.img_size),
-        ("--data", options.data or demo_data), ("--calibration", options.calibration if schedule.needs_calibration else None),
-        ("--schedule", _SCHEDULE_FILE), ("--selection", schedule.selection),
-    ):
-        words += [flag, str(value)] if value is not None else []
-    return shlex.join([*words, "--json"])

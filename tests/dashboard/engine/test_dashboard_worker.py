@@ -14,10 +14,11 @@ from collections.abc import Iterator
 import pytest
 
 from dashboard.engine import client
-from dashboard.engine.client import EngineClient, EngineError, EngineOptions, shipped_shape
+from dashboard.engine.client import EngineClient, EngineError, shipped_shape
 from tests.dashboard.conftest import SMALL_ENGINE, read_state_file
 from toast_core.engine import server as worker
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 BASELINE = Schedule.uniform(12, selection="calibrated")
 PRUNED = Schedule.uniform(12, 0.3, 0.3, 0.3, 0.3, selection="calibrated")
@@ -164,7 +165,7 @@ def test_a_second_dashboard_finds_the_living_engine_and_a_second_engine_gives_wa
 
 @pytest.mark.slow
 def test_a_failed_load_is_told_and_a_killed_engine_is_replaced(tmp_path):
-    engine = EngineClient(EngineOptions("demo_vit", "missing.safetensors"), tmp_path)
+    engine = EngineClient(Setup("demo_vit", "missing.safetensors"), tmp_path)
     found = await_ready(engine)
     assert found["state"] == "failed" and "missing.safetensors does not exist" in found["error"]
     with pytest.raises(EngineError, match="does not exist"):
@@ -177,12 +178,20 @@ def test_a_failed_load_is_told_and_a_killed_engine_is_replaced(tmp_path):
 
 
 def test_an_engine_that_cannot_run_is_told_with_its_last_words(tmp_path):
-    engine = EngineClient(EngineOptions(img_size="wide"), tmp_path)
+    engine = EngineClient(Setup(), tmp_path)
+    engine.folder.parent.mkdir(exist_ok=True)
+    engine.folder.write_text("a file where its folder should be")
     found = await_ready(engine)
-    assert found["state"] == "failed" and "invalid int value: 'wide'" in found["error"]
+    assert found["state"] == "failed" and "cannot start the engine in" in found["error"]
+
+
+def test_an_engine_asked_for_what_is_no_setup_says_so(tmp_path):
+    options = ["--state", str(tmp_path / "wide"), "--setup", '{"img_size": "wide"}']
+    done = subprocess.run([sys.executable, "-m", "toast_core.engine.server", *options], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stderr.strip() == "img-size is 'wide'; write a whole number"
 
 
 def test_an_idle_engine_ends_and_takes_its_address_away(tmp_path):
-    options = ["--state", str(tmp_path / "idle"), "--weights", "none", "--idle-limit", "0.3"]
+    options = ["--state", str(tmp_path / "idle"), "--setup", '{"weights": "none"}', "--idle-limit", "0.3"]
     assert subprocess.run([sys.executable, "-m", "toast_core.engine.server", *options], timeout=300).returncode == 0
     assert not (tmp_path / "idle" / worker.STATE_FILE).exists()

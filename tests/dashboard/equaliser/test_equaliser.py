@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineOptions, shipped_shape
+from dashboard.engine.client import shipped_shape
 from dashboard.equaliser import mount
 from dashboard.equaliser.mount import Desk
 from dashboard.evidence.curves import StoredCurves, stored_curves
@@ -22,6 +22,7 @@ from tests.support.cells import identity
 from toast_core.schedule.rounding import keep_count
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.schedule.stops import legal_stops, stop_ratio
+from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate
 
 VIT = shipped_shape("demo_vit")
@@ -97,12 +98,12 @@ def test_stored_curves_are_those_of_these_weights(tmp_path, monkeypatch):
     store = tmp_path / "store.db"
     made_up.store_curves(store)
     stored_curves.clear()
-    assert stored_curves(EngineOptions(store=str(store)), "demo_vit", "per_image") == StoredCurves(CURVES)
-    other = stored_curves(EngineOptions(weights="random", store=str(store)), "demo_vit", "per_image")
+    assert stored_curves(Setup(store=str(store)).completed(), "demo_vit", "per_image") == StoredCurves(CURVES)
+    other = stored_curves(Setup(weights="random", store=str(store)).completed(), "demo_vit", "per_image")
     assert other.curves is None and "toast analyze --model demo_vit --weights random" in other.missing
-    assert stored_curves(EngineOptions("demo_swin", store=str(store)), "demo_swin", "per_image").curves is None
+    assert stored_curves(Setup("demo_swin", store=str(store)).completed(), "demo_swin", "per_image").curves is None
     (tmp_path / "broken.db").write_bytes(b"no store" * 200)
-    assert "broken.db" in stored_curves(EngineOptions(store=str(tmp_path / "broken.db")), "demo_vit", "per_image").missing
+    assert "broken.db" in stored_curves(Setup(store=str(tmp_path / "broken.db")).completed(), "demo_vit", "per_image").missing
 
 
 def test_messages_are_taken_once_and_in_order(monkeypatch):
@@ -127,10 +128,10 @@ def test_messages_are_taken_once_and_in_order(monkeypatch):
 
 def test_the_table_is_the_newest_of_this_shape_in_the_own_store(tmp_path, monkeypatch):
     monkeypatch.setattr("dashboard.evidence.find.shipped_bundles", list)
-    options = EngineOptions(store=str(tmp_path / "store.sqlite"))
+    options = Setup(store=str(tmp_path / "store.sqlite")).completed()
     stored_latency.clear()
     assert stored_latency(options, VIT).missing.endswith(
-        f"run: toast bench --table --weights random --model demo_vit --store {tmp_path / 'store.sqlite'}"
+        f"run: toast bench --model demo_vit --weights random --store {tmp_path / 'store.sqlite'} --table"
     )
     with EvidenceStore.open(options.store) as store:
         for number, rounds in enumerate((3, 9)):

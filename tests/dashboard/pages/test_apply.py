@@ -15,7 +15,7 @@ from analysis_cache.errors import StoreError
 from analysis_cache.store import EvidenceStore
 from analysis_cache.upkeep import Added
 from dashboard.components.exchange import added_in_words, bundle_of, take_bundle
-from dashboard.engine.client import EngineError, EngineOptions
+from dashboard.engine.client import EngineError
 from dashboard.pages.apply import record_table
 from dashboard.pages.tune.page import _upload
 from dashboard.session import state
@@ -28,6 +28,7 @@ from tests.support.evidence import put_redundancy
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.reference import from_reference
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.agreement.result import Agreement, Timing
 from toast_core.studies.evaluation.result import Estimate
 
@@ -49,10 +50,10 @@ class ApplyEngine(FakeEngine):
     """An engine with these jobs, a store and a folder; `asked` collects what the page wants of it."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(EngineOptions(store=str(root / "evidence.sqlite")))
+        super().__init__(Setup(store=str(root / "evidence.sqlite")).completed())
         self.folder, self.listed, self.asked = root / "engine-1", [], []
         self.refusal: str | None = None
-        EvidenceStore.open(self.options.store).close()
+        EvidenceStore.open(self.setup.store).close()
 
     def jobs(self) -> list[dict]:
         """The jobs."""
@@ -87,7 +88,7 @@ def put_record(engine: ApplyEngine, record: Agreement = RECORD, file: bytes | No
         details={"calibration": "none", "processor": "a processor", "torch": "2"},
     )
     request = {**cell.to_dict(), "metric": "agreement", "schedule": schedule.to_dict()}
-    with EvidenceStore.open(engine.options.store) as store:
+    with EvidenceStore.open(engine.setup.store) as store:
         store.put_analysis(Analysis(request, "agreement of demo_vit", (cell.key,), TIME, TIME))
         store.put(cell, record.to_dict(), {})
     if file is not None:
@@ -107,7 +108,7 @@ def put_composition(engine: ApplyEngine, rows: list) -> None:
         for row in rows
     ]
     request = {**cells[0].to_dict(), "metric": "composition", "schedule": SCHEDULE.to_dict()}
-    with EvidenceStore.open(engine.options.store) as store:
+    with EvidenceStore.open(engine.setup.store) as store:
         store.put_analysis(Analysis(request, "composition of demo_vit", tuple(cell.key for cell in cells), TIME, TIME))
         for cell, row in zip(cells, rows, strict=True):
             store.put(cell, row.to_dict(), {})
@@ -221,7 +222,7 @@ class TestApply:
 
     def test_a_record_that_cannot_be_read_is_one_line(self, apply_engine):
         cell = put_record(apply_engine)
-        with EvidenceStore.open(apply_engine.options.store) as store:
+        with EvidenceStore.open(apply_engine.setup.store) as store:
             identity = store.get(cell).identity
             store.remove([cell])
             store.put(identity, {"top1": "x"}, {})
@@ -322,7 +323,7 @@ class TestBundles:
 
     def test_an_analysis_that_is_gone_is_one_line(self, apply_engine):
         with pytest.raises(StoreError, match="there is no"):
-            bundle_of(apply_engine.options.store, "0" * 16)
+            bundle_of(apply_engine.setup.store, "0" * 16)
 
     def test_what_came_of_it_is_said_in_words(self):
         assert added_in_words(Added(5, 0, 1, 0)) == "1 analysis and 5 cells taken over."

@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard.engine.client import EngineClient, EngineError, EngineOptions
+from dashboard.engine.client import EngineClient, EngineError
 from dashboard.session import autosave, state
 from dashboard.session.drafts import DraftBook
 from tests.dashboard.conftest import FakeEngine
 from tests.dashboard.pages.test_runs_page import QUOTE, job
 from tests.support.evaluations import BASE, DRAFT, IMAGES, LESS, WAS
+from toast_core.setup import Setup
 
 ME = "a" * 32
 
@@ -21,7 +22,7 @@ ME = "a" * 32
 class CompareEngine(FakeEngine):
     """An engine with jobs and pictures; `asked` collects what the page wants of it."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: Setup) -> None:
         super().__init__(options)
         self.state["data"] |= {"digest": "b" * 64, "images": IMAGES, "classes": [f"class {label}" for label in range(10)]}
         self.asked: list[tuple] = []
@@ -54,7 +55,7 @@ class CompareEngine(FakeEngine):
 
 
 @pytest.fixture
-def compared(evaluated: EngineOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CompareEngine:
+def compared(evaluated: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CompareEngine:
     """The page's engine and an owner with two drafts."""
     engine, book = CompareEngine(evaluated), DraftBook(tmp_path / "drafts")
     first = book.add(ME, "demo_vit", DRAFT, None, "Baseline")
@@ -162,7 +163,7 @@ def test_tune_names_the_draft_and_saves_it(compared):
     assert (newest.name, newest.closed) == ("two bars", True) and at.button(key="draft-save").disabled
     at.selectbox(key="draft-take").set_value(1).run()
     assert at.session_state["history"].present == DRAFT and at.session_state["hand"].draft.name == "late fc2"
-    found = autosave.results(compared.options, compared.state)
+    found = autosave.results(compared.setup, compared.state)
     assert found[DRAFT.digest()].figures["images"] == 1000 and not at.exception
 
 

@@ -13,13 +13,10 @@ import pytest
 
 from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from tests.support.servers import LAUNCH
 
 pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_LAUNCH = (
-    "import json, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n"
-    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(int(sys.argv[2]), headless=True))"
-)
 _WAIT_MS = 180_000
 
 
@@ -31,7 +28,7 @@ def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iter
         "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, engine.options.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, engine.setup.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))

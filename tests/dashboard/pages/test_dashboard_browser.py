@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
 
 pytestmark = pytest.mark.slow
@@ -22,8 +23,6 @@ _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 )
-_LAUNCH = "import json, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n" \
-    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(headless=True))"
 _WAIT_MS = 180_000
 
 
@@ -32,7 +31,7 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
     """The address of a dashboard that was launched from another folder; stopped as Ctrl-C does."""
     environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, real_engine.options.to_json()], env=environment, cwd=tmp_path_factory.mktemp("elsewhere"),
+        [sys.executable, "-c", LAUNCH, real_engine.setup.to_json()], env=environment, cwd=tmp_path_factory.mktemp("elsewhere"),
         stderr=subprocess.PIPE, text=True,
     )
     lines = iter(process.stderr.readline, "")

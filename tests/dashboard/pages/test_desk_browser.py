@@ -15,18 +15,16 @@ import pytest
 from PIL import Image
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.navigation import PAGES
 from dashboard.session.state import decode_schedule, encode_schedule
 from tests.support import evidence as stored
+from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.setup import Setup
 
 pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_LAUNCH = (
-    "import json, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n"
-    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(headless=True))"
-)
 _WAIT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 5_000
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, text of normal size
 # A folder's name cannot hold a slash; these would run a script, load a picture, start a link or a heading.
@@ -69,7 +67,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
     with EvidenceStore.open(store) as opened:
         analysis = stored.put_sweep(opened)
         opened.put_analysis(replace(analysis, label=_LABEL))
-    options = EngineOptions(
+    options = Setup(
         "demo_vit", "random", data=str(folder), calibration=str(folder), store=str(store), images=75, batch_size=25, calibration_images=50
     )
     found = EngineClient(options, tmp_path_factory.mktemp("root"))
@@ -84,7 +82,7 @@ def address(client: EngineClient) -> Iterator[str]:
     root = client.folder.parent
     environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, client.options.to_json()], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, client.setup.to_json()], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))

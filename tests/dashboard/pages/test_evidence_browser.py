@@ -15,13 +15,10 @@ from analysis_cache.database import STORE_VARIABLE
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support import evidence as stored
+from tests.support.servers import LAUNCH
 
 pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_LAUNCH = (
-    "import json, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n"
-    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1])); sys.exit(launch.launch(headless=True))"
-)
 _WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 120_000, 5_000
 
 
@@ -38,7 +35,7 @@ def served(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytes
         "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, real_engine.options.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, real_engine.setup.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line))), made_up

@@ -11,12 +11,14 @@ from streamlit.testing.v1 import AppTest
 
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineOptions
 from dashboard.evidence import find as evidence
-from dashboard.evidence.find import age, analyze_command, find_evidence, weights_concern
+from dashboard.evidence.commands import analyze_command
+from dashboard.evidence.find import age, find_evidence, weights_concern
 from dashboard.evidence.sweep import SweepSoFar
 from tests.dashboard.conftest import FakeEngine
 from tests.support import evidence as stored
+from tests.support.commands import parsed
+from toast_core.setup import Setup
 from toast_core.studies.sensitivity.cells import CellOutcomes, summarize
 
 MINUS = "\N{MINUS SIGN}"
@@ -27,7 +29,7 @@ def path(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The dashboard's store, still missing; nothing is shipped, and the engine measures on the stored analyses' images."""
     monkeypatch.setattr(evidence, "shipped_bundles", list)
     path = tmp_path / "evidence.sqlite"
-    engine.options = EngineOptions(store=str(path))
+    engine.setup = Setup(store=str(path)).completed()
     engine.state["data"]["digest"] = "b" * 64
     return path
 
@@ -59,29 +61,29 @@ def _words(at: AppTest) -> str:
 
 def test_analyses_are_ranked_and_name_what_speaks_against_them(store: EvidenceStore, engine: FakeEngine):
     sweep, redundancy = stored.put_sweep(store), stored.put_redundancy(store)
-    found = find_evidence(engine.options, "demo_vit", "b" * 64)
+    found = find_evidence(engine.setup, "demo_vit", "b" * 64)
     assert {one.short_id for one in found.evidence} == {sweep.short_id, redundancy.short_id} and not found.problems
     one = found.of("sensitivity")[0]
     assert (one.listed, one.stored, one.concerns, one.source) == (72, 72, (), "your store")
     assert one.title == f"400 images, exact, per image, your store, from 2026-01-31, {sweep.short_id[:8]}"
-    assert find_evidence(engine.options, "demo_swin").evidence == ()
-    (concern,) = find_evidence(engine.options, "demo_vit", "f" * 64).of("sensitivity")[0].concerns
+    assert find_evidence(engine.setup, "demo_swin").evidence == ()
+    (concern,) = find_evidence(engine.setup, "demo_vit", "f" * 64).of("sensitivity")[0].concerns
     assert concern == "measured on other images: sha256 bbbbbbbb, this dashboard's ffffffff"
 
 
 def test_other_weights_are_named(tmp_path: Path):
     request = stored.sweep().request
-    assert weights_concern(EngineOptions(), request) is None
-    assert weights_concern(EngineOptions(), {**request, "weights_digest": "0" * 64}).startswith(
+    assert weights_concern(Setup().completed(), request) is None
+    assert weights_concern(Setup().completed(), {**request, "weights_digest": "0" * 64}).startswith(
         "measured with other weights: sha256 00000000, this dashboard's "
     )
-    assert weights_concern(EngineOptions(weights="random"), request) == "measured with stored weights, this dashboard runs random ones"
-    assert weights_concern(EngineOptions(weights=str(tmp_path / "missing.safetensors")), request) is None
+    assert weights_concern(Setup(weights="random").completed(), request) == "measured with stored weights, this dashboard runs random ones"
+    assert weights_concern(Setup(weights=str(tmp_path / "missing.safetensors")).completed(), request) is None
 
 
 def test_a_damaged_store_is_one_warning_and_no_trap(path: Path, engine: FakeEngine):
     path.write_bytes(b"no database")
-    (problem,) = find_evidence(engine.options, "demo_vit").problems
+    (problem,) = find_evidence(engine.setup, "demo_vit").problems
     assert "is no SQLite database; it was left as it is" in problem
     at = _page("overview").run()
     assert not at.exception and "is no SQLite database" in at.warning[0].value
@@ -94,15 +96,15 @@ def test_ages_are_in_words(seconds: int, words: str):
 
 
 def test_the_command_line_asks_for_the_same_again():
-    assert analyze_command(EngineOptions(), "redundancy") == (
-        "toast analyze --model demo_vit --data fashion-mnist --metrics redundancy --images 1000"
-    )
-    assert analyze_command(EngineOptions(), "sensitivity", stored.sweep().request) == (
-        "toast analyze --model demo_vit --data fashion-mnist --metrics sensitivity --images 400 --batch-size 100 --sites qk,fc2 "
-        "--ratios 0.1,0.5,0.9"
-    )
-    own = analyze_command(EngineOptions("deit_tiny_patch16_224", "w.safetensors", data="my images", store="s.db"), "sensitivity")
-    assert own.endswith("--weights w.safetensors --data 'my images' --metrics sensitivity --images 1000 --store s.db")
+    command, given = parsed(analyze_command(Setup().completed(), "redundancy"))
+    assert command == "analyze" and given["store"] is None and given["calibration"] is None
+    assert (given["model"], given["data"], given["metrics"], given["images"]) == ("demo_vit", "fashion-mnist", "redundancy", 1000)
+    _, given = parsed(analyze_command(Setup().completed(), "sensitivity", stored.sweep().request))
+    assert (given["metrics"], given["images"], given["batch_size"], given["seed"]) == ("sensitivity", 400, 100, None)
+    assert (given["sites"], given["ratios"], given["selection"]) == ("qk,fc2", "0.1,0.5,0.9", "per_image")
+    own = Setup("deit_tiny_patch16_224", "w.safetensors", data="my images", store="s.db").completed()
+    _, given = parsed(analyze_command(own, "sensitivity"))
+    assert (given["weights"], given["data"], given["store"]) == ("w.safetensors", "my images", "s.db")
 
 
 def test_the_overview_says_where_the_model_is_redundant(store: EvidenceStore):
@@ -122,7 +124,7 @@ def test_pages_without_evidence_say_what_to_type(path: Path):
         at = _page(page).run()
         assert not at.exception
         metric = "sensitivity" if page == "overview" else page
-        assert f"--metrics {metric} --images 1000 --store {path}" in _words(at)
+        assert f"--store {path} --metrics {metric}" in _words(at)
 
 
 def test_redundancy_follows_its_choices_and_the_link(store: EvidenceStore):

@@ -9,7 +9,7 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineOptions, shipped_shape
+from dashboard.engine.client import shipped_shape
 from dashboard.evidence.budget_fit import DamageCurves, Wish, asked_of, damage_curves, fit
 from dashboard.limits import Limit
 from dashboard.session import state
@@ -19,6 +19,7 @@ from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.sensitivity.job import read_run
 
 SHAPE = shipped_shape("demo_vit")
@@ -108,7 +109,7 @@ def put_tuning(path: Path, schedule: Schedule) -> str:
 
 
 def test_compensated_curves_go_before_plain_ones(tmp_path: Path) -> None:
-    options = EngineOptions(store=str(tmp_path / "store.sqlite"))
+    options = Setup(store=str(tmp_path / "store.sqlite")).completed()
     put_tuning(tmp_path / "store.sqlite", BARE)
     compensated, plain = (damage_curves(options, "demo_vit", wanted) for wanted in (True, False))
     assert len(compensated.rows) == len(ROWS) and compensated.note == "curves from 128 images"
@@ -116,7 +117,7 @@ def test_compensated_curves_go_before_plain_ones(tmp_path: Path) -> None:
 
 
 def test_without_curves_it_says_what_to_do(tmp_path: Path) -> None:
-    found = damage_curves(EngineOptions(store=str(tmp_path / "none.sqlite")), "deit_tiny_patch16_224", True)
+    found = damage_curves(Setup(store=str(tmp_path / "none.sqlite")).completed(), "deit_tiny_patch16_224", True)
     assert found.rows == () and "refine by measuring" in found.note
 
 
@@ -124,7 +125,7 @@ def test_without_curves_it_says_what_to_do(tmp_path: Path) -> None:
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunsEngine:
     """A stand-in engine with jobs and a store of its own."""
     fake = RunsEngine()
-    fake.options = EngineOptions(store=str(tmp_path / "store.sqlite"))
+    fake.setup = Setup(store=str(tmp_path / "store.sqlite")).completed()
     monkeypatch.setattr(state, "engine_client", lambda: fake)
     return fake
 
@@ -212,7 +213,7 @@ def test_a_failed_run_says_why(engine: RunsEngine) -> None:
 
 
 def test_without_calibration_images_it_says_what_to_start_with(engine: RunsEngine) -> None:
-    engine.options = EngineOptions("demo_vit", data="elsewhere", store=engine.options.store)
+    engine.setup = Setup("demo_vit", data="elsewhere", store=engine.setup.store).completed()
     assert "start the dashboard with --calibration IMAGES" in words(open_panel())
 
 

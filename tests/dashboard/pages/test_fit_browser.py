@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions, shipped_shape
+from dashboard.engine.client import STATE_VARIABLE, EngineClient, shipped_shape
 from dashboard.session.state import decode_schedule
-from tests.dashboard.pages.test_desk_browser import _FLAGS, _LAUNCH, _WAIT_MS
+from tests.dashboard.pages.test_desk_browser import _FLAGS, _WAIT_MS
+from tests.support.servers import LAUNCH
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import SITES
+from toast_core.setup import Setup
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +28,11 @@ def in_hand(page):
 def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
     from playwright.sync_api import expect, sync_playwright
 
-    options = EngineOptions("demo_vit", store=str(tmp_path / "store.sqlite"), images=75, batch_size=25, calibration_images=40)
+    options = Setup("demo_vit", store=str(tmp_path / "store.sqlite"), images=75, batch_size=25, calibration_images=40).completed()
     client = EngineClient(options, tmp_path / "root")
     environment = {**os.environ, STATE_VARIABLE: str(client.folder.parent), "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, options.to_json()], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, options.to_json()], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     try:
         lines = iter(process.stderr.readline, "")

@@ -8,7 +8,6 @@ from streamlit.testing.v1 import AppTest
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineOptions
 from dashboard.evidence import find as evidence
 from dashboard.session import state
 from tests.dashboard.charts.test_recovery_figure import ROWS
@@ -16,6 +15,7 @@ from tests.dashboard.pages.test_runs_page import QUOTE, RunsEngine, job, words
 from tests.support.cells import identity as any_identity
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
 
 SCHEDULE = Schedule.uniform(12, fc2=0.5, selection="calibrated")
@@ -70,7 +70,7 @@ def test_the_form_asks_what_toast_recover_does_by_itself(runs_engine):
 
 
 def test_what_is_chosen_is_asked(runs_engine):
-    runs_engine.options = replace(runs_engine.options, train="photos/train")
+    runs_engine.setup = replace(runs_engine.setup, train="photos/train")
     at = open_form(replace(SCHEDULE, compensation=FULL))
     at.number_input(key="recovery-images").set_value(300)
     at.number_input(key="recovery-epochs").set_value(2)
@@ -132,7 +132,7 @@ def open_run(engine: RunsEngine, analysis: str, state_: str) -> AppTest:
 
 def test_a_running_recovery_shows_its_epochs_so_far(runs_engine, tmp_path):
     path = tmp_path / "evidence.sqlite"
-    runs_engine.options = EngineOptions(store=str(path))
+    runs_engine.setup = Setup(store=str(path)).completed()
     at = open_run(runs_engine, stored(path, 2, False).short_id, "running")
     table = next(frame.value for frame in at.dataframe if "Epoch" in frame.value)
     assert list(table["Epoch"]) == [0, 1, 2] and list(table["Validation top-1 (%)"]) == [60.0, 80.0, 82.0]
@@ -141,7 +141,7 @@ def test_a_running_recovery_shows_its_epochs_so_far(runs_engine, tmp_path):
 
 def test_a_finished_one_offers_its_model_where_the_file_is_there(runs_engine, tmp_path, monkeypatch):
     path = tmp_path / "evidence.sqlite"
-    runs_engine.options, runs_engine.folder = EngineOptions(store=str(path)), tmp_path / "engine"
+    runs_engine.setup, runs_engine.folder = Setup(store=str(path)).completed(), tmp_path / "engine"
     analysis = stored(path, 3, True)
     at = open_run(runs_engine, analysis.short_id, "done")
     assert "Start the same run again to write it." in "\n".join(warning.value for warning in at.warning)
@@ -156,7 +156,7 @@ def test_a_finished_one_offers_its_model_where_the_file_is_there(runs_engine, tm
 
 def test_what_was_measured_again_is_shown_in_place_of_what_was_there(runs_engine, tmp_path):
     path = tmp_path / "evidence.sqlite"
-    runs_engine.options = EngineOptions(store=str(path))
+    runs_engine.setup = Setup(store=str(path)).completed()
     analysis = stored(path, 3, True)
     assert "On 900 images" in words(open_run(runs_engine, analysis.short_id, "done"))
     again = replace(any_identity(0, kind="recovery", model="demo_vit"), details={"part": "test"})
@@ -169,7 +169,7 @@ def test_what_was_measured_again_is_shown_in_place_of_what_was_there(runs_engine
 
 def test_what_is_stored_elsewhere_or_damaged_is_said(runs_engine, tmp_path):
     path = tmp_path / "evidence.sqlite"
-    runs_engine.options = EngineOptions(store=str(path))
+    runs_engine.setup = Setup(store=str(path)).completed()
     analysis = stored(path, 1, False)
     damaged = replace(any_identity(0, kind="recovery", model="demo_vit"), details={"part": "epoch", "epoch": 1})
     with EvidenceStore.open(path) as store:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, EngineOptions
+from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.session.state import encode_schedule
 from tests.dashboard.pages.test_dashboard_browser import _FLAGS
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 pytestmark = pytest.mark.slow
 _WAIT_MS = 180_000
@@ -33,7 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    EngineClient(EngineOptions(store=store), root).stop()
+    EngineClient(Setup(store=store), root).stop()
 
 
 def test_a_run_from_its_price_to_its_figures(address, chromium):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineClient, EngineError, EngineOptions
+from dashboard.engine.client import EngineClient, EngineError
 from tests.dashboard.conftest import read_state_file
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 pytestmark = pytest.mark.slow
 RUN = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.5], "images": 48, "batch_size": 8, "selection": "per_image"}
@@ -20,14 +21,14 @@ _WAIT_S = 300
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> EngineOptions:
+def options(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """The demo with random weights and a store of its own."""
     store = tmp_path_factory.mktemp("store") / "evidence.sqlite"
-    return EngineOptions("demo_vit", "random", store=str(store), images=50, batch_size=25, calibration_images=20)
+    return Setup("demo_vit", "random", store=str(store), images=50, batch_size=25, calibration_images=20).completed()
 
 
 @pytest.fixture(scope="module")
-def engine(options: EngineOptions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
+def engine(options: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
     """An engine that these tests may kill."""
     client = EngineClient(options, tmp_path_factory.mktemp("root"))
     client.start()

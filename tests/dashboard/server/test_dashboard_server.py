@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import dashboard
-from dashboard.engine.client import EngineOptions
+from dashboard.engine.client import setup_from_environment
 from dashboard.server import launch
 from dashboard.server.server import OWN_HOSTS, OwnHosts, is_own
 from dashboard.server.sharing import Sharing
+from toast_core.setup import Setup
 
 PACKAGE = Path(dashboard.__file__).parent
 MODULES = sorted(
@@ -59,10 +60,10 @@ def test_a_port_in_use_or_out_of_range_is_one_line():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(launch.DashboardError, match="is in use or reserved; choose another") as caught:
-            launch.launch(taken.getsockname()[1], headless=True)
+            launch.launch(Setup(), port=taken.getsockname()[1], headless=True)
     assert "\n" not in str(caught.value)
     with pytest.raises(launch.DashboardError, match="not between 1 and 65535"):
-        launch.launch(70_000, headless=True)
+        launch.launch(Setup(), port=70_000, headless=True)
 
 
 def test_the_next_free_port_is_taken(monkeypatch):
@@ -79,7 +80,7 @@ def test_the_server_is_told_to_stay_on_this_machine():
         "server.address 127.0.0.1", "browser.gatherUsageStats false", "server.maxUploadSize 100", "server.fileWatcherType none"
     ):
         assert f"--{setting}" in command
-    assert EngineOptions.from_environment() == EngineOptions()
+    assert setup_from_environment() == Setup().completed()
 
 
 def test_pages_import_where_torch_cannot_be():

@@ -25,9 +25,10 @@ from dashboard.server.sharing import OWN_HOSTS, PASSWORD_VARIABLE, Sharing, Shar
 SECRET = "correct horse: battery"
 WRONG = "correct horse: bakery.."
 _LAUNCH = (
-    "import json, pathlib, sys; from dashboard.engine.client import EngineOptions; from dashboard import launch\n"
-    "launch.EngineOptions = lambda *_: EngineOptions(**json.loads(sys.argv[1]))\n"
-    "sys.exit(launch.launch(headless=True, share=True, password_file=pathlib.Path(sys.argv[2]), allowed_hosts=['desk.example']))"
+    "import pathlib, sys; from dashboard.server.launch import launch; from dashboard.server.sharing import read_sharing\n"
+    "from toast_core.setup import Setup; here = pathlib.Path.cwd()\n"
+    "sharing = read_sharing(True, pathlib.Path(sys.argv[2]), ['desk.example'], here, here)\n"
+    "sys.exit(launch(Setup.from_json(sys.argv[1]), sharing, headless=True))"
 )
 
 
@@ -106,7 +107,7 @@ class TestFlags:
 
     def test_the_password_itself_goes_nowhere(self, tmp_path, monkeypatch):
         sharing = shared(tmp_path)
-        passed_on = json.dumps([launch._environment(launch.EngineOptions(), sharing), launch._command(8501, True, sharing)])
+        passed_on = json.dumps([launch._environment(Setup().completed(), sharing), launch._command(8501, True, sharing)])
         assert SECRET not in passed_on and SECRET not in "".join(launch._sharing_in_words(sharing, 8501))
         monkeypatch.setattr(os, "environ", {**os.environ, **sharing.to_environment()})
         assert Sharing.from_environment() == sharing
@@ -269,7 +270,7 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
     (folder / "password").write_text(f"{SECRET}\n")
     environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3]), "HOME": str(folder)}
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, real_engine.options.to_json(), str(folder / "password")], env=environment, cwd=folder,
+        [sys.executable, "-c", _LAUNCH, real_engine.setup.to_json(), str(folder / "password")], env=environment, cwd=folder,
         stderr=subprocess.PIPE, text=True,
     )
     lines = iter(process.stderr.readline, "")
