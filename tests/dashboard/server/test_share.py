@@ -21,6 +21,7 @@ from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.server import launch, sign_in
 from dashboard.server.server import OwnHosts, Password, guards
 from dashboard.server.sharing import OWN_HOSTS, PASSWORD_VARIABLE, Sharing, SharingError, read_sharing
+from toast_core.setup import Setup
 
 SECRET = "correct horse: battery"
 WRONG = "correct horse: bakery.."
