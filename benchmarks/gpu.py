@@ -181,7 +181,7 @@ def sweep(name: str, dtype: str, images: int, ratios: tuple[float, ...], image_s
     measured.measure(batch, cells)  # ends with outcomes on the CPU: nothing is still running
     seconds = time.perf_counter() - start
     return {
-        "weights": "random", "cells": len(cells), "images": images, "images_at_once": measured.most_images or images, "seconds": seconds,
+        "weights": "random", "cells": len(cells), "images": images, "images_at_once": measured.limit.most or images, "seconds": seconds,
         "cells_per_s": len(cells) / seconds,
         "extrapolated": {
             "images": EXTRAPOLATED_IMAGES, "hours": seconds / images * EXTRAPOLATED_IMAGES / 3600,

@@ -23,7 +23,8 @@ from toast_core.errors import ScheduleError
 from toast_core.schedule.reference import to_reference
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.agreement.result import Agreement, Timing
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.evaluation.result import Estimate
 
 _REFRESH_S = 1.0

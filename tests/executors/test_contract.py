@@ -21,11 +21,13 @@ from toast_core.models.info import get_info
 from toast_core.pruning.calibrate import calibrate
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.composition.store import analyze_composition
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.redundancy.measure import redundancy, shards
 from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import Subject, analyze_composition, analyze_sensitivity
+from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.request import Ask, split
 
@@ -76,8 +78,8 @@ class TestNumbers:
         found = {}
         for name, own in (("local", LOCAL), ("other", executor)):
             with EvidenceStore.open(tmp_path / f"{name}.db") as store:
-                subject = self.subject(own, "sensitivity")
-                analysis, rows = analyze_sensitivity(subject, store, CELLS, rule, None, {"selection": selection}, executor=own)
+                subject, request = self.subject(own, "sensitivity"), SweepRequest(CELLS, rule, None, {"selection": selection})
+                analysis, rows = analyze_sensitivity(subject, store, request, executor=own)
                 arrays = [store.get(key).arrays for key in analysis.cell_keys]
                 assert store.verify().cells == len(analysis.cell_keys), "parts are left"
                 found[name] = (analysis.id, rows, [{name: array.tobytes() for name, array in one.items()} for one in arrays])

@@ -12,7 +12,8 @@ import typer
 from toast_core.cli import parts as cli
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SELECTIONS
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
@@ -77,9 +78,12 @@ def analyze(
         from toast_core.loading import load_model
         from toast_core.machine import cast
         from toast_core.models.info import get_info
+        from toast_core.studies.composition.store import analyze_composition
+        from toast_core.studies.redundancy.store import analyze_redundancy
         from toast_core.studies.sensitivity.cells import grid
+        from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
         from toast_core.studies.sensitivity.sweep import Rule
-        from toast_core.studies.subject import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity
+        from toast_core.studies.subject import Subject
 
         rule = Rule(mode, width, tolerance)
         loaded = cast(load_model(model, weights, num_classes, img_size, cli.own_device(runner), seed), dtype)
@@ -96,9 +100,8 @@ def analyze(
             needs = any(cell.schedule(len(get_info(loaded).shape.blocks), **settings).needs_calibration for cell in cells)
             statistics = calibrated(class_weight=2.0) if needs else None
             with cli.progress("sensitivity") as advance:
-                found["sensitivity"] = analyze_sensitivity(
-                    about("sensitivity"), evidence, cells, rule, statistics, settings, advance, memory_gb, runner
-                )
+                sweep = SweepRequest(cells, rule, statistics, settings)
+                found["sensitivity"] = analyze_sensitivity(about("sensitivity"), evidence, sweep, advance, memory_gb, runner)
         if chosen is not None:
             deployed = replace(chosen, seed=seed)
             statistics = calibrated(class_weight=deployed.class_weight) if deployed.needs_calibration else None

@@ -29,8 +29,8 @@ from toast_core.studies.agreement.measure import EXECUTIONS, PAIRS, Compared, co
 from toast_core.studies.agreement.result import Agreement, Timing
 from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.evaluation.result import Estimate
-from toast_core.studies.evaluation.store import evaluation_identity
-from toast_core.studies.subject import Subject, evaluation_summary, outcome_arrays
+from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary, outcome_arrays
+from toast_core.studies.subject import Subject
 from toast_core.workbench import Workbench
 
 TIMED_BATCHES = (1, 32)
@@ -47,6 +47,7 @@ class ApplyRun:
     """
 
     kind: ClassVar[str] = "apply"
+    overhead: ClassVar[float] = 1.2
     schedule: Schedule
     images: int | None = _DEFAULT_IMAGES
     batch_size: int = 64

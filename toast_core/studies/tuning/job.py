@@ -41,6 +41,7 @@ class TuningRun:
     """
 
     kind: ClassVar[str] = "tuning"
+    overhead: ClassVar[float] = 1.0
     unit: str
     limit: int
     sites: tuple[str, ...] = DEFAULT_SITES
