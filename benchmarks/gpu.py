@@ -40,9 +40,8 @@ from toast_core.intervals import paired_interval
 from toast_core.machine import cast, dtype_named, pick_device, processor_name
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.presets import presets
-from toast_core.studies.agreement.measure import forward_seconds
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.pairs import forward_seconds, random_images, time_models
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, grid
 from toast_core.studies.sensitivity.measure import Sweep
 

@@ -13,7 +13,7 @@ from toast_core.schedule.compensation import NONE
 from toast_core.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
-    from toast_core.studies.agreement.result import Latencies
+    from toast_core.studies.latency.result import Latencies
 
 _NOTE = "weights do not matter for speed"
 
