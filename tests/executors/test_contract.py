@@ -29,7 +29,8 @@ from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivi
 from toast_core.studies.sensitivity.sweep import Rule
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.curves import measure_curves
-from toast_core.studies.tuning.request import Ask, split
+from toast_core.studies.tuning.images import split
+from toast_core.studies.tuning.request import TuningRequest
 
 CELLS = grid(3, ("qk", "fc2", "fc1+fc2"), (0.3, 0.6))
 
@@ -113,9 +114,9 @@ class TestNumbers:
 
     def test_the_same_curves(self, executor: Executor) -> None:
         model, data = grey_model("vit"), grey_data(grey_model("vit"), 40)
-        ask = Ask(read_budget(get_info(model).shape, reduction=0.4), ratios=(0.3, 0.6), batch_size=8)
+        request = TuningRequest(read_budget(get_info(model).shape, reduction=0.4), ratios=(0.3, 0.6), batch_size=8)
         parts = split(data, 8, True)
-        assert measure_curves(model, ask, parts, executor=executor) == measure_curves(model, ask, parts)
+        assert measure_curves(model, request, parts, executor=executor) == measure_curves(model, request, parts)
 
     def test_the_same_composition(self, executor: Executor, tmp_path: Path) -> None:
         schedule, found = Schedule.uniform(3, fc2=0.8, selection="per_batch"), []

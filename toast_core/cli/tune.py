@@ -75,22 +75,22 @@ def tune(
         from toast_core.machine import pick_device
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune as run
-        from toast_core.studies.tuning.request import Ask
-        from toast_core.studies.tuning.store import Kept
+        from toast_core.studies.tuning.request import TuningRequest
+        from toast_core.studies.tuning.store import TuningStore
 
         loaded = load_model(model, weights, num_classes, img_size, pick_device(runner.device), seed)
         table = partial(latency_table, loaded, latency_batch_size, store)
         budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
         data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
-        ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
+        request = TuningRequest(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
         evidence, advance = opened.enter_context(EvidenceStore.open(store)), opened.enter_context(cli.progress("tuning"))
-        kept = Kept(evidence, Subject.of(loaded, data, batch_size, "tuning"))
+        stored = TuningStore(evidence, Subject.of(loaded, data, batch_size, "tuning"))
         stages = ("curves", "candidates", *(["front"] if front else []))
 
         def told(what: str, done: int, total: int) -> None:
             advance(done + total * stages.index(what), len(stages) * total)
 
-        tuned = run(loaded, data, ask, front, told, kept, runner)
+        tuned = run(loaded, data, request, front, told, stored, runner)
     cli.write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(loaded, tuned.schedule, budget.table)
     for note in report["notes"]:
