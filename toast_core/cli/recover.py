@@ -70,9 +70,11 @@ def recover(
     from analysis_cache.store import EvidenceStore
     from toast_core.data.load import load_data
     from toast_core.loading import load_model, save_model
+    from toast_core.studies.recovery.checkpoint import Checkpoints
+    from toast_core.studies.recovery.loop import RecoveryStart
     from toast_core.studies.recovery.loop import recover as run
-    from toast_core.studies.recovery.processes import joined
-    from toast_core.studies.recovery.store import recover_kept
+    from toast_core.studies.recovery.processes import process_group
+    from toast_core.studies.recovery.store import recover_into
 
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
@@ -80,7 +82,7 @@ def recover(
         labels=labels, mixup=mixup, cutmix=cutmix, smoothing=smoothing, augment=augment, ema=ema, patience=patience,
         validation_share=validation_share, precision=precision, execution=execution, seed=seed,
     )
-    with joined(device) as world:
+    with process_group(device) as world:
         loaded = load_model(model, weights, num_classes, img_size, world.device, seed)
         data = load_data(train, loaded, images, seed=seed, labelled=labels)
 
@@ -99,13 +101,14 @@ def recover(
                     spoke = time.monotonic()
                     print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
 
-            settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
-            settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
+            fitted_on = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
+            start, settings = RecoveryStart(chosen, planner, fitted_on), {"checkpoints": Checkpoints(checkpoint, checkpoint_steps)}
+            settings |= {"world": world, "progress": tell}
             if not world.is_first:
-                run(loaded, chosen, planner, data, recipe, **settings)
+                run(loaded, start, data, recipe, **settings)
                 return
             with EvidenceStore.open(store) as evidence:
-                recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
+                recovered, _ = recover_into(evidence, loaded, start, data, recipe, **settings)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:
