@@ -122,10 +122,10 @@ def _models(loaded: Any, schedule: Schedule | None) -> tuple[Any, Any]:
 def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
     """Measure the table anew, with a progress bar, and keep it."""
     from analysis_cache.store import EvidenceStore
-    from toast_core.studies.latency.store import keep_table
+    from toast_core.studies.latency.store import put_table
 
     with EvidenceStore.open(store) as evidence, cli.progress("latency table") as advance:
-        return keep_table(evidence, model, batch_size, advance)
+        return put_table(evidence, model, batch_size, advance)
 
 
 def _timed(baseline: Any, compact: Any, size: int, dtype: str, compiled: bool, pairs: int) -> "Latencies":

@@ -10,10 +10,11 @@ import typer
 from toast_core.cli import parts as cli
 from toast_core.errors import CertificateError, ScheduleError
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests
 
 if TYPE_CHECKING:
-    from toast_core.studies.certificate.measure import Subject
+    from toast_core.studies.certificate.measure import CertificateSubject
 
 _BATCH_SIZE = 64
 _CALIBRATION_IMAGES = 512
@@ -44,11 +45,11 @@ def certify(
     if check is None:
         if model is None or schedule is None or data is None or output is None:
             raise CertificateError("toast certify needs --model, --schedule, --data and -o FILE; or --check FILE to check a certificate")
-        asked = Asked(
-            model, weights, num_classes, img_size, str(schedule), data, images, calibration,
-            calibration_images or _CALIBRATION_IMAGES, batch_size or _BATCH_SIZE,
+        setup = Setup(
+            model, weights, num_classes, img_size, data, calibration, calibration_images or _CALIBRATION_IMAGES, images=images,
+            batch_size=batch_size or _BATCH_SIZE,
         )
-        raise typer.Exit(_issue(asked, tuple(export or ()), output, device, as_json))
+        raise typer.Exit(_issue(Asked(setup, str(schedule)), tuple(export or ()), output, device, as_json))
     fixed = {
         "model": model, "num-classes": num_classes, "img-size": img_size, "calibration-images": calibration_images, "images": images,
         "batch-size": batch_size, "output": output,
@@ -56,8 +57,9 @@ def certify(
     if extra := [name for name, value in fixed.items() if value is not None]:
         raise CertificateError(f"--check takes {extra[0]} from the certificate; leave out --{extra[0]}")
     record = _record(check)
-    given = {"weights": weights, "schedule_file": schedule and str(schedule), "calibration": calibration, "data": data}
-    asked = replace(record.asked, **{name: value for name, value in given.items() if value is not None})
+    given = {"weights": weights, "calibration": calibration, "data": data}
+    setup = replace(record.asked.setup, **{name: value for name, value in given.items() if value is not None})
+    asked = Asked(setup, str(schedule) if schedule else record.asked.schedule_file)
     raise typer.Exit(_check(record, asked, _exports(record, export), device, as_json))
 
 
@@ -69,7 +71,7 @@ def _issue(asked: Asked, exports: tuple[Path, ...], output: Path, device: str, a
         raise CertificateError("the same --export is given twice; keep one of them")
     schedule = cli.schedule_of(Path(asked.schedule_file), None, None)
     if not schedule.needs_calibration:
-        asked = replace(asked, calibration=None)
+        asked = replace(asked, setup=replace(asked.setup, calibration=None))
     subject = _subject(asked, schedule, device)
     certificate = _measured(subject, subject.digests(), exports)
     try:
@@ -144,31 +146,31 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
     return tuple(given)
 
 
-def _subject(asked: Asked, schedule: Schedule, device: str) -> "Subject":
+def _subject(asked: Asked, schedule: Schedule, device: str) -> "CertificateSubject":
     from toast_core.data.load import load_data
     from toast_core.loading import load_model
     from toast_core.machine import pick_device
-    from toast_core.studies.certificate.measure import Subject, check_subject
+    from toast_core.studies.certificate.measure import CertificateSubject, check_subject
 
-    where = pick_device(device)
-    baseline = load_model(asked.model, asked.weights, asked.num_classes, asked.img_size, where)
+    where, setup = pick_device(device), asked.setup
+    baseline = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where)
     check_subject(baseline, schedule)
-    data = load_data(asked.data, baseline, asked.images, seed=schedule.seed)
+    data = load_data(setup.data, baseline, setup.images, seed=schedule.seed)
     calibration = None
     if schedule.needs_calibration:
-        if asked.calibration is None:
+        if setup.calibration is None:
             raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
-        calibration = load_data(asked.calibration, baseline, asked.calibration_images, seed=schedule.seed, labelled=False)
-    return Subject(asked, schedule, baseline, data, calibration)
+        calibration = load_data(setup.calibration, baseline, setup.calibration_images, seed=schedule.seed, labelled=False)
+    return CertificateSubject(asked, schedule, baseline, data, calibration)
 
 
-def _measured(subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+def _measured(subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
     from toast_core.pruning.execution.apply import apply_plan
     from toast_core.studies.certificate.measure import measure, open_form
 
-    asked, baseline = subject.asked, subject.baseline
+    setup, baseline = subject.asked.setup, subject.baseline
     opened = {path: open_form(path, next(baseline.parameters()).device) for path in exports}
-    plan = cli.planned(baseline, subject.schedule, asked.calibration, asked.calibration_images, asked.batch_size)
+    plan = cli.planned(baseline, subject.schedule, setup.calibration, setup.calibration_images, setup.batch_size)
     masked, compact = (apply_plan(baseline, plan, execution) for execution in ("masked", "compact"))
     with cli.progress("certifying") as advance:
         return measure(subject, masked, compact, digests, opened, advance)
@@ -176,8 +178,8 @@ def _measured(subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -
 
 def _print(certificate: Certificate) -> None:
     """Forms side by side, one quantity a line."""
-    setting, asked, forms = certificate.setting, certificate.asked, certificate.forms
-    print(f"{asked.model} on {certificate.image_count} images of {asked.data}, {certificate.skipped_count} skipped")
+    setting, setup, forms = certificate.setting, certificate.asked.setup, certificate.forms
+    print(f"{setup.model} on {certificate.image_count} images of {setup.data}, {certificate.skipped_count} skipped")
     print(f"{setting.device}, {setting.processor}, {setting.threads} threads, {setting.dtype}, torch {setting.versions['torch']}")
     files = [Path(form.file) for form in forms if form.file is not None]
     for number, file in enumerate(files):

@@ -36,6 +36,15 @@ def changed(trail: tuple, value: object = None, drop: bool = False) -> dict:
     return document
 
 
+def test_the_file_says_what_was_asked_in_one_object():
+    assert list(RECORD.to_dict()["asked"].items()) == [
+        ("model", "demo_vit"), ("weights", None), ("num_classes", None), ("img_size", None), ("schedule_file", "s.json"),
+        ("data", "fashion-mnist"), ("images", 200), ("calibration", "fashion-mnist:calibration"), ("calibration_images", 64),
+        ("batch_size", 32),
+    ]
+    assert RECORD.sha256 == "e79eab3af236d696aa7b4f750309c91e4640b3a3d63955836c9d7dd0dd38472f"
+
+
 def test_it_survives_json_with_its_seal():
     again = Certificate.from_dict(json.loads(RECORD.to_json()))
     assert again == RECORD and again.digest() == RECORD.sha256 and len(RECORD.sha256) == 64
@@ -63,6 +72,8 @@ def test_a_field_that_lacks_is_named(trail):
     (("image_count",), 0, "certificate image_count is 0"),
     (("asked",), None, "certificate asked is None, not an object"),
     (("asked", "model"), 3, "certificate asked.model is 3, not text"),
+    (("asked", "model"), None, "certificate asked.model is None, not text"),
+    (("asked", "batch_size"), 0, "certificate asked: batch-size is 0; write a whole number of at least 1"),
     (("setting", "versions"), [], "certificate setting.versions is [], not an object"),
     (("setting", "dtype"), "int4", "certificate setting.dtype is 'int4'"),
     (("schedule", "blocks", 0, "fc2"), 1.5, "certificate schedule: block 0 fc2 ratio is 1.5, not below 1"),

@@ -20,7 +20,7 @@ _SHOWN = 16  # characters of a value
 
 @dataclass
 class RunState:
-    """How far a run is.
+    """How far a run is, over all its lives.
 
     step           optimizer steps done
     loss_sum, images_seen   of the current epoch, over all processes

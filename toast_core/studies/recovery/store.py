@@ -43,7 +43,7 @@ class RecoveryStore:
 
     @property
     def report_key(self) -> str:
-        """The key of the finished report."""
+        """The key of the cell that holds the finished report; files are named after it."""
         return self.identity(part="report").key
 
     @property

@@ -1,4 +1,4 @@
-"""One student in training: an optimizer step, a look at the validation images, and its state as a checkpoint keeps it."""
+"""One student in training: an optimizer step, a look at the validation images, and its state as a checkpoint holds it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

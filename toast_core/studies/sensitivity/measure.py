@@ -80,7 +80,7 @@ class Sweep:
         return {**self.__dict__, "_held": None, "plans": {}}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
-        """Return the cell's pruned block (masked). Only its plan is kept: pruned attention copies weights."""
+        """Return the cell's pruned block (masked). Only its plan is held: pruned attention copies weights."""
         if cell not in self.plans:
             self.plans[cell] = self.planner(cell)
         plan, layout = self.plans[cell], self.suffix.adapter.layout(self.model, cell.block)
@@ -166,7 +166,7 @@ def nested_outputs(blocks: list[PrunedBlock], stream: torch.Tensor, hidden: torc
 
 
 def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: torch.Tensor) -> CellOutcomes:
-    """Reduce logits (B, classes) to per-image outcomes."""
+    """Reduce a cell's and the baseline's logits (B, classes) to per-image outcomes of the cell."""
     logits, baseline_logits = logits.float(), baseline_logits.float()
     labels = labels.to(logits.device)
     log_p, log_q = F.log_softmax(baseline_logits, 1), F.log_softmax(logits, 1)

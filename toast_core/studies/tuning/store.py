@@ -47,7 +47,7 @@ class TuningStore:
         return {cell: found[key] for cell, key in keys.items() if key in found}
 
     def put_row(self, cell: Cell, schedule: Schedule, row: dict) -> None:
-        """Store the row of one cell."""
+        """Store a row of `cells.summarize` as the cell's."""
         if self.store is not None:
             self.store.put(self._curve(cell, schedule), row, {})
 
