@@ -43,7 +43,7 @@ class SweepSoFar:
     """
 
     def __init__(self, replay: Replay, analysis: Analysis) -> None:
-        self.replay, self.analysis_id, self._keys = replay, analysis.id, PartKeys.of_request(analysis.request)
+        self.replay, self.analysis_id, self.request = replay, analysis.id, analysis.request
         self._wanted = set(planned_cells(analysis))
         self._blocks = {block: _Block() for block, _, _ in sorted(self._wanted)}
         self._lock = threading.Lock()
@@ -68,8 +68,9 @@ class SweepSoFar:
             ]
 
     def _read(self) -> None:
-        wanted = {(block, batch): self._keys.identity_of(batch, block).key
-                  for block, read in self._blocks.items() for batch in range(read.batches, self._keys.batches)}
+        keys = PartKeys.of_request(self.request)
+        ahead = ((block, batch) for block, read in self._blocks.items() for batch in range(read.batches, keys.batches))
+        wanted = {(block, batch): keys.identity_of(batch, block).key for block, batch in ahead}
         there = {head.key for head in self.replay.source.heads(list(wanted.values()))}
         for (block, batch), key in wanted.items():
             read = self._blocks[block]

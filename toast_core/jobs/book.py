@@ -36,7 +36,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_open_job_a_request ON jobs (run, basis) WH
 class Job:
     """One row. Times are seconds since 1970.
 
-    run, basis   what was asked and what it is about, see `kinds` and `basis`
+    run, basis   what was asked and what it is about, as `studies.registry.run_to_dict` and `Setup.to_dict` write them
     command      the command line that measures the same
     quote        cells, stored, images, macs and seconds, as told before the start
     state        one of STATES; queued jobs start in the order of queued_at

@@ -41,7 +41,7 @@ class Moments:
 
     @classmethod
     def zeros(cls, channels: int, device: torch.device | str = "cpu") -> "Moments":
-        """The accumulators of `channels` channels before the first token. The Gram matrix lives on `device`, or on the CPU where the device lacks float64."""
+        """The accumulators of a site before its first token, on `device`; the Gram matrix on the CPU where the device lacks float64."""
         home = "cpu" if torch.device(device).type in _WITHOUT_FLOAT64 else device
         total, abs_total = (torch.zeros(channels, dtype=torch.float64, device=home) for _ in range(2))
         gram, score = torch.zeros(channels, channels, dtype=torch.float64, device=home), torch.zeros(channels, dtype=torch.float64)
