@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -70,8 +71,6 @@ def tune(
     with ExitStack() as opened:
         runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
-        from toast_core.loading import load_model
-        from toast_core.machine import pick_device
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune as run
         from toast_core.studies.tuning.request import Ask
@@ -79,9 +78,8 @@ def tune(
         from toast_core.workbench import Workbench
 
         # here whatever runs the curves: candidates are fitted and judged in this process
-        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, pick_device(runner.device), setup.seed)
-        workbench = Workbench(model, setup, show_steps)
-        table = partial(latency_table, model, latency_batch_size, setup.store)
+        workbench = Workbench.load(replace(setup, device=runner.device), show_steps)
+        model, table = workbench.model, partial(latency_table, workbench.model, latency_batch_size, setup.store)
         budget = read_budget(workbench.shape, reduction, gmacs, params, latency_ms, table)
         data = workbench.calibration()
         ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, setup.seed, setup.batch_size)
