@@ -1,28 +1,28 @@
-"""The table of directions: a part may import itself and whatever stands on a floor above its own in this table, that is, below it.
+"""The table of directions: a part may import itself, what stands left of it in its row, and every row above.
 
-A part is a module or folder of `toast_core`, a room of `dashboard`, or `analysis_cache`. Parts of one floor do not know each other.
-docs/architecture.md prints this table; a test compares them.
+A part is a module or folder of `toast_core`, a room of `dashboard`, or `analysis_cache`. Parts between two arrows do not know each
+other. docs/architecture.md prints this table; a test compares them.
 """
 
-FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
-    ("intervals", "files", "machine", "registry", "version"),
-    ("schedule", "executors", "analysis_cache"),
-    ("cost", "setup"),
-    ("budget", "models", "command"),
-    ("data",),
-    ("pruning",),
-    ("compensation", "loading"),
-    ("export", "workbench"),
-    ("studies",),
-    ("jobs",),
-    ("engine",),
-    ("dashboard.engine", "dashboard.wording", "dashboard.limits", "dashboard.owner", "dashboard.navigation"),
-    ("dashboard.evidence", "dashboard.server"),
-    ("dashboard.session", "dashboard.charts"),
-    ("dashboard.components", "dashboard.equaliser", "dashboard.pages", "dashboard.app", "cli", "toast_core"),
+DIRECTIONS = (
+    ("the ground", "errors intervals <- files machine registry version <- schedule executors analysis_cache"),
+    ("what is asked, what it costs", "cost setup <- budget command models"),
+    ("the method", "data <- pruning <- compensation loading <- export workbench"),
+    ("what is measured", "studies <- jobs <- engine"),
+    (
+        "the dashboard, read",
+        "dashboard.wording dashboard.limits dashboard.owner dashboard.navigation <- dashboard.engine <- dashboard.evidence",
+    ),
+    ("the dashboard, shown", "dashboard.session dashboard.charts <- dashboard.components <- dashboard.equaliser <- dashboard.pages"),
+    ("the dashboard, served", "dashboard.server <- dashboard.app"),
+    ("put together", "cli toast_core"),
 )
 _ROOMS = {"__main__": "cli"}
+
+
+def floors() -> list[tuple[str, ...]]:
+    """The parts from the ground up: each may import its own and those of earlier floors."""
+    return [tuple(parts.split()) for _, row in DIRECTIONS for parts in row.split("<-")]
 
 
 def part_of(module: str) -> str:
@@ -30,10 +30,13 @@ def part_of(module: str) -> str:
     package, *names = module.split(".")
     if package == "toast_core":
         return _ROOMS.get(names[0], names[0]) if names else package
-    return package if package == "analysis_cache" else ".".join([package, *names[:1]])
+    return package if package == "analysis_cache" else ".".join([package, *(names[:1] or ["app"])])
 
 
-def places_of() -> str:
-    """The table as Markdown, for docs/architecture.md."""
-    rows = [f"| {number} | {', '.join(f'`{part}`' for part in parts)} |" for number, parts in enumerate(FLOORS, 1)]
-    return "\n".join(["| floor | may import its own part and every floor above this line |", "|---|---|", *rows])
+def as_markdown() -> str:
+    """The table for docs/architecture.md."""
+    rows = [
+        f"| {what} | {' &larr; '.join(' '.join(f'`{part}`' for part in parts.split()) for parts in row.split('<-'))} |"
+        for what, row in DIRECTIONS
+    ]
+    return "\n".join(["| | each may import its own part, what stands left of it, and the rows above |", "|---|---|", *rows])
