@@ -10,7 +10,7 @@ from analysis_cache.store import EvidenceStore
 from tests.jobs.conftest import kill, process_of, until
 from toast_core.jobs.queue import JobQueue
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 from toast_core.workbench import Workbench
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from toast_core.setup import Setup
 if TYPE_CHECKING:
     from torch import nn
 
-    from toast_core.studies.agreement.result import Latencies
+    from toast_core.studies.latency.result import Latencies
     from toast_core.workbench import Workbench
 
 _NOTE = "weights do not matter for speed"

@@ -192,7 +192,7 @@ class Desk:
             yield {"progress": self.activity}
         self._check_images()
         from toast_core.jobs.quote import Quoter
-        from toast_core.studies.sensitivity.job import read_run
+        from toast_core.studies.registry import read_run
 
         run = read_run(values)
         while not self._turn.acquire(timeout=_HEARTBEAT_S):

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.certificates import RECORD
 from toast_core.errors import CertificateError
-from toast_core.studies.agreement.result import Latencies
 from toast_core.studies.certificate.result import Certificate, Speed
+from toast_core.studies.latency.result import Latencies
 
 
 def places(values: object, trail: tuple = ()) -> Iterator[tuple]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from analysis_cache.store import EvidenceStore
 from tests.support.analyses import SITES, Recorder, assert_figures
 from tests.support.families import baseline_shape, images_for, schedule_for, shared_model, tiny_vit
+from tests.support.greys import grey_data, grey_model
 from toast_core import load_data, load_model
 from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.errors import DataError, DeviceError, ModelError
@@ -19,9 +22,11 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.studies.redundancy import measure as module
+from toast_core.studies.redundancy import store as store_module
 from toast_core.studies.redundancy.measure import FRACTIONS, accumulator_bytes, collect_moments, plan_groups, redundancy, redundancy_row
 from toast_core.studies.redundancy.moments import Moments, SplitMoments
 from toast_core.studies.redundancy.result import RedundancyRow
+from toast_core.studies.subject import Subject
 
 FAMILIES = ["plain", "layer_scale", "registers", "siglip", "swin"]
 SIZES = {"swin": (3, 4)}  # images in each of two batches
@@ -245,3 +250,14 @@ def test_models_that_cannot_be_measured_are_refused() -> None:
         redundancy(apply_plan(model, make_plan(model, schedule_for(model, fc2=0.5))), data)
     with pytest.raises(ModelError, match="demo_vit was loaded without weights, for counting only; load it with weights to analyze it"):
         redundancy(load_model("demo_vit", weights="none"), data)
+
+
+def test_a_stored_redundancy_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = grey_model("vit")
+    subject = Subject.of(model, grey_data(model), 6, "redundancy")
+    with EvidenceStore.open(tmp_path / "s.db") as store:
+        analysis, rows = store_module.analyze_redundancy(subject, store)
+        assert analysis.finished_utc
+        assert {(row["block"], row["site"]) for row in rows} == {(b, s) for b in range(3) for s in ("hidden", "fc1_input")}
+        monkeypatch.setattr(store_module, "redundancy", None)
+        assert store_module.analyze_redundancy(subject, store)[1] == rows

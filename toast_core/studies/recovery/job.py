@@ -41,6 +41,7 @@ class RecoveryRun:
     """
 
     kind: ClassVar[str] = "recovery"
+    overhead: ClassVar[float] = 1.0
     schedule: Schedule
     images: int | None = None
     recipe: Recipe = field(default=_RECIPE)

@@ -11,10 +11,10 @@ import pytest
 from analysis_cache.store import EvidenceStore
 from tests.support.greys import grey_data, grey_model
 from toast_core.studies.sensitivity.cells import grid
-from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import Subject, analyze_sensitivity
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
+from toast_core.studies.subject import Subject
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # a machine that trains models in the background may starve it
 TIMEOUT_S = 900
 CELLS = grid(3, ("qk", "fc2"), (0.5,))
@@ -23,7 +23,7 @@ CELLS = grid(3, ("qk", "fc2"), (0.5,))
 def run(store: EvidenceStore) -> list[dict]:
     """A small sweep: two batches of three blocks, six cells."""
     model = grey_model("vit")
-    return analyze_sensitivity(Subject.of(model, grey_data(model, 8), 4, "sensitivity"), store, CELLS, Rule())[1]
+    return analyze_sensitivity(Subject.of(model, grey_data(model, 8), 4, "sensitivity"), store, SweepRequest(CELLS))[1]
 
 
 def kinds(store: EvidenceStore) -> list[str]:
