@@ -15,7 +15,7 @@ DIRECTIONS = (
     ),
     ("the dashboard, shown", "dashboard.session dashboard.charts <- dashboard.components <- dashboard.equaliser <- dashboard.pages"),
     ("the dashboard, served", "dashboard.server <- dashboard.app"),
-    ("put together", "cli toast_core"),
+    ("put together", "studio <- cli toast_core"),
 )
 _ROOMS = {"__main__": "cli"}
 
