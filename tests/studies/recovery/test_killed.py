@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.recoveries import RECIPE, recovered, same_weights
-from toast_core.studies.recovery.checkpoint import FILE
+from toast_core.studies.recovery.checkpoint import FILE, Checkpoints
 
 ROOT = Path(__file__).parents[3]
 # a machine that trains models in the background may starve it
@@ -45,12 +45,12 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_end(tmp_path, at, optimiz
             raise Stop
 
     with pytest.raises(Stop):
-        recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=stop)
+        recovered(recipe, checkpoints=Checkpoints(tmp_path, 4), progress=stop)
     seen = []
-    second = recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=lambda told: seen.append(told.images_done))
+    second = recovered(recipe, checkpoints=Checkpoints(tmp_path, 4), progress=lambda told: seen.append(told.images_done))
     assert seen[0] > RECIPE.batch_size or at < 4
     whole = recovered(recipe)
     assert same_weights(second.model, whole.model) and second.report["history"] == whole.report["history"]
-    again = recovered(recipe, checkpoint=tmp_path, progress=lambda told: pytest.fail("a finished run has no steps left"))
+    again = recovered(recipe, checkpoints=Checkpoints(tmp_path), progress=lambda told: pytest.fail("a finished run has no steps left"))
     assert same_weights(again.model, whole.model)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
