@@ -133,7 +133,7 @@ class TestIssue:
         assert code == 1
         assert any(line.startswith("differs: exported pruned.safetensors: a logit differs from the") for line in out.splitlines())
 
-    @pytest.mark.slow
+    @pytest.mark.export
     def test_programs_are_certified_beside_the_weights(self, say: Say, folder: Path) -> None:
         compact, images = load_model(weights=folder / "pruned.safetensors"), torch.randn(4, 1, 28, 28)
         export_model(compact, "torch_export", folder / "m.pt2", images)

@@ -42,7 +42,6 @@ def ask_for(model: nn.Module, reduction: float = 0.4, **settings: object) -> Ask
     return Ask(read_budget(get_info(model).shape, reduction=reduction), ratios=(0.3, 0.6, 0.9), batch_size=16, **settings)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_a_budget_is_met_and_reported(kind: str) -> None:
     model, told = grey_model(kind), []
@@ -107,7 +106,6 @@ class TestKept:
         assert again.analysis == first.analysis
         assert {**again.report, "seconds": 0} == {**first.report, "seconds": 0} == {**report, "seconds": 0}
 
-    @pytest.mark.slow
     def test_curves_serve_another_budget(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         model = grey_model()
         expected = self.tuned(None, model, 0.6)
@@ -173,7 +171,6 @@ class TestParts:
         with pytest.raises(DataError, match="19 calibration images are too few to fit, measure and judge on; give at least 20"):
             split(data_for(grey_model(), 19), 16, True)
 
-    @pytest.mark.slow
     def test_labels_choose_nothing(self) -> None:
         """Other labels, and labels of other classes: the same schedule; accuracies are left out where they would mean nothing."""
         model, data = grey_model(), data_for(grey_model())
@@ -293,7 +290,7 @@ class TestCommand:
             cli.main()
         return caught.value.code
 
-    @pytest.mark.slow
+    @pytest.mark.wide
     def test_it_writes_a_schedule_and_prints_one_document(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:

@@ -141,7 +141,7 @@ def test_folding_repairs_more_than_a_bias_and_a_bias_more_than_nothing(name: str
     assert error(Compensation(ffn)) <= error(less) * 1.001
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_error_correction_ends_nearer_to_the_baseline() -> None:
     """After the last block, on the calibration images. Block by block it is guaranteed; at the end of the model it takes images."""
     shares = []
@@ -173,7 +173,7 @@ def test_shared_sums_give_what_one_shot_calibration_gives(name: str, site: str, 
         assert relative_error(other, one) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize("execution", ["masked", "compact"])
 @pytest.mark.parametrize("name", ["demo_vit", "demo_swin"])
 def test_a_saved_compensated_model_is_the_same(tmp_path: Path, name: str, execution: str) -> None:

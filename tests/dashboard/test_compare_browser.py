@@ -14,7 +14,6 @@ import pytest
 from analysis_cache.database import STORE_VARIABLE
 from dashboard.client import STATE_VARIABLE, EngineClient
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"

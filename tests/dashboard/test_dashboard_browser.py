@@ -17,7 +17,6 @@ import pytest
 from dashboard.client import STATE_VARIABLE, EngineClient
 from toast_core.schedule.schedule import Schedule
 
-pytestmark = pytest.mark.slow
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",

@@ -21,7 +21,6 @@ from dashboard.state import decode_schedule, encode_schedule
 from tests.dashboard import stored
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"

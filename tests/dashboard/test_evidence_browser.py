@@ -16,7 +16,6 @@ from analysis_cache.store import EvidenceStore
 from dashboard.client import STATE_VARIABLE, EngineClient
 from tests.dashboard import stored
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _LAUNCH = (
     "import json, sys; from dashboard.client import EngineOptions; from dashboard import launch\n"

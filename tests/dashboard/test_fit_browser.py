@@ -7,15 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from dashboard.client import STATE_VARIABLE, EngineClient, EngineOptions, shipped_shape
 from dashboard.state import decode_schedule
 from tests.dashboard.test_desk_browser import _FLAGS, _LAUNCH, _WAIT_MS
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import SITES
-
-pytestmark = pytest.mark.slow
 
 
 def in_hand(page):

@@ -16,7 +16,6 @@ from tests.dashboard.test_dashboard_browser import _FLAGS
 from toast_core.pruning.saved import load_model
 from toast_core.schedule.schedule import Schedule
 
-pytestmark = pytest.mark.slow
 _WAIT_MS = 180_000
 
 

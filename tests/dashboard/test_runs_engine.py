@@ -14,7 +14,7 @@ from tests.dashboard.conftest import read_state_file
 from toast_core.pruning.saved import load_model
 from toast_core.schedule.schedule import Schedule
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 RUN = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.5], "images": 48, "batch_size": 8, "selection": "per_image"}
 _WAIT_S = 300
 

@@ -31,7 +31,7 @@ from toast_core.tuning.problem import read_budget
 CELLS = grid(3, ("qk", "fc2", "fc1+fc2"), (0.3, 0.6))
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Each executor in turn."""
     with ExitStack() as stack:

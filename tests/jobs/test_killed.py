@@ -12,7 +12,7 @@ from toast_core.jobs.basis import Basis, Ground
 from toast_core.jobs.kinds import read_run
 from toast_core.jobs.queue import JobQueue
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.kill
 SWEEP = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.3, 0.6], "images": 32, "batch_size": 8, "selection": "per_image"}
 _START_S = 240
 

@@ -50,7 +50,6 @@ class Killed(Exception):
     """Stands for what ends a job's process."""
 
 
-@pytest.mark.slow
 def test_it_goes_on_keeps_its_figures_and_leaves_the_model(model, tmp_path, capsys):
     run, ground, seen = read_run(RUN), ground_for(model, tmp_path), []
 

@@ -39,7 +39,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(model, tmp_path):
             read_run(RUN).work(ground_for(model, tmp_path, None), store)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_it_keeps_its_answer_and_says_what_came_out(model, tmp_path, capsys):
     run, ground, seen = read_run(RUN), ground_for(model, tmp_path), []
     with EvidenceStore.open(ground.basis.store) as store:

@@ -17,7 +17,7 @@ TIMEOUT_S = 900
 STEPS = 36
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_killed_five_times_it_ends_with_the_same_weights_bit_for_bit(tmp_path):
     command = [sys.executable, "-m", "tests.recovery.killed", str(tmp_path), "5"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
