@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.analysis.stored import SITES, Recorder, assert_figures
 from tests.families import baseline_shape, images_for, schedule_for, shared_model, tiny_vit
+from tests.tiers import over, tier_of
 from toast_core import load_data, load_model
 from toast_core.analysis import redundancy as module
 from toast_core.analysis.moments import Moments, SplitMoments
@@ -60,7 +61,9 @@ def collect_sharded(model: nn.Module, parts: list[torch.Tensor]) -> dict:
     return {key: second[key].merge(first[key]) for key in first}
 
 
-@pytest.mark.parametrize(("family", "sharded"), [*((family, False) for family in FAMILIES), ("plain", True), ("swin", True)])
+@pytest.mark.parametrize(("family", "sharded"), [
+    *(pytest.param(family, False, marks=tier_of(family)) for family in FAMILIES), ("plain", True), ("swin", True),
+])
 def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bool) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as recorder:
@@ -75,7 +78,7 @@ def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bo
         assert_figures(row, np.concatenate([calls[0], calls[3]]), np.concatenate([calls[1], calls[2]]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_merged_shards_equal_one_pass(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     whole, merged = collect_moments(model, parts, (0, 1)), collect_sharded(model, parts)
@@ -89,7 +92,7 @@ def test_merged_shards_equal_one_pass(family: str) -> None:
                 assert (a - b).abs().max() <= 1e-12 * b.abs().max()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as stepped:
@@ -104,7 +107,7 @@ def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     assert set(collected) == {(1, "hidden"), (1, "fc1_input")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_importance_is_the_calibrated_score(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     statistics = collect_statistics(model, parts)

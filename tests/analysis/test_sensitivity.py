@@ -11,6 +11,7 @@ import torch
 from analysis_cache.store import EvidenceStore
 from tests.analysis.greys import grey_data, grey_model
 from tests.families import images_for, relative_error, shared_model, shared_statistics
+from tests.tiers import over
 from toast_core.analysis.cells import SITE_GROUPS, Cell, CellOutcomes, grid, paired_interval, summarize
 from toast_core.analysis.sensitivity import BatchResult, Sweep, cell_outcomes, nested_outputs
 from toast_core.analysis.suffix import Suffix
@@ -27,7 +28,7 @@ FAMILIES = ("plain", "layer_scale", "qk_norm", "registers", "siglip", "swin", "s
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
     model, statistics, images = shared_model(name), shared_statistics(name), images_for(name, 4)
     settings = {"selection": selection, "token_fraction": 0.5}
@@ -47,7 +48,7 @@ def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
             assert np.allclose(result.cells[cell].margin, expected.margin, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
     model, images = shared_model(name), images_for(name, 3)
     suffix = Suffix(model)

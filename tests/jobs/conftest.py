@@ -4,25 +4,29 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from torch import nn
 
+from tests.families import tiny_demo
 from toast_core.jobs import queue as queue_module
 from toast_core.jobs.book import Job, JobBook
 from toast_core.jobs.queue import JobQueue
+from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.models.load import load_baseline
 
 BASIS = {"model": "demo_vit", "data": "fashion-mnist", "store": "postgresql://user:secret@host/evidence"}
 QUOTE = {"cells": 1, "stored": 0, "images": 1, "macs": 1, "calibration": 0, "seconds": 1.0}
 
 
-@pytest.fixture(scope="session")
-def model() -> torch.nn.Module:
-    """The demo with random weights, which no job changes."""
-    return load_baseline("demo_vit", "random")
+@pytest.fixture(scope="module")
+def model() -> Iterator[nn.Module]:
+    """A tiny model with random weights, which no job changes; commands of this process know it as demo_tiny too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
+        yield load_baseline("demo_tiny", "random")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from toast_core.jobs.quote import Quoter
 from toast_core.pruning.saved import load_model
 from toast_core.schedule.schedule import Schedule
 
-PRUNED = Schedule.uniform(12, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated")
+PRUNED = Schedule.uniform(3, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated")
 APPLY = {"kind": "apply", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
 COMPOSITION = {"kind": "composition", "schedule": PRUNED.to_dict(), "images": 4}
 
@@ -32,7 +32,7 @@ COMPOSITION = {"kind": "composition", "schedule": PRUNED.to_dict(), "images": 4}
 def ground(model, tmp_path, monkeypatch) -> Ground:
     monkeypatch.setattr(apply, "TIMED_BATCHES", (1, 2))
     basis = Basis.of(
-        "demo_vit", "random", "fashion-mnist", "fashion-mnist:calibration", str(tmp_path / "evidence.sqlite"), num_classes=None,
+        "demo_tiny", "random", "fashion-mnist", "fashion-mnist:calibration", str(tmp_path / "evidence.sqlite"), num_classes=None,
         img_size=None, calibration_images=20, device="cpu", applied=str(tmp_path / "applied"),
     )
     return Ground(model, basis)
@@ -43,10 +43,10 @@ def say_nothing(done: int, total: int) -> None:
 
 
 @pytest.mark.parametrize("values", [
-    {**APPLY, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()}, {**COMPOSITION, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()},
+    {**APPLY, "schedule": Schedule.uniform(4, fc2=0.5).to_dict()}, {**COMPOSITION, "schedule": Schedule.uniform(4, fc2=0.5).to_dict()},
 ])
 def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(values, ground):
-    with EvidenceStore.open(ground.basis.store) as store, pytest.raises(ToastError, match="11"):
+    with EvidenceStore.open(ground.basis.store) as store, pytest.raises(ToastError, match="the schedule has 4 blocks but"):
         read_run(values).work(ground, store)
 
 
@@ -110,7 +110,7 @@ def test_the_command_line_writes_the_same_file(ground, tmp_path, monkeypatch, ca
 def test_another_selection_is_another_record(ground):
     with EvidenceStore.open(ground.basis.store) as store:
         keys = {
-            ApplyRun(Schedule.uniform(12, fc2=0.5, selection=selection), 8, 8).measure(ground, store, say_nothing).cell_keys[0]
+            ApplyRun(Schedule.uniform(3, fc2=0.5, selection=selection), 8, 8).measure(ground, store, say_nothing).cell_keys[0]
             for selection in ("calibrated", "per_image")
         }
     assert len(keys) == 2

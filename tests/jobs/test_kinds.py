@@ -1,4 +1,4 @@
-"""The kinds of runs on the demo with random weights: what they refuse, what they cost, and that they write what the command line writes."""
+"""The kinds of runs on a tiny model: what they refuse, what they cost, and that they write what the command line writes."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
 
 SWEEP = {"kind": "sensitivity", "sites": ["fc2"], "ratios": [0.5], "images": 16, "batch_size": 8}
-PRUNED = Schedule.uniform(12, fc2=0.5, selection="calibrated")
+PRUNED = Schedule.uniform(3, fc2=0.5, selection="calibrated")
 EVALUATION = {"kind": "evaluation", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
 
 
@@ -37,7 +37,7 @@ EVALUATION = {"kind": "evaluation", "schedule": PRUNED.to_dict(), "images": 16, 
 def ground(model, tmp_path) -> Ground:
     store = str(tmp_path / "evidence.sqlite")
     basis = Basis.of(
-        "demo_vit", "random", "fashion-mnist", "fashion-mnist:calibration", store, num_classes=None, img_size=None, calibration_images=20,
+        "demo_tiny", "random", "fashion-mnist", "fashion-mnist:calibration", store, num_classes=None, img_size=None, calibration_images=20,
         device="cpu",
     )
     return Ground(model, basis)
@@ -68,9 +68,9 @@ def test_a_sweep_writes_the_cells_that_its_command_line_writes(ground, capsys):
     with EvidenceStore.open(ground.basis.store) as store:
         assert run.work(ground, store).stored == 0
         analysis = run.measure(ground, store, lambda done, total: seen.append((done, total)))
-        assert run.work(ground, store).stored == 12 and run.work(ground, store).macs == 0
-        assert run.outcome(store, analysis) == "12 cells measured"
-    assert seen == sorted(seen) and seen[-1] == (192, 192) and len(seen) == 24
+        assert run.work(ground, store).stored == 3 and run.work(ground, store).macs == 0
+        assert run.outcome(store, analysis) == "3 cells measured"
+    assert seen == sorted(seen) and seen[-1] == (48, 48) and len(seen) == 6
     _, command, *words = shlex.split(run.command(ground.basis))
     get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["id"] == analysis.short_id
@@ -86,10 +86,10 @@ def test_calibrated_selection_without_images_is_one_line(model, ground):
 
 def test_macs_of_a_sweep_are_the_baseline_and_what_each_cell_runs_anew(ground):
     cost = count_cost(ground.shape)
-    last, before = cost.blocks[11], cost.blocks[10]
+    last, before = cost.blocks[2], cost.blocks[1]
     assert sweep_macs(ground.shape, []) == 0
-    assert sweep_macs(ground.shape, [Cell(11, "fc2", 0.5)]) == cost.macs + last.ffn_macs
-    assert sweep_macs(ground.shape, [Cell(10, "qk+vo", 0.5)]) == cost.macs + before.macs + last.macs
+    assert sweep_macs(ground.shape, [Cell(2, "fc2", 0.5)]) == cost.macs + last.ffn_macs
+    assert sweep_macs(ground.shape, [Cell(1, "qk+vo", 0.5)]) == cost.macs + before.macs + last.macs
 
 
 class TestEvaluation:
@@ -117,13 +117,13 @@ class TestEvaluation:
         ground._statistics = None
         assert few.key != evaluation.evaluation_identity(subject, PRUNED, "masked", ground.statistics(8, 2.0)).key
         baselines = {
-            evaluation.evaluation_identity(subject, Schedule.uniform(12, selection=selection), "masked", None).key
+            evaluation.evaluation_identity(subject, Schedule.uniform(3, selection=selection), "masked", None).key
             for selection in ("calibrated", "per_batch")
         }
         assert len(baselines) == 1
 
     def test_an_interrupted_one_goes_on_and_leaves_nothing_behind(self, ground, monkeypatch):
-        run, measured = read_run({**EVALUATION, "schedule": Schedule.uniform(12).to_dict()}), []
+        run, measured = read_run({**EVALUATION, "schedule": Schedule.uniform(3).to_dict()}), []
 
         def stop(done: int, total: int) -> None:
             raise KeyboardInterrupt
@@ -151,7 +151,7 @@ class TestEvaluation:
             return torch.zeros(len(images), 10)
 
         monkeypatch.setattr(ground.model, "forward", cramped)
-        run = read_run({**EVALUATION, "schedule": Schedule.uniform(12).to_dict()})
+        run = read_run({**EVALUATION, "schedule": Schedule.uniform(3).to_dict()})
         with EvidenceStore.open(ground.basis.store) as store, caplog.at_level(logging.WARNING):
             analysis = run.measure(ground, store, lambda done, total: None)
             assert store.get(analysis.cell_keys[0]).summary["images"] == 16
@@ -174,11 +174,11 @@ class TestQuote:
     def test_seconds_follow_the_work_and_what_is_stored_costs_nothing(self, ground, tmp_path):
         quoter = Quoter(ground, JobBook(tmp_path / "jobs"), start_s=3.0)
         small, large = (quoter.quote(read_run({**SWEEP, "images": images})) for images in (16, 32))
-        assert (small["cells"], small["stored"], small["images"]) == (12, 0, 16)
+        assert (small["cells"], small["stored"], small["images"]) == (3, 0, 16)
         assert large["seconds"] - 3 == pytest.approx(2 * (small["seconds"] - 3)) and small["seconds"] > 3
         with EvidenceStore.open(ground.basis.store) as store:
             read_run(SWEEP).measure(ground, store, lambda done, total: None)
-        assert quoter.quote(read_run(SWEEP)) == {**small, "stored": 12, "macs": 0, "seconds": 0.0}
+        assert quoter.quote(read_run(SWEEP)) == {**small, "stored": 3, "macs": 0, "seconds": 0.0}
 
     def test_finished_jobs_of_the_kind_and_model_set_the_speed(self, ground, tmp_path):
         book = JobBook(tmp_path / "jobs")

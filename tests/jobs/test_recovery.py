@@ -1,4 +1,4 @@
-"""Recovery as a job, on the demo with random weights: what it refuses, what it costs, what it leaves, and that it goes on."""
+"""Recovery as a job, on a tiny model: what it refuses, what it costs, what it leaves, and that it goes on."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ from toast_core.pruning.saved import load_model
 from toast_core.schedule.cost import count_cost
 from toast_core.schedule.schedule import Schedule
 
-SCHEDULE = Schedule.uniform(12, vo=0.5, fc2=0.7, selection="calibrated")
+SCHEDULE = Schedule.uniform(3, vo=0.5, fc2=0.7, selection="calibrated")
 RUN = {
     "kind": "recovery", "schedule": SCHEDULE.to_dict(), "images": 40, "recipe": {"epochs": 2, "batch_size": 12, "labels": True},
     "test_images": 30,
@@ -28,14 +28,14 @@ RUN = {
 
 def ground_for(model, folder, calibration="fashion-mnist:calibration", train=None, data="fashion-mnist") -> Ground:
     sizes = {"num_classes": None, "img_size": None, "calibration_images": 20, "device": "cpu", "applied": str(folder / "applied")}
-    return Ground(model, Basis.of("demo_vit", "random", data, calibration, str(folder / "evidence.sqlite"), train, **sizes))
+    return Ground(model, Basis.of("demo_tiny", "random", data, calibration, str(folder / "evidence.sqlite"), train, **sizes))
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(model, tmp_path):
     with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
         ground = ground_for(model, tmp_path)
-        with pytest.raises(ScheduleError, match="the schedule has 3 blocks but"):
-            read_run({**RUN, "schedule": Schedule.uniform(3).to_dict()}).work(ground, store)
+        with pytest.raises(ScheduleError, match="the schedule has 4 blocks but"):
+            read_run({**RUN, "schedule": Schedule.uniform(4).to_dict()}).work(ground, store)
         with pytest.raises(DataError, match="fashion-mnist are the images that the dashboard measures on; start it with other images"):
             read_run(RUN).work(ground_for(model, tmp_path, train="fashion-mnist"), store)
         with pytest.raises(DataError, match="fashion-mnist are the test images"):

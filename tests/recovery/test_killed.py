@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recovery.tiny import RECIPE, recovered, same_weights
+from tests.recovery.tiny import RECIPE, recovered, same_weights, undisturbed
 from toast_core.recovery.checkpoint import FILE
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_end(tmp_path, at, optimiz
     seen = []
     second = recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=lambda told: seen.append(told.images_done))
     assert seen[0] > RECIPE.batch_size or at < 4
-    whole = recovered(recipe)
+    whole = undisturbed(recipe)
     assert same_weights(second.model, whole.model) and second.report["history"] == whole.report["history"]
     again = recovered(recipe, checkpoint=tmp_path, progress=lambda told: pytest.fail("a finished run has no steps left"))
     assert same_weights(again.model, whole.model)
