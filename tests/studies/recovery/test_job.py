@@ -39,7 +39,7 @@ class Killed(Exception):
     """Stands for what ends a job's process."""
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_it_goes_on_keeps_its_figures_and_leaves_the_model(tmp_path, capsys):
     run, workbench, seen = read_run(RECOVERY), demo_workbench(tmp_path), []
 
