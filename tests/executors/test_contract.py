@@ -35,7 +35,7 @@ from toast_core.studies.tuning.request import TuningRequest
 CELLS = grid(3, ("qk", "fc2", "fc1+fc2"), (0.3, 0.6))
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Each executor in turn."""
     with ExitStack() as stack:

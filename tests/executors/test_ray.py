@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ray
 
 from analysis_cache.store import EvidenceStore  # noqa: E402 - not without Ray
 from tests.support.greys import grey_data, grey_model  # noqa: E402

@@ -1,5 +1,6 @@
 """Small recoveries of a tiny grey model."""
 
+from functools import cache
 
 import torch
 
@@ -38,6 +39,12 @@ def recovered(
     model, schedule = grey_model(kind), schedule or schedule_for(kind)
     data = data or grey_data(model, 40)
     return recover(model, RecoveryStart(schedule, lambda: plan_of(kind, schedule)), data, recipe, checkpoints=checkpoints, **settings)
+
+
+@cache
+def undisturbed(recipe: Recipe = RECIPE) -> Recovered:
+    """The recovery by this recipe from beginning to end, made once: never change its model."""
+    return recovered(recipe)
 
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

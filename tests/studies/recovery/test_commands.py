@@ -98,7 +98,7 @@ def process(command: list[object]) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_two_processes_are_one_with_twice_the_batch_over_twenty_steps(schedule, tmp_path):
     # plain gradient descent shows gradients as they are; Adam divides those that are zero but for rounding by their own size
     recipe = ["--schedule", schedule, "--optimizer", "sgd", "--lr", "0.05", "--distill-blocks"]
@@ -123,7 +123,7 @@ def test_two_processes_are_one_with_twice_the_batch_over_twenty_steps(schedule, 
     assert json.loads(process([sys.executable, "-m", "toast_core", *again]))["history"] == two["history"]
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_gpus_that_are_not_there_are_one_line(schedule, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "toast_core"]
     command = [*torchrun, *COMMON, "--schedule", schedule, "--device", "cuda", "-o", tmp_path / "out.safetensors"]

@@ -39,7 +39,7 @@ class Killed(Exception):
     """Stands for what ends a job's process."""
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_it_goes_on_keeps_its_figures_and_leaves_the_model(tmp_path, capsys):
     run, workbench, seen = read_run(RECOVERY), demo_workbench(tmp_path), []
 
@@ -70,7 +70,7 @@ def test_it_goes_on_keeps_its_figures_and_leaves_the_model(tmp_path, capsys):
     assert said.startswith(f"top-1 {100 * after.correct.mean():.1f} % of 30 images (95 %: ") and "; validation top-1 " in said
     # the command line does the same, under the same key, and gives the same weights
     trains, measures = run.command(workbench.setup).splitlines()
-    assert measures == "toast evaluate --weights recovered.safetensors --data fashion-mnist --images 30 --device cpu"
+    assert measures == "toast evaluate --weights recovered.safetensors --data fashion-mnist --images 30 --batch-size 64 --device cpu"
     _, command, *words = shlex.split(trains)
     (tmp_path / "schedule.json").write_text(RECOVERED.to_json())
     words[words.index("schedule.json")] = str(tmp_path / "schedule.json")

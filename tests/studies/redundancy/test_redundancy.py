@@ -14,6 +14,7 @@ from analysis_cache.store import EvidenceStore
 from tests.support.analyses import SITES, Recorder, assert_figures
 from tests.support.families import baseline_shape, images_for, schedule_for, shared_model, tiny_vit
 from tests.support.greys import grey_data, grey_model
+from tests.support.tiers import over, tier_of
 from toast_core import load_data, load_model
 from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.errors import DataError, DeviceError, ModelError
@@ -65,7 +66,9 @@ def collect_sharded(model: nn.Module, parts: list[torch.Tensor]) -> dict:
     return {key: second[key].merge(first[key]) for key in first}
 
 
-@pytest.mark.parametrize(("family", "sharded"), [*((family, False) for family in FAMILIES), ("plain", True), ("swin", True)])
+@pytest.mark.parametrize(("family", "sharded"), [
+    *(pytest.param(family, False, marks=tier_of(family)) for family in FAMILIES), ("plain", True), ("swin", True),
+])
 def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bool) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as recorder:
@@ -80,7 +83,7 @@ def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bo
         assert_figures(row, np.concatenate([calls[0], calls[3]]), np.concatenate([calls[1], calls[2]]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_merged_shards_equal_one_pass(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     whole, merged = collect_moments(model, parts, (0, 1)), collect_sharded(model, parts)
@@ -94,7 +97,7 @@ def test_merged_shards_equal_one_pass(family: str) -> None:
                 assert (a - b).abs().max() <= 1e-12 * b.abs().max()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as stepped:
@@ -109,7 +112,7 @@ def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     assert set(collected) == {(1, "hidden"), (1, "fc1_input")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_importance_is_the_calibrated_score(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     statistics = collect_statistics(model, parts)

@@ -41,7 +41,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_twenty_kills_cost_nothing_that_was_stored(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.killed_analysis", str(tmp_path), "20"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)

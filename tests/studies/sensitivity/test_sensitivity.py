@@ -11,6 +11,7 @@ import torch
 from analysis_cache.store import EvidenceStore
 from tests.support.families import images_for, relative_error, shared_model, shared_statistics
 from tests.support.greys import grey_data, grey_model
+from tests.support.tiers import over
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, PlanError, ScheduleError
 from toast_core.intervals import paired_interval
@@ -30,7 +31,7 @@ FAMILIES = ("plain", "layer_scale", "qk_norm", "registers", "siglip", "swin", "s
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
     model, statistics, images = shared_model(name), shared_statistics(name), images_for(name, 4)
     settings = {"selection": selection, "token_fraction": 0.5}
@@ -50,7 +51,7 @@ def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
             assert np.allclose(result.cells[cell].margin, expected.margin, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
     model, images = shared_model(name), images_for(name, 3)
     suffix = Suffix(model)

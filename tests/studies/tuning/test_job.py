@@ -1,4 +1,4 @@
-"""Tuning as a job, on the demo with random weights: what it refuses, what it costs, what it leaves in the store."""
+"""Tuning as a job, on a tiny model: what it refuses, what it costs, what it leaves in the store."""
 
 import json
 import shlex
@@ -27,7 +27,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(tmp_path):
             read_run(TUNING).work(demo_workbench(tmp_path, calibration=None), store)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_it_keeps_its_answer_and_says_what_came_out(tmp_path, capsys):
     run, workbench, seen = read_run(TUNING), demo_workbench(tmp_path), []
     with EvidenceStore.open(workbench.setup.store) as store:
