@@ -6,7 +6,6 @@ import functools
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tests.families import (
     CASES,
@@ -22,6 +21,7 @@ from tests.families import (
     shared_statistics,
 )
 from toast_core.models.adapters import adapter_for
+from toast_core.models.counting import counted_macs
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan
@@ -191,9 +191,7 @@ class FamilyContract:
         model = shared_model(family.name)
         schedule = schedule_for(model, "calibrated", **CASES.get(case, {}))
         compact = shared_pruned(family.name, schedule, "compact")
-        with FlopCounterMode(display=False) as counter:
-            compact(images_for(family.name, 1))
-        counted = counter.get_total_flops() / 2
+        counted = counted_macs(compact, images_for(family.name, 1))
         assert counted == pytest.approx(macs_without_slots(model, count_cost(baseline_shape(model), schedule).macs), rel=1e-9)
 
     def test_the_baseline_is_counted_exactly(self, family: Family) -> None:
