@@ -1,7 +1,6 @@
 """What the engine process does: one model and one image set, measured for several sessions in turns. torch is imported in `load`."""
 
 import copy
-import math
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toast_core.errors import DataError, PlanError, ToastError
-from toast_core.intervals import Z95
+from toast_core.intervals import paired_interval_of_counts
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate
@@ -277,18 +276,11 @@ class Desk:
     def _report(self, outcomes: "Outcomes", baseline: "Outcomes", done: bool, batches: int) -> dict:
         gained, lost = int((outcomes.correct & ~baseline.correct).sum()), int((~outcomes.correct & baseline.correct).sum())
         count = len(outcomes.label)
-        delta = Estimate(100 * (gained - lost) / count, _paired_interval(gained, lost, count))
+        delta = Estimate(100 * (gained - lost) / count, paired_interval_of_counts(gained, lost, count))
         return {
             "images_done": count, "images_total": sum(len(batch.index) for batch in self.batches[:batches]), "done": done,
             **_figures(outcomes), "baseline": _figures(baseline), "delta_top1": delta.to_dict(),
         }
-
-
-def _paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
-    """95 % interval of a difference on the same images, in points: Wald after half an image more in each cell (Agresti, Min 2005)."""
-    center = (gained - lost) / (count + 2)
-    half = Z95 * math.sqrt((gained + lost + 1) / (count + 2) - center**2) / math.sqrt(count + 2)
-    return 100 * (center - half), 100 * (center + half)
 
 
 def _figures(outcomes: "Outcomes") -> dict:
