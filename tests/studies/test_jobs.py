@@ -173,11 +173,11 @@ class TestQuote:
     def test_seconds_follow_the_work_and_what_is_stored_costs_nothing(self, workbench, tmp_path):
         quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
         small, large = (quoter.quote(read_run({**SWEEP, "images": images})) for images in (16, 32))
-        assert (small["cells"], small["stored"], small["images"]) == (12, 0, 16)
-        assert large["seconds"] - 3 == pytest.approx(2 * (small["seconds"] - 3)) and small["seconds"] > 3
+        assert (small.cells, small.stored, small.images) == (12, 0, 16)
+        assert large.seconds - 3 == pytest.approx(2 * (small.seconds - 3)) and small.seconds > 3
         with EvidenceStore.open(workbench.setup.store) as store:
             read_run(SWEEP).measure(workbench, store, lambda done, total: None)
-        assert quoter.quote(read_run(SWEEP)) == {**small, "stored": 12, "macs": 0, "seconds": 0.0}
+        assert quoter.quote(read_run(SWEEP)) == dataclasses.replace(small, stored=12, macs=0, seconds=0.0)
 
     def test_finished_jobs_of_the_kind_and_model_set_the_speed(self, workbench, tmp_path):
         book = JobBook(tmp_path / "jobs")
@@ -185,8 +185,8 @@ class TestQuote:
         offer = quoter.offer(read_run(SWEEP))
         number = book.add(**vars(offer)).number
         book.change(number, ("queued",), state="done", measured_s=1000.0)
-        assert quoter.quote(read_run(SWEEP))["seconds"] == pytest.approx(1003)
-        assert quoter.quote(read_run({"kind": "redundancy", "images": 16}))["seconds"] < 1000
+        assert quoter.quote(read_run(SWEEP)).seconds == pytest.approx(1003)
+        assert quoter.quote(read_run({"kind": "redundancy", "images": 16})).seconds < 1000
 
     def test_a_job_leaves_a_core_to_the_desk(self):
         assert job_threads(1) == 1

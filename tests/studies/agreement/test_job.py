@@ -135,4 +135,4 @@ def test_composition_is_judged_and_counts_its_conditions(workbench, capsys, tmp_
 
 def test_both_kinds_are_quoted(workbench, tmp_path):
     quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
-    assert all(quoter.quote(read_run(values))["seconds"] > 3 for values in (APPLY, COMPOSITION))
+    assert all(quoter.quote(read_run(values)).seconds > 3 for values in (APPLY, COMPOSITION))
