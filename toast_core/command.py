@@ -27,6 +27,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "recover": (*_MODEL, "train", *_CALIBRATION, "device", "store"),
     "bench": (*_MODEL, "device", "store"),
     "report": ("store",),
+    "demo": ("store",),
     "dashboard": (*_MODEL, "data", *_CALIBRATION, "train", "device", "store"),
 }
 _LEFT_OUT_AT_DEFAULT = ("seed", "device")

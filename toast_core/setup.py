@@ -39,7 +39,8 @@ class Setup:
     calibration_images  how many of those, class-balanced
     train               images that recovery learns from; None: the calibration images
     batch_size          images of one forward
-    seed                draws subsets, orders and random weights; the token sample of a schedule follows from the schedule's own
+    seed                draws subsets and orders of the images to measure on, and random weights; what a schedule chooses from, its
+                        calibration images and its token sample, is drawn by the schedule's own seed
     device              auto, cpu, cuda, cuda:N or mps
     store               evidence store, a file or a database URL; None: the user's own
     applied             folder that pruned models are written to; None where nothing but measuring is asked for

@@ -4,7 +4,8 @@ Commands, the engine, jobs, the tuner and certificates all get their plans here:
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from toast_core.errors import DataError
@@ -35,6 +36,7 @@ class Workbench:
     Attributes:
         model: the baseline, or what a pruned file holds; in eval mode, with `toast_info` on it.
         setup: what it was loaded from.
+        executor: scores calibration images; this process unless another was given.
         report: told of calibration and compensation, which can take minutes.
     """
 
@@ -43,9 +45,9 @@ class Workbench:
         from toast_core.models.info import get_info
 
         self.model, self.setup, self.report, self.info = model, setup, report, get_info(model)
-        self._executor = LOCAL if executor is None else executor
+        self.executor = LOCAL if executor is None else executor
         self._images: tuple[object, ImageData] | None = None
-        self._calibration: ImageData | None = None
+        self._calibration: tuple[int, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
 
     @classmethod
@@ -90,51 +92,46 @@ class Workbench:
             self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled)
         return self._images[1]
 
-    def calibration(self) -> "ImageData":
-        """The setup's calibration images; labels are not looked at.
+    def calibration(self, seed: int | None = None) -> "ImageData":
+        """The setup's calibration images, drawn by a schedule's seed, else by the setup's; labels are not looked at.
 
         Raises:
             DataError: none are named, or they cannot be read.
         """
         from toast_core.data.load import load_data
 
-        setup = self.setup
+        setup, seed = self.setup, self.setup.seed if seed is None else seed
         if setup.calibration is None:
-            raise DataError("calibrated selection needs calibration images; pass --calibration DATA, or choose per_image")
-        if self._calibration is None:
-            self._calibration = load_data(setup.calibration, self.model, setup.calibration_images, seed=setup.seed, labelled=False)
-        return self._calibration
+            raise DataError("selection 'calibrated' needs calibration images; pass --calibration DATA, or choose per_image")
+        if self._calibration is None or self._calibration[0] != seed:
+            data = load_data(setup.calibration, self.model, setup.calibration_images, seed=seed, labelled=False)
+            self._calibration = seed, data
+        return self._calibration[1]
 
-    def calibration_batches(self, batch_size: int | None = None) -> "list[torch.Tensor]":
-        """The calibration images as inputs, (B, C, H, W) a batch."""
-        return [batch.images for batch in self.calibration().batches(batch_size or self.setup.batch_size)]
-
-    def statistics(self, class_weight: float, batch_size: int | None = None) -> "Statistics":
-        """What calibrated selection chooses channels from. `batch_size` is the setup's unless a run has its own.
+    def statistics(self, class_weight: float, batch_size: int | None = None, seed: int | None = None) -> "Statistics":
+        """What calibrated selection chooses channels from. `batch_size` is the setup's unless a run has its own; `seed` see `calibration`.
 
         Raises:
             DataError: no calibration images are named, or none can be read.
         """
         from toast_core.pruning.calibrate import calibrate
 
-        asked = class_weight, batch_size or self.setup.batch_size
-        data = self.calibration()
+        data, size = self.calibration(seed), batch_size or self.setup.batch_size
+        asked = class_weight, size, data.seed
         if self._statistics is None or self._statistics[0] != asked:
-            found = calibrate(
-                self.model, data, asked[1], class_weight, lambda done, total: self.report("calibrating", done, total), self._executor
-            )
+            found = calibrate(self.model, data, size, class_weight, partial(self.report, "calibrating"), self.executor)
             self._statistics = asked, found
         return self._statistics[1]
 
     def statistics_for(self, schedule: "Schedule", batch_size: int | None = None) -> "Statistics | None":
-        """What a schedule chooses its channels from; None where it needs nothing.
+        """What a schedule chooses its channels from, on images drawn by its own seed; None where it needs nothing.
 
         Raises:
             ScheduleError: it has another number of blocks than the model.
             DataError: it needs calibration images and none are named.
         """
         schedule.check_length(len(self.shape.blocks), self.shape.name)
-        return self.statistics(schedule.class_weight, batch_size) if schedule.needs_calibration else None
+        return self.statistics(schedule.class_weight, batch_size, schedule.seed) if schedule.needs_calibration else None
 
     def plan(self, schedule: "Schedule", batch_size: int | None = None) -> "Plan":
         """The schedule's plan, with refitted weights where it asks for compensation; a baseline's plan keeps everything.
@@ -144,11 +141,28 @@ class Workbench:
             PlanError: the model is already pruned.
             DataError: it needs calibration images and none are named.
         """
-        from toast_core.compensation.walk import compensate
-        from toast_core.pruning.planner import make_plan
+        from toast_core.compensation.plan import plan_for
 
-        if schedule.compensation.is_none or schedule.is_baseline:
-            return make_plan(self.model, schedule, self.statistics_for(schedule, batch_size))
         schedule.check_length(len(self.shape.blocks), self.shape.name)
-        images = self.calibration_batches(batch_size)
-        return compensate(self.model, schedule, images, lambda done, total: self.report("compensating", done, total))
+
+        def images() -> "list[torch.Tensor]":
+            return [batch.images for batch in self.calibration(schedule.seed).batches(batch_size or self.setup.batch_size)]
+
+        statistics = partial(self.statistics_for, schedule, batch_size)
+        return plan_for(self.model, schedule, statistics, images, partial(self.report, "compensating"))
+
+    def plan_for_timing(self, schedule: "Schedule") -> "Plan":
+        """A plan of the schedule's shapes for the clock alone: channels chosen on random images, since weights do not matter for speed.
+
+        Raises:
+            ScheduleError: it has another number of blocks than the model.
+            PlanError: the model is already pruned.
+        """
+        from toast_core.pruning.planner import make_plan
+        from toast_core.pruning.statistics import collect_statistics
+        from toast_core.schedule.compensation import NONE
+        from toast_core.studies.latency.pairs import random_images
+
+        bare = replace(schedule, compensation=NONE)
+        statistics = collect_statistics(self.model, [random_images(self.model, 2)]) if bare.needs_calibration else None
+        return make_plan(self.model, bare, statistics)

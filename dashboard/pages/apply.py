@@ -23,9 +23,11 @@ from toast_core.engine.protocol import Job
 from toast_core.errors import ScheduleError
 from toast_core.schedule.reference import to_reference
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.result import Agreement, Timing
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.agreement.result import Agreement
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Timing
 
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000

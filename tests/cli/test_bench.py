@@ -15,7 +15,9 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.latency import measure as block_times
+from toast_core.workbench import Workbench
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -80,7 +82,7 @@ class TestBench:
 
     def test_a_pruned_file_is_timed_against_a_baseline_of_its_shape(self, monkeypatch: pytest.MonkeyPatch, tiny: nn.Module) -> None:
         pruned = apply_plan(tiny, make_plan(tiny, Schedule.uniform(3, qk=0.5)))
-        baseline, compact = cli_bench._models(pruned, pruned.toast_info.schedule)
+        baseline, compact = cli_bench._models(Workbench(pruned, Setup()), pruned.toast_info.schedule)
         assert (baseline, compact) == (tiny, pruned)
 
     @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ class TestBench:
             ((), "toast bench needs a schedule or --table; pass --schedule FILE, --preset NAME (see toast presets) or --table"),
             (("--batch-sizes", "0,8"), "batch sizes '0,8' are not whole numbers from 1 to 65536; write for example 1,8,32"),
             (("--batch-sizes", "many"), "batch sizes 'many' are not whole numbers"),
-            (("--dtype", "float33"), "unknown dtype in 'float33'; choose from float32, float16, bfloat16"),
+            (("--dtype", "float33"), "unknown dtype in 'float33'; choose from float32, bfloat16, float16"),
             (("--schedule", "none.json"), "schedule file none.json cannot be read (No such file or directory)"),
             (("--schedule", "a", "--preset", "b"), "both --schedule and --preset are given; keep one of them"),
             (("--device", "cuda:99", "--table"), "device 'cuda:99' is not on this machine; choose from"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exportable import RATIOS, compact_demo
-from toast_core.cli.app import app as cli
+from toast_core.cli import app as cli
 from toast_core.export import open_exported, weights
 from toast_core.loading import load_model, save_model
 from toast_core.schedule.schedule import Schedule

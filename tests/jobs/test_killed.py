@@ -11,10 +11,10 @@ from tests.jobs.conftest import kill, process_of, until
 from toast_core.jobs.book import Quote
 from toast_core.jobs.queue import JobQueue
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 from toast_core.workbench import Workbench
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.kill
 SWEEP = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.3, 0.6], "images": 32, "batch_size": 8, "selection": "per_image"}
 _START_S = 240
 

@@ -1,12 +1,14 @@
 """What the tests of studies share."""
 
+from pathlib import Path
+
 import pytest
-import torch
 
-from toast_core.models.build import load_baseline
+from tests.support.runs import demo_workbench
+from toast_core.workbench import Workbench
 
 
-@pytest.fixture(scope="session")
-def model() -> torch.nn.Module:
-    """The demo with random weights, which no run changes."""
-    return load_baseline("demo_vit", "random")
+@pytest.fixture
+def workbench(tmp_path: Path) -> Workbench:
+    """The demo with random weights and a store of its own."""
+    return demo_workbench(tmp_path)

@@ -1,119 +1,144 @@
-"""`toast analyze` and `toast report`: measurements that go into the evidence store, and figures that come out of it."""
+"""`toast analyze`: measurements that go into the evidence store."""
 
-import sys
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toast_core.cli import parts as cli
+from toast_core.cli.lists import ratios_of, words_of
+from toast_core.cli.options import Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
+from toast_core.cli.output import Bar, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
-from toast_core.schedule.schedule import SELECTIONS
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
+from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
+    from analysis_cache.store import EvidenceStore
+    from toast_core.studies.sensitivity.sweep import Rule
+    from toast_core.studies.subject import Subject
+    from toast_core.workbench import Workbench
 
 METRICS = ("redundancy", "sensitivity", "composition")
-Store = Annotated[str | None, typer.Option(help="evidence store: a file or a database URL; default: the user's own")]
+_DEFAULT_METRICS = "redundancy,sensitivity"
+_CLASS_WEIGHT = Schedule.class_weight
 
 
+@takes_setup("analyze", required=("data",))
+@takes_schedule
+@takes_executor
 def analyze(
-    data: Annotated[str, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")],
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
-    metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = "redundancy,sensitivity",
+    setup: Setup,
+    wanted: Wanted,
+    place: Place,
+    metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = _DEFAULT_METRICS,
     sites: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "qk,vo,qk+vo,fc1,fc2,fc1+fc2",
     ratios: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
-    images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
     mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
-    schedule: cli.ScheduleFile = None,
-    preset: cli.PresetName = None,
-    selection: Annotated[
-        str | None, typer.Option(help=f"{', '.join(SELECTIONS)}; default: per_image in sensitivity, the schedule's in composition")
-    ] = None,
-    calibration: cli.Calibration = None,
-    calibration_images: cli.CalibrationImages = 512,
-    batch_size: cli.BatchSize = 64,
     memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
-    seed: cli.Seed = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
-    device: cli.Device = "auto",
-    executor: cli.ExecutorName = "local",
-    workers: cli.Workers = None,
-    store: Store = None,
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure a baseline model's redundancy and sensitivity, or a schedule's dependence on the batch (composition).
 
     Every finished cell is kept, and a killed run goes on where it stopped. Composition evaluates --schedule or --preset in class
-    order and shuffled, in batches of 1, 8, 64 and 256.
+    order and shuffled, in batches of 1, 8, 64 and 256. Sensitivity takes --selection; without, it chooses channels per image.
     """
-    asked = _words(metrics, METRICS, "metric")
-    chosen = cli.schedule_of(schedule, preset, selection)
+    asked = words_of(metrics, METRICS, "metric")
+    chosen = wanted.schedule()
     if ("composition" in asked) != (chosen is not None):
         raise ScheduleError(
             "--schedule and --preset are used by the composition metric alone; add composition to --metrics, or leave them out"
             if chosen
             else "the composition metric needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)"
         )
-    if seed is None:
-        seed = chosen.seed if chosen else 0
-    cells_of = (_words(sites, None, "site"), _ratios(ratios))
-    from toast_core.executors import open_executor
-
+    cells_of = (words_of(sites, SITE_GROUPS, "site"), ratios_of(ratios))
     found: dict[str, tuple[Analysis, list[dict]]] = {}
     with ExitStack() as opened:
-        runner = opened.enter_context(open_executor(executor, device, workers))
+        runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
-        from toast_core.data.load import load_data
-        from toast_core.loading import load_model
         from toast_core.machine import cast
-        from toast_core.models.info import get_info
-        from toast_core.studies.sensitivity.cells import grid
         from toast_core.studies.sensitivity.sweep import Rule
-        from toast_core.studies.subject import Subject, analyze_composition, analyze_redundancy, analyze_sensitivity
+        from toast_core.workbench import Workbench
 
         rule = Rule(mode, width, tolerance)
-        loaded = cast(load_model(model, weights, num_classes, img_size, cli.own_device(runner), seed), dtype)
-        image_set = load_data(data, loaded, images, "shuffled", seed, labelled=asked != ("redundancy",))
-        evidence = opened.enter_context(EvidenceStore.open(store))
-        about = partial(Subject.of, loaded, image_set, batch_size, executor=runner)
-        calibrated = partial(cli.calibrate, loaded, calibration, calibration_images, seed, batch_size, executor=runner)
+        loaded = Workbench.load(setup, show_steps, runner)
+        workbench = Workbench(cast(loaded.model, dtype), setup, show_steps, runner)
+        evidence = opened.enter_context(EvidenceStore.open(setup.store))
+        work = _Work(workbench, evidence, asked != ("redundancy",), memory_gb)
         if "redundancy" in asked:
-            with cli.progress("redundancy") as advance:
-                found["redundancy"] = analyze_redundancy(about("redundancy"), evidence, memory_gb, advance, runner)
+            found["redundancy"] = work.redundancy()
         if "sensitivity" in asked:
-            cells = grid(len(get_info(loaded).shape.blocks), *cells_of)
-            settings = {"selection": selection or "per_image", "seed": seed}
-            needs = any(cell.schedule(len(get_info(loaded).shape.blocks), **settings).needs_calibration for cell in cells)
-            statistics = calibrated(class_weight=2.0) if needs else None
-            with cli.progress("sensitivity") as advance:
-                found["sensitivity"] = analyze_sensitivity(
-                    about("sensitivity"), evidence, cells, rule, statistics, settings, advance, memory_gb, runner
-                )
+            found["sensitivity"] = work.sensitivity(cells_of, rule, wanted.selection or "per_image")
         if chosen is not None:
-            deployed = replace(chosen, seed=seed)
-            statistics = calibrated(class_weight=deployed.class_weight) if deployed.needs_calibration else None
-            with cli.progress("composition") as advance:
-                found["composition"] = analyze_composition(about("composition"), evidence, deployed, statistics, advance, runner)
+            found["composition"] = work.composition(chosen)
     if as_json:
         ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
         documents = {metric: _composition_document(rows) if metric == "composition" else rows for metric, (_, rows) in found.items()}
-        cli.print_json({"id": next(iter(ids.values())), "ids": ids, **documents})
+        print_json({"id": next(iter(ids.values())), "ids": ids, **documents})
         return
     tables = {"redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table}
     for metric, (analysis, rows) in found.items():
         if metric == "composition":
             print(_composition_document(rows)["sentence"])
-        cli.print_table(f"{analysis.label}, analysis {analysis.short_id}", *tables[metric](rows))
+        print_table(f"{analysis.label}, analysis {analysis.short_id}", *tables[metric](rows))
+
+
+@dataclass(eq=False)
+class _Work:
+    """The three measurements of one workbench, each kept in the evidence store, with a progress bar."""
+
+    workbench: "Workbench"
+    evidence: "EvidenceStore"
+    labelled: bool
+    memory_gb: float
+
+    def _subject(self, kind: str) -> "Subject":
+        from toast_core.studies.subject import Subject
+
+        setup, workbench = self.workbench.setup, self.workbench
+        data = workbench.images(setup.images, labelled=self.labelled)
+        return Subject.of(workbench.model, data, setup.batch_size, kind, workbench.executor, workbench.weights_digest)
+
+    def redundancy(self) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows."""
+        from toast_core.studies.redundancy.store import analyze_redundancy
+
+        with Bar("redundancy") as advance:
+            return analyze_redundancy(self._subject("redundancy"), self.evidence, self.memory_gb, advance, self.workbench.executor)
+
+    def sensitivity(
+        self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], rule: "Rule", selection: str
+    ) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows; the seed of its cells' token samples is the setup's."""
+        from toast_core.studies.sensitivity.cells import grid
+        from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
+
+        blocks = len(self.workbench.shape.blocks)
+        cells, settings = grid(blocks, *cells_of), {"selection": selection, "seed": self.workbench.setup.seed}
+        needs = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
+        statistics = self.workbench.statistics(_CLASS_WEIGHT) if needs else None
+        with Bar("sensitivity") as advance:
+            sweep = SweepRequest(cells, rule, statistics, settings)
+            return analyze_sensitivity(
+                self._subject("sensitivity"), self.evidence, sweep, advance, self.memory_gb, self.workbench.executor
+            )
+
+    def composition(self, schedule: Schedule) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows."""
+        from toast_core.studies.composition.store import analyze_composition
+
+        statistics = self.workbench.statistics_for(schedule)
+        with Bar("composition") as advance:
+            return analyze_composition(
+                self._subject("composition"), self.evidence, schedule, statistics, advance, self.workbench.executor
+            )
 
 
 def _redundancy_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -169,41 +194,3 @@ def _composition_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
         ]
         for row in rows
     ]
-
-
-def report(
-    analysis: Annotated[list[str], typer.Argument(help="ids (or their beginnings) of analyses, see toast cache ls")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the figures")] = Path("report"),
-    store: Store = None,
-    as_json: cli.Json = False,
-) -> None:
-    """Write the figures of stored analyses as HTML, and as PNG and SVG where Kaleido and a Chromium are there."""
-    from analysis_cache.commands import find_rows
-    from dashboard.charts.report import write_report
-
-    rows_by_kind: dict[str, list[dict]] = {}
-    for prefix in analysis:
-        found, rows = find_rows(prefix, store)
-        rows_by_kind.setdefault(found.request["metric"], []).extend(rows)
-    files, messages = write_report(rows_by_kind, output, "ToaSt analysis")
-    for message in messages:
-        print(f"toast: {message}", file=sys.stderr)
-    if as_json:
-        cli.print_json({"files": [str(file) for file in files], "messages": messages})
-    else:
-        for file in files:
-            print(file)
-
-
-def _words(text: str, choices: tuple[str, ...] | None, what: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words or (choices and not set(words) <= set(choices)):
-        raise ScheduleError(f"unknown {what} in {text!r}; choose from {', '.join(choices or ())}")
-    return words
-
-
-def _ratios(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(dict.fromkeys(float(word) for word in text.split(",") if word.strip()))
-    except ValueError:
-        raise ScheduleError(f"ratios {text!r} are not numbers; write for example 0.3,0.5,0.7") from None

@@ -1,63 +1,62 @@
 """`toast bench`: throughput and latency of baseline and compact on this machine, and its latency table."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toast_core.cli import parts as cli
-from toast_core.cli.analyze import Store
+from toast_core.cli.lists import sizes_of, words_of
+from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
+from toast_core.cli.output import Bar, print_json
 from toast_core.cost.latency import LatencyTable
 from toast_core.errors import ScheduleError
-from toast_core.schedule.compensation import NONE
+from toast_core.machine import DTYPES
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 if TYPE_CHECKING:
-    from toast_core.studies.agreement.result import Latencies
+    from torch import nn
+
+    from toast_core.studies.latency.result import Latencies
+    from toast_core.workbench import Workbench
 
 _NOTE = "weights do not matter for speed"
+_PAIRS = 100
 
 
+@takes_setup("bench")
+@takes_schedule
 def bench(
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
-    schedule: cli.ScheduleFile = None,
-    preset: cli.PresetName = None,
-    selection: cli.Selection = None,
+    setup: Setup,
+    wanted: Wanted,
     batch_sizes: Annotated[str, typer.Option(help="comma-separated")] = "1,8,32",
     dtype: Annotated[str, typer.Option(help="comma-separated: float32, bfloat16, float16")] = "float32",
     compiled: Annotated[bool, typer.Option("--compile", help="also time both models under torch.compile")] = False,
-    pairs: Annotated[int, typer.Option(min=5, help="forwards of each model at most; p99 needs 100")] = 100,
+    pairs: Annotated[int, typer.Option(min=5, help="forwards of each model at most; p99 needs 100")] = _PAIRS,
     threads: Annotated[int | None, typer.Option(min=1, help="of the CPU; default: PyTorch's own choice")] = None,
     table: Annotated[bool, typer.Option("--table", help="measure and keep the latency table that toast tune --latency-ms uses")] = False,
-    device: cli.Device = "auto",
-    store: Store = None,
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Time the baseline against the compact model of a schedule, in interleaved pairs on random inputs.
 
     With --table, each part of a block is timed at a grid of kept counts instead, at the first batch size and dtype, and kept in the
     evidence store; with a schedule as well, its latency is predicted from the table beside the measured one.
     """
-    sizes, dtypes = _sizes(batch_sizes), _dtypes(dtype)
+    sizes, dtypes = sizes_of(batch_sizes), words_of(dtype, DTYPES, "dtype")
     import torch
 
-    from toast_core.loading import load_model
-    from toast_core.machine import cast, pick_device
+    from toast_core.machine import cast
+    from toast_core.workbench import Workbench
 
     if threads is not None:
         torch.set_num_threads(threads)
-    where = pick_device(device)
-    cli.schedule_of(schedule, preset, selection)
-    loaded = load_model(model, weights, num_classes, img_size, where)
-    chosen = cli.schedule_of(schedule, preset, selection, loaded.toast_info.schedule)
+    wanted.schedule()
+    workbench = Workbench.load(setup)
+    chosen = wanted.schedule(workbench.info.schedule)
     if chosen is None and not table:
         raise ScheduleError("toast bench needs a schedule or --table; pass --schedule FILE, --preset NAME (see toast presets) or --table")
-    baseline, compact = _models(loaded, chosen)
-    document: dict[str, Any] = _setting(baseline, loaded.toast_info.weights, chosen)
-    found = _measured(cast(baseline, dtypes[0]), sizes[0], store) if table else None
+    baseline, compact = _models(workbench, chosen)
+    document: dict[str, Any] = _setting(baseline, workbench.info.weights, chosen)
+    found = _measured(cast(baseline, dtypes[0]), sizes[0], setup.store) if table else None
     if found is not None:
         document["table"] = found.to_dict() | {"digest": found.digest(), "scale": found.scale}
         document["predicted_ms"] = found.predict_ms(chosen)
@@ -67,7 +66,7 @@ def bench(
             rows += [_timed(baseline, compact, size, each, how, pairs) for how in ((False, True) if compiled else (False,))]
     document["latencies"] = [row.to_dict() for row in rows]
     if as_json:
-        cli.print_json(document)
+        print_json(document)
     else:
         _print(document, rows, found, chosen)
 
@@ -77,16 +76,16 @@ def latency_table(model: Any, batch_size: int, store: str | None) -> LatencyTabl
     from analysis_cache.store import EvidenceStore
     from toast_core.studies.latency.store import table_for
 
-    with EvidenceStore.open(store) as evidence, cli.progress("latency table") as advance:
+    with EvidenceStore.open(store) as evidence, Bar("latency table") as advance:
         return table_for(evidence, model, batch_size, advance)
 
 
-def measured_latency(model: Any, schedule: Schedule, table: LatencyTable | None) -> dict:
+def measured_latency(workbench: "Workbench", schedule: Schedule, table: LatencyTable | None) -> dict:
     """Time the compact model of a schedule against its baseline at the table's batch size; nothing where no table was used."""
     if table is None:
         return {}
-    _, compact = _models(model, schedule)
-    row = _timed(model, compact, table.batch_size, table.dtype, False, 100)
+    baseline, compact = _models(workbench, schedule)
+    row = _timed(baseline, compact, table.batch_size, table.dtype, False, _PAIRS)
     return {"latency": {"predicted_ms": table.predict_ms(schedule), "table_baseline_ms": table.baseline_ms, **row.to_dict()}}
 
 
@@ -101,22 +100,18 @@ def print_latency(report: dict) -> None:
         )
 
 
-def _models(loaded: Any, schedule: Schedule | None) -> tuple[Any, Any]:
+def _models(workbench: "Workbench", schedule: Schedule | None) -> "tuple[nn.Module, nn.Module | None]":
     """The baseline and, with a schedule, its compact form; where a pruned file was given, that file's model and a random baseline."""
     from toast_core.loading import load_model
     from toast_core.pruning.execution.apply import apply_plan
-    from toast_core.pruning.planner import make_plan
-    from toast_core.pruning.statistics import collect_statistics
-    from toast_core.studies.latency.pairs import random_images
 
-    info, parameter = loaded.toast_info, next(loaded.parameters())
+    model, info = workbench.model, workbench.info
     if info.execution != "baseline":
-        return load_model(info.name, "random", info.shape.num_classes, info.shape.image_size, parameter.device), loaded
+        device = next(model.parameters()).device
+        return load_model(info.name, "random", info.shape.num_classes, info.shape.image_size, device), model
     if schedule is None:
-        return loaded, None
-    bare = replace(schedule, compensation=NONE)
-    statistics = collect_statistics(loaded, [random_images(loaded, 2)]) if bare.needs_calibration else None
-    return loaded, apply_plan(loaded, make_plan(loaded, bare, statistics), "compact")
+        return model, None
+    return model, apply_plan(model, workbench.plan_for_timing(schedule), "compact")
 
 
 def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
@@ -124,14 +119,14 @@ def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
     from analysis_cache.store import EvidenceStore
     from toast_core.studies.latency.store import keep_table
 
-    with EvidenceStore.open(store) as evidence, cli.progress("latency table") as advance:
+    with EvidenceStore.open(store) as evidence, Bar("latency table") as advance:
         return keep_table(evidence, model, batch_size, advance)
 
 
 def _timed(baseline: Any, compact: Any, size: int, dtype: str, compiled: bool, pairs: int) -> "Latencies":
     from toast_core.studies.latency.pairs import random_images, time_models
 
-    with cli.progress(f"batch {size}, {dtype}{', compiled' if compiled else ''}") as advance:
+    with Bar(f"batch {size}, {dtype}{', compiled' if compiled else ''}") as advance:
         return time_models(baseline, compact, random_images(baseline, size), dtype, compiled, pairs, lambda done: advance(done, pairs))
 
 
@@ -157,23 +152,6 @@ def _setting(baseline: Any, weights: str, schedule: Schedule | None) -> dict[str
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "timm")},
     }
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isdecimal() and 0 < int(word) <= 65536 for word in words):
-        raise ScheduleError(f"batch sizes {text!r} are not whole numbers from 1 to 65536; write for example 1,8,32")
-    return tuple(dict.fromkeys(map(int, words)))
-
-
-def _dtypes(text: str) -> tuple[str, ...]:
-    from toast_core.studies.agreement.result import TOLERANCE_SHARE
-
-    known = [name for name in TOLERANCE_SHARE if name != "float64"]
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words or not set(words) <= set(known):
-        raise ScheduleError(f"unknown dtype in {text!r}; choose from {', '.join(known)}")
-    return words
 
 
 def _print(document: dict, rows: list["Latencies"], table: LatencyTable | None, schedule: Schedule | None) -> None:

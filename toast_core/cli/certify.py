@@ -7,34 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toast_core.cli import parts as cli
+from toast_core.cli.options import Json, read_schedule, takes_setup
+from toast_core.cli.output import Bar, note, print_json, show_steps
+from toast_core.cli.parts import write_text
 from toast_core.errors import CertificateError, ScheduleError
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests
 
 if TYPE_CHECKING:
     from toast_core.studies.certificate.measure import Subject
+    from toast_core.workbench import Workbench
 
-_BATCH_SIZE = 64
-_CALIBRATION_IMAGES = 512
+# What a check takes from the certificate: it would be about something else if these were given.
+_FIXED = ("model", "num_classes", "img_size", "calibration_images", "images", "batch_size", "output")
 
 
+@takes_setup("certify", said={"images": "class-balanced subset; default: all", "batch_size": "images per batch, timed beside 1"})
 def certify(
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
-    schedule: cli.ScheduleFile = None,
-    calibration: cli.Calibration = None,
-    calibration_images: Annotated[int | None, typer.Option(help=f"how many, class-balanced; default: {_CALIBRATION_IMAGES}")] = None,
-    data: Annotated[str | None, typer.Option(help="labelled images to measure accuracy on: fashion-mnist or a folder")] = None,
-    images: Annotated[int | None, typer.Option(help="class-balanced subset; default: all")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help=f"images per batch, timed beside 1; default: {_BATCH_SIZE}")] = None,
+    context: typer.Context,
+    setup: Setup,
+    schedule: Annotated[Path | None, typer.Option("--schedule", help="schedule JSON")] = None,
     export: Annotated[list[Path] | None, typer.Option(help="file to open and compare with the compact model; may be repeated")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="certificate JSON to write")] = None,
     check: Annotated[Path | None, typer.Option(help="certificate to check again; what is not given is taken from it")] = None,
-    device: cli.Device = "auto",
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure every form of a pruned model on the same images, with digests of all that went in; or check such a certificate.
 
@@ -42,43 +39,39 @@ def certify(
     measured again and never fail.
     """
     if check is None:
-        if model is None or schedule is None or data is None or output is None:
+        if setup.model is None or schedule is None or setup.data is None or output is None:
             raise CertificateError("toast certify needs --model, --schedule, --data and -o FILE; or --check FILE to check a certificate")
-        asked = Asked(
-            model, weights, num_classes, img_size, str(schedule), data, images, calibration,
-            calibration_images or _CALIBRATION_IMAGES, batch_size or _BATCH_SIZE,
-        )
-        raise typer.Exit(_issue(asked, tuple(export or ()), output, device, as_json))
-    fixed = {
-        "model": model, "num-classes": num_classes, "img-size": img_size, "calibration-images": calibration_images, "images": images,
-        "batch-size": batch_size, "output": output,
-    }
-    if extra := [name for name, value in fixed.items() if value is not None]:
-        raise CertificateError(f"--check takes {extra[0]} from the certificate; leave out --{extra[0]}")
+        raise typer.Exit(_issue(setup, schedule, tuple(export or ()), output, as_json))
+    given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+    if extra := [name for name in _FIXED if name in given]:
+        flag = extra[0].replace("_", "-")
+        raise CertificateError(f"--check takes {flag} from the certificate; leave out --{flag}")
     record = _record(check)
-    given = {"weights": weights, "schedule_file": schedule and str(schedule), "calibration": calibration, "data": data}
-    asked = replace(record.asked, **{name: value for name, value in given.items() if value is not None})
-    raise typer.Exit(_check(record, asked, _exports(record, export), device, as_json))
+    changed = {name: getattr(setup, name) for name in ("weights", "calibration", "data") if name in given}
+    asked = replace(record.asked, **changed, **({"schedule_file": str(schedule)} if schedule else {}))
+    raise typer.Exit(_check(record, asked, _exports(record, export), setup.device, as_json))
 
 
-def _issue(asked: Asked, exports: tuple[Path, ...], output: Path, device: str, as_json: bool) -> int:
+def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as_json: bool) -> int:
     """Write a certificate; 1 where a form differs from the compact model."""
     if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
         raise CertificateError(f"cannot write {output}; choose a file in a folder that exists and can be written")
     if len({str(path) for path in exports}) < len(exports):
         raise CertificateError("the same --export is given twice; keep one of them")
-    schedule = cli.schedule_of(Path(asked.schedule_file), None, None)
-    if not schedule.needs_calibration:
-        asked = replace(asked, calibration=None)
-    subject = _subject(asked, schedule, device)
-    certificate = _measured(subject, subject.digests(), exports)
+    schedule = read_schedule(file)
+    asked = Asked(
+        setup.model, setup.weights, setup.num_classes, setup.img_size, str(file), setup.data, setup.images,
+        setup.calibration if schedule.needs_calibration else None, setup.calibration_images, setup.batch_size,
+    )
+    workbench, subject = _subject(asked, schedule, setup.device)
+    certificate = _measured(workbench, subject, subject.digests(), exports)
     try:
-        cli.write_text(output, certificate.to_json())
+        write_text(output, certificate.to_json())
     except OSError as error:
         raise CertificateError(f"cannot write {output} ({error.strerror}); choose a folder that can be written and has room") from error
     differing = certificate.differing()
     if as_json:
-        cli.print_json(certificate.to_dict())
+        print_json(certificate.to_dict())
     else:
         _print(certificate)
         for line in differing:
@@ -92,17 +85,17 @@ def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device:
     from toast_core.studies.certificate.check import broken_seal, changed_inputs, failed_claims
     from toast_core.studies.certificate.measure import export_digest
 
-    subject = _subject(asked, _schedule(record, asked), device)
+    workbench, subject = _subject(asked, _schedule(record, asked), device)
     files = {str(path): export_digest(path) for path in exports}
     digests = subject.digests()
     changed = changed_inputs(record, digests, subject.schedule, files)
     failed = broken_seal(record) + changed
-    found = None if changed else _measured(subject, digests, exports)
+    found = None if changed else _measured(workbench, subject, digests, exports)
     if found is not None:
         failed += failed_claims(record, found)
     if as_json:
         document = {"certificate": record.sha256, "holds": not failed, "failed": failed, "measured_again": found and found.to_dict()}
-        cli.print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind})
+        print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind})
         return 1 if failed else 0
     for line in failed:
         print(f"fails: {line}")
@@ -132,7 +125,7 @@ def _schedule(record: Certificate, asked: Asked) -> Schedule:
     file = Path(asked.schedule_file)
     if asked.schedule_file == record.asked.schedule_file and not file.exists():
         return record.schedule
-    return cli.schedule_of(file, None, None)
+    return read_schedule(file)
 
 
 def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
@@ -144,33 +137,34 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
     return tuple(given)
 
 
-def _subject(asked: Asked, schedule: Schedule, device: str) -> "Subject":
-    from toast_core.data.load import load_data
-    from toast_core.loading import load_model
-    from toast_core.machine import pick_device
+def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, Subject]":
     from toast_core.studies.certificate.measure import Subject, check_subject
+    from toast_core.workbench import Workbench
 
-    where = pick_device(device)
-    baseline = load_model(asked.model, asked.weights, asked.num_classes, asked.img_size, where)
-    check_subject(baseline, schedule)
-    data = load_data(asked.data, baseline, asked.images, seed=schedule.seed)
-    calibration = None
-    if schedule.needs_calibration:
-        if asked.calibration is None:
-            raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
-        calibration = load_data(asked.calibration, baseline, asked.calibration_images, seed=schedule.seed, labelled=False)
-    return Subject(asked, schedule, baseline, data, calibration)
+    setup = Setup(
+        asked.model, asked.weights, asked.num_classes, asked.img_size, asked.data, asked.calibration, asked.calibration_images, device,
+        images=asked.images, batch_size=asked.batch_size, seed=schedule.seed,
+    )
+    workbench = Workbench.load(setup, show_steps)
+    check_subject(workbench.model, schedule)
+    data = workbench.images(setup.images)
+    if schedule.needs_calibration and setup.calibration is None:
+        raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
+    calibration = workbench.calibration(schedule.seed) if schedule.needs_calibration else None
+    return workbench, Subject(asked, schedule, workbench.model, data, calibration)
 
 
-def _measured(subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+def _measured(workbench: "Workbench", subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+    """The plan is fitted on the calibration images that the digests are of: the workbench has them once."""
     from toast_core.pruning.execution.apply import apply_plan
     from toast_core.studies.certificate.measure import measure, open_form
 
-    asked, baseline = subject.asked, subject.baseline
+    baseline = subject.baseline
     opened = {path: open_form(path, next(baseline.parameters()).device) for path in exports}
-    plan = cli.planned(baseline, subject.schedule, asked.calibration, asked.calibration_images, asked.batch_size)
+    plan = workbench.plan(subject.schedule)
+    note(plan.notes)
     masked, compact = (apply_plan(baseline, plan, execution) for execution in ("masked", "compact"))
-    with cli.progress("certifying") as advance:
+    with Bar("certifying") as advance:
         return measure(subject, masked, compact, digests, opened, advance)
 
 

@@ -5,6 +5,11 @@ import platform
 import shutil
 from importlib import metadata
 
+import typer
+
+from toast_core.cli.options import Json
+from toast_core.cli.output import print_json, print_table
+
 PACKAGES = ("torch", "timm", "torchvision", "safetensors", "streamlit", "plotly", "pandas", "numpy")
 
 
@@ -50,3 +55,15 @@ def examine() -> dict:
     report["browser"] = find_browser() or "none (only the browser tests and figure export need one)"
     report["problems"] = problems
     return report
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has: versions, devices, embedded data and weights, browser. Exit 1 if something needed is missing."""
+    report = examine()
+    if as_json:
+        print_json(report)
+    else:
+        print_table("this machine", ["what", "found"], [[key, str(value)] for key, value in report.items() if key != "problems"])
+        for problem in report["problems"]:
+            print(f"problem: {problem}")
+    raise typer.Exit(1 if report["problems"] else 0)

@@ -1,32 +1,33 @@
 """`toast export`: the compact model as a file for others, run again and compared before it is kept."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toast_core.cli import parts as cli
+from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
+from toast_core.cli.output import print_json
+from toast_core.cli.pruned import pruned_model
 from toast_core.errors import ScheduleError
+from toast_core.setup import Setup
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
+@takes_setup("export")
+@takes_schedule
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write: .safetensors, .pt2, .onnx or .py, as the format says")],
     form: Annotated[str, typer.Option("--format", help="safetensors, torch_export, onnx or loader (torch alone, no ToaSt, no timm)")],
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
-    schedule: cli.ScheduleFile = None,
-    preset: cli.PresetName = None,
-    calibration: cli.Calibration = None,
-    calibration_images: cli.CalibrationImages = 512,
-    selection: cli.Selection = None,
+    setup: Setup,
+    wanted: Wanted,
     opset: Annotated[int | None, typer.Option(help="of ONNX, 18 to 23; default: 18")] = None,
     data: Annotated[str | None, typer.Option(help="images to compare on; default: the calibration images, else random ones")] = None,
     images: Annotated[int, typer.Option(min=1, help="how many images to compare on")] = 32,
-    batch_size: cli.BatchSize = 64,
-    seed: cli.Seed = None,
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write the compact model of a schedule, or a file from toast apply, in a format that other programs run.
 
@@ -36,28 +37,14 @@ def export(
     from toast_core.export.write import check_export
 
     check_export(form, output, opset)
-    if schedule is None and preset is None and weights is None:
+    if wanted.file is None and wanted.preset is None and setup.weights is None:
         raise ScheduleError(
             "toast export needs a pruned model; pass --schedule FILE, --preset NAME (see toast presets) or --weights with a file from "
             "toast apply"
         )
-    pruned = cli.pruned_model(
-        model,
-        weights,
-        num_classes,
-        img_size,
-        schedule,
-        preset,
-        selection,
-        calibration,
-        calibration_images,
-        "compact",
-        batch_size,
-        seed,
-        "cpu",
-    )
-    compared = data or calibration
-    record = export_model(pruned, form, output, _images(pruned, compared, images, seed or 0), opset)
+    _, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
+    compared = data or setup.calibration
+    record = export_model(pruned, form, output, _images(pruned, compared, images, setup.seed), opset)
     info = pruned.toast_info
     report = {
         **record.to_dict(),
@@ -69,7 +56,7 @@ def export(
         "data": compared or "random",
     }
     if as_json:
-        cli.print_json(report)
+        print_json(report)
         return
     print(f"wrote {output}: {info.name} {info.execution} as {form}, {record.bytes / 1e6:.2f} MB, sha256 {record.sha256[:12]}")
     print(
@@ -78,7 +65,7 @@ def export(
     )
 
 
-def _images(model: Any, data: str | None, count: int, seed: int) -> Any:
+def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "torch.Tensor":
     """Images (B, C, H, W) to compare on: of a source, or random where none is named."""
     import torch
 

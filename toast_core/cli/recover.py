@@ -2,31 +2,29 @@
 
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from toast_core.cli import parts as cli
+from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
+from toast_core.cli.output import Bar, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
+from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
 
 _MINUTE_S = 60
 _LOG_S = 30  # between two lines where there is no terminal for a bar
 
 
+@takes_setup("recover", required=("train",), said={"train": "training images, never test images: fashion-mnist:calibration or a folder"})
+@takes_schedule
 def recover(
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.safetensors to write; every command takes it as --weights")],
-    train: Annotated[str, typer.Option(help="training images, never test images: fashion-mnist:calibration or a folder")],
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
-    schedule: cli.ScheduleFile = None,
-    preset: cli.PresetName = None,
-    selection: cli.Selection = None,
-    calibration: cli.Calibration = None,
-    calibration_images: cli.CalibrationImages = 512,
+    setup: Setup,
+    wanted: Wanted,
     images: Annotated[int | None, typer.Option(help="class-balanced subset of the training images; default: all")] = None,
     validation_share: Annotated[float, typer.Option(help="fraction of them held out to choose the epoch by")] = Recipe.validation_share,
     epochs: Annotated[int, typer.Option(help="passes over the rest")] = Recipe.epochs,
@@ -49,12 +47,10 @@ def recover(
     patience: Annotated[int, typer.Option(help="epochs without a lower validation loss before it stops; 0: never")] = Recipe.patience,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: of forwards, under autocast")] = Recipe.precision,
     execution: Annotated[str, typer.Option(help="compact, or masked: faster for per_image, which gathers weights")] = Recipe.execution,
-    seed: Annotated[int, typer.Option(help="of split, order, augmentation, mixing and random weights")] = Recipe.seed,
+    seed: Annotated[int, typer.Option(help="of subset, split, order, augmentation and mixing")] = Recipe.seed,
     checkpoint: Annotated[Path | None, typer.Option(help="folder of this run: the same command goes on from what is there")] = None,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="optimizer steps between checkpoints, beside every epoch's")] = 500,
-    store: Annotated[str | None, typer.Option(help="evidence store that keeps every epoch's figures; default: the user's own")] = None,
-    device: cli.Device = "auto",
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Fine-tune what a schedule leaves of a model, at its own smaller cost, and write the epoch of lowest validation loss.
 
@@ -64,15 +60,18 @@ def recover(
     from toast_core.loading import check_output
 
     check_output(output)
-    chosen = cli.schedule_of(schedule, preset, selection)
+    chosen = wanted.schedule()
     if chosen is None:
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
     from analysis_cache.store import EvidenceStore
     from toast_core.data.load import load_data
-    from toast_core.loading import load_model, save_model
+    from toast_core.loading import save_model
+    from toast_core.studies.recovery.checkpoint import Checkpoints
+    from toast_core.studies.recovery.loop import RecoveryStart
     from toast_core.studies.recovery.loop import recover as run
-    from toast_core.studies.recovery.processes import joined
-    from toast_core.studies.recovery.store import recover_kept
+    from toast_core.studies.recovery.processes import process_group
+    from toast_core.studies.recovery.store import recover_into
+    from toast_core.workbench import Workbench
 
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
@@ -80,14 +79,10 @@ def recover(
         labels=labels, mixup=mixup, cutmix=cutmix, smoothing=smoothing, augment=augment, ema=ema, patience=patience,
         validation_share=validation_share, precision=precision, execution=execution, seed=seed,
     )
-    with joined(device) as world:
-        loaded = load_model(model, weights, num_classes, img_size, world.device, seed)
-        data = load_data(train, loaded, images, seed=seed, labelled=labels)
-
-        def planner() -> Any:
-            return cli.planned(loaded, chosen, calibration, calibration_images, batch_size)
-
-        with cli.progress("recovering", with_note=True) as advance:
+    with process_group(setup.device) as world:
+        workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
+        data = load_data(setup.train, workbench.model, images, seed=seed, labelled=labels)
+        with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 
             def tell(told: Any) -> None:
@@ -99,17 +94,18 @@ def recover(
                     spoke = time.monotonic()
                     print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
 
-            settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
-            settings["fitted_on"] = f"{calibration}, {calibration_images} images" if chosen.needs_calibration else ""
+            fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
+            start = RecoveryStart(chosen, partial(workbench.plan, chosen), fitted_on)
+            settings = {"checkpoints": Checkpoints(checkpoint, checkpoint_steps), "world": world, "progress": tell}
             if not world.is_first:
-                run(loaded, chosen, planner, data, recipe, **settings)
+                run(workbench.model, start, data, recipe, **settings)
                 return
-            with EvidenceStore.open(store) as evidence:
-                recovered, _ = recover_kept(evidence, loaded, chosen, planner, data, recipe, **settings)
+            with EvidenceStore.open(setup.store) as evidence:
+                recovered, _ = recover_into(evidence, workbench.model, start, data, recipe, **settings)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:
-        cli.print_json(report)
+        print_json(report)
     else:
         _print_report(report)
 
@@ -134,7 +130,7 @@ def _print_report(report: dict) -> None:
     ]
     columns = ["epoch", "images", "training loss", "validation loss", "top-1 %", "agreement %"]
     print(f"{report['model']} from {report['start']}, {report['training_images']} training images, processes: {report['processes']}")
-    cli.print_table(f"on {report['validation_images']} validation images", columns, rows)
+    print_table(f"on {report['validation_images']} validation images", columns, rows)
     if report["stopped_early"]:
         print("stopped early: the validation loss fell no more", file=sys.stderr)
     cost = report["cost"]

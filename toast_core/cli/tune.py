@@ -1,30 +1,40 @@
 """`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
 
 import os
-import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from toast_core.cli import parts as cli
 from toast_core.cli.bench import latency_table, measured_latency, print_latency
+from toast_core.cli.lists import ratios_of, words_of
+from toast_core.cli.options import Json, Place, takes_executor, takes_setup
+from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
+from toast_core.cli.parts import write_text
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
 from toast_core.schedule.schedule import SITES
+from toast_core.setup import Setup
 
 Edits = dict[str, list[dict]]
+_CALIBRATION_IMAGES = 768  # cut in three, where other commands use all for one fit
 
 
+@takes_setup(
+    "tune", required=("calibration",), defaults={"calibration_images": _CALIBRATION_IMAGES},
+    said={
+        "calibration": "unlabelled images, cut in three: to fit, measure and judge on; never test images",
+        "seed": "of the images drawn, of random weights and of the schedule; default: 0",
+    },
+)
+@takes_executor
 def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="schedule JSON to write, its compensation inside")],
-    calibration: Annotated[str, typer.Option(help="unlabelled images, cut in three: to fit, measure and judge on; never test images")],
-    model: cli.Model = None,
-    weights: cli.Weights = None,
-    num_classes: cli.NumClasses = None,
-    img_size: cli.ImgSize = None,
+    setup: Setup,
+    place: Place,
     reduction: Annotated[float | None, typer.Option(help="budget: the fraction of the baseline's MACs to save, for example 0.4")] = None,
     gmacs: Annotated[float | None, typer.Option(help="budget: GMACs of one image")] = None,
     params: Annotated[float | None, typer.Option(help="budget: number of parameters, for example 4e5")] = None,
@@ -42,15 +52,8 @@ def tune(
     ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",
     attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
     fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
-    calibration_images: Annotated[int, typer.Option(help="how many calibration images, class-balanced")] = 768,
-    batch_size: cli.BatchSize = 64,
-    seed: Annotated[int, typer.Option(min=0, help="of the images drawn and of random weights")] = 0,
     front: Annotated[bool, typer.Option("--front", help="add schedules of other budgets, each measured on held-out images")] = False,
-    device: cli.Device = "auto",
-    executor: cli.ExecutorName = "local",
-    workers: cli.Workers = None,
-    store: Annotated[str | None, typer.Option(help="evidence store that keeps what is measured; default: the user's own")] = None,
-    as_json: cli.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
 
@@ -63,40 +66,36 @@ def tune(
 
     _check_writable(output)
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
-    asked, measured = _sites(sites), _numbers(ratios)
+    asked, measured = words_of(sites, SITES, "site"), tuple(sorted(ratios_of(ratios)))
     wants = Compensation(ffn, attention, fitting)
-    from toast_core.executors import open_executor
-
     with ExitStack() as opened:
-        runner = opened.enter_context(open_executor(executor, device, workers))
+        runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
-        from toast_core.data.load import load_data
-        from toast_core.loading import load_model
-        from toast_core.machine import pick_device
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune as run
-        from toast_core.studies.tuning.request import Ask
-        from toast_core.studies.tuning.store import Kept
+        from toast_core.studies.tuning.request import TuningRequest
+        from toast_core.studies.tuning.store import TuningStore
+        from toast_core.workbench import Workbench
 
-        loaded = load_model(model, weights, num_classes, img_size, pick_device(runner.device), seed)
-        table = partial(latency_table, loaded, latency_batch_size, store)
-        budget = read_budget(loaded.toast_info.shape, reduction, gmacs, params, latency_ms, table)
-        data = load_data(calibration, loaded, calibration_images, seed=seed, labelled=False)
-        ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, seed, batch_size)
-        evidence, advance = opened.enter_context(EvidenceStore.open(store)), opened.enter_context(cli.progress("tuning"))
-        kept = Kept(evidence, Subject.of(loaded, data, batch_size, "tuning"))
+        # here whatever runs the curves: candidates are fitted and judged in this process
+        workbench = Workbench.load(replace(setup, device=runner.device), show_steps)
+        model, table = workbench.model, partial(latency_table, workbench.model, latency_batch_size, setup.store)
+        budget = read_budget(workbench.shape, reduction, gmacs, params, latency_ms, table)
+        data = workbench.calibration()
+        request = TuningRequest(budget, asked, measured, locks, ranges, wants, multiple_of, setup.seed, setup.batch_size)
+        evidence, advance = opened.enter_context(EvidenceStore.open(setup.store)), opened.enter_context(Bar("tuning"))
+        stored = TuningStore(evidence, Subject.of(model, data, setup.batch_size, "tuning"))
         stages = ("curves", "candidates", *(["front"] if front else []))
 
         def told(what: str, done: int, total: int) -> None:
             advance(done + total * stages.index(what), len(stages) * total)
 
-        tuned = run(loaded, data, ask, front, told, kept, runner)
-    cli.write_text(output, tuned.schedule.to_json())
-    report = tuned.report | {"output": str(output)} | measured_latency(loaded, tuned.schedule, budget.table)
-    for note in report["notes"]:
-        print(f"toast: {note}", file=sys.stderr)
+        tuned = run(model, data, request, front, told, stored, runner)
+    write_text(output, tuned.schedule.to_json())
+    report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
+    note(report["notes"])
     if as_json:
-        cli.print_json(report)
+        print_json(report)
     else:
         _print_report(report)
 
@@ -107,25 +106,11 @@ def _check_writable(output: Path) -> None:
         raise ScheduleError(f"cannot write {output}; choose a file in a folder that exists and can be written")
 
 
-def _sites(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words or not set(words) <= set(SITES):
-        raise ScheduleError(f"unknown site in {text!r}; choose from {', '.join(SITES)}")
-    return words
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(sorted({float(word) for word in text.split(",") if word.strip()}))
-    except ValueError:
-        raise ScheduleError(f"ratios {text!r} are not numbers; write for example 0.3,0.5,0.7") from None
-
-
 def _print_report(report: dict) -> None:
     achieved, baseline = report["achieved"], report["baseline"]
     rows = [_candidate_row(row, report["chosen"]) for row in report["candidates"]]
     columns = ["candidate", "GMACs", "KL predicted", "KL held out", "agreement % (95 %)", "to kl, points (95 %)"]
-    cli.print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
+    print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
     print(report["decision"])
     print(
         f"wrote {report['output']}: {achieved['macs'] / 1e9:.4f} of {baseline['macs'] / 1e9:.4f} GMACs, "

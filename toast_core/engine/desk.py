@@ -138,7 +138,7 @@ class Desk:
         """
         yield from self._loading()
         model = self._loaded()
-        from toast_core.studies.sensitivity.job import read_run
+        from toast_core.studies.registry import read_run
 
         run = read_run(values)
         while not self._turn.acquire(timeout=_HEARTBEAT_S):

@@ -34,7 +34,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_open_job_a_request ON jobs (run, basis) WH
 
 @dataclass(frozen=True)
 class JobRun:
-    """What a job was asked to do: its kind, and that kind's fields as plain JSON values (see `studies.sensitivity.job.read_run`)."""
+    """What a job was asked to do: its kind, and that kind's fields as plain JSON values (see `toast_core.studies.registry.read_run`)."""
 
     kind: str
     settings: dict

@@ -92,7 +92,7 @@ def _work(book: JobBook, number: int) -> None:
 
     from toast_core.jobs.quote import job_threads
     from toast_core.setup import Setup
-    from toast_core.studies.sensitivity.job import read_run
+    from toast_core.studies.registry import read_run
     from toast_core.workbench import Workbench
 
     torch.set_num_threads(job_threads(torch.get_num_threads()))

@@ -11,13 +11,12 @@ from analysis_cache.store import EvidenceStore
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.jobs.book import JobBook, Quote
-from toast_core.studies.sensitivity.job import Run, run_to_dict
+from toast_core.studies.base import Run
+from toast_core.studies.registry import run_to_dict
 from toast_core.workbench import Workbench
 
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5
-# CPU seconds a MAC against those of a plain forward, measured on the demos; the first finished job of a kind takes their place.
-_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1, "composition": 1.5, "apply": 1.2, "tuning": 1.0, "recovery": 1.0}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Quoter:
         ]
         if past:
             return statistics.median(past[:_PAST_JOBS])
-        return self._probe(self.workbench.images(run.images)) * _OVERHEAD[run.kind]
+        return self._probe(self.workbench.images(run.images)) * run.overhead
 
     def _probe(self, images: ImageData) -> float:
         """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""

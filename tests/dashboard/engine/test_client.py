@@ -51,7 +51,6 @@ def last(messages: Iterator[Message | None]) -> Message:
     return [message for message in messages if message][-1]
 
 
-@pytest.mark.slow
 def test_describe_names_model_data_and_device(real_engine):
     found = await_ready(real_engine)
     assert found.is_ready and found.protocol == PROTOCOL == real_engine.address().protocol
@@ -61,7 +60,6 @@ def test_describe_names_model_data_and_device(real_engine):
     assert found.calibration.images == 50 and "torch" in found.versions
 
 
-@pytest.mark.slow
 def test_only_this_user_can_read_the_state_file(real_engine):
     await_ready(real_engine)
     assert stat.S_IMODE((real_engine.folder / STATE_FILE).stat().st_mode) == 0o600
@@ -109,7 +107,6 @@ def test_a_line_without_end_is_refused(real_engine):
     assert real_engine.describe().is_ready
 
 
-@pytest.mark.slow
 def test_measurements_stream_and_repeat_whatever_came_between(real_engine):
     await_ready(real_engine)
     messages = [message for message in real_engine.measure("stream", PRUNED) if isinstance(message, Measurement)]
@@ -128,7 +125,6 @@ def test_fewer_images_are_whole_batches(real_engine):
     assert last(real_engine.measure("few", PRUNED, 30)).images_done == 50
 
 
-@pytest.mark.slow
 def test_sessions_do_not_disturb_each_other(real_engine):
     await_ready(real_engine)
     alone = last(real_engine.measure("one", PRUNED, 50)), last(real_engine.measure("two", OTHER, 50))
@@ -140,7 +136,6 @@ def test_sessions_do_not_disturb_each_other(real_engine):
     assert ends == list(alone)
 
 
-@pytest.mark.slow
 def test_a_newer_request_of_a_session_ends_the_older(real_engine):
     await_ready(real_engine)
     right = last(real_engine.measure("reference", OTHER))
@@ -164,7 +159,7 @@ def test_a_second_dashboard_finds_the_living_engine_and_a_second_engine_gives_wa
     assert done.returncode == 0 and "another engine already serves" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_failed_load_is_told_and_a_killed_engine_is_replaced(tmp_path):
     engine = EngineClient(Setup("demo_vit", "missing.safetensors"), tmp_path)
     found = await_ready(engine)
@@ -178,6 +173,7 @@ def test_a_failed_load_is_told_and_a_killed_engine_is_replaced(tmp_path):
     engine.stop()
 
 
+@pytest.mark.engine
 def test_an_engine_that_cannot_run_is_told_with_its_last_words(tmp_path):
     engine = EngineClient(Setup(), tmp_path)
     engine.folder.parent.mkdir(exist_ok=True)
@@ -192,6 +188,7 @@ def test_an_engine_asked_for_what_is_no_setup_says_so(tmp_path):
     assert done.returncode == 2 and done.stderr.strip() == "img-size is 'wide'; write a whole number"
 
 
+@pytest.mark.engine
 def test_an_idle_engine_ends_and_takes_its_address_away(tmp_path):
     options = ["--state", str(tmp_path / "idle"), "--setup", '{"weights": "none"}', "--idle-limit", "0.3"]
     assert subprocess.run([sys.executable, "-m", "toast_core.engine.server", *options], timeout=300).returncode == 0

@@ -29,8 +29,9 @@ from toast_core.engine.protocol import Job, Offered
 from toast_core.schedule.reference import from_reference
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.agreement.result import Agreement, Timing
+from toast_core.studies.agreement.result import Agreement
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Timing
 
 SCHEDULE = Schedule.uniform(12, fc2=0.5, selection="calibrated").with_ratio(0, "fc2", 0.0)
 MODEL_FILE = b"a model"

@@ -170,7 +170,6 @@ def test_tune_names_the_draft_and_saves_it(compared):
     assert found[DRAFT.digest()].figures["images"] == 1000 and not at.exception
 
 
-@pytest.mark.slow
 def test_the_engine_sends_pictures_and_refuses_what_is_none(real_engine: EngineClient):
     list(real_engine.measure("pictures", BASE, 25))
     (packed,) = real_engine.pictures([3])

@@ -15,7 +15,6 @@ from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support.servers import LAUNCH
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _WAIT_MS = 180_000
 

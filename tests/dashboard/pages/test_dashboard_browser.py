@@ -18,7 +18,6 @@ from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
 
-pytestmark = pytest.mark.slow
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",

@@ -23,7 +23,6 @@ from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _WAIT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 5_000
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, text of normal size

@@ -17,7 +17,6 @@ from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support import evidence as stored
 from tests.support.servers import LAUNCH
 
-pytestmark = pytest.mark.slow
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 _WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 120_000, 5_000
 

@@ -20,7 +20,7 @@ from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 
 SHAPE = shipped_shape("demo_vit")
 BARE = Schedule.uniform(12, selection="calibrated")

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from dashboard.engine.client import STATE_VARIABLE, EngineClient, shipped_shape
 from dashboard.session.state import decode_schedule
 from tests.dashboard.pages.test_desk_browser import _FLAGS, _WAIT_MS
@@ -16,8 +14,6 @@ from tests.support.servers import LAUNCH
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import SITES
 from toast_core.setup import Setup
-
-pytestmark = pytest.mark.slow
 
 
 def in_hand(page):

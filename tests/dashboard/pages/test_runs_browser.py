@@ -17,7 +17,6 @@ from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
-pytestmark = pytest.mark.slow
 _WAIT_MS = 180_000
 
 

@@ -16,7 +16,7 @@ from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 RUN = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.5], "images": 48, "batch_size": 8, "selection": "per_image"}
 _WAIT_S = 300
 

@@ -280,7 +280,6 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
     assert process.wait(20) == 0
 
 
-@pytest.mark.slow
 class TestServer:
     """A real server on every address of the machine."""
 

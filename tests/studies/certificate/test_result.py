@@ -1,6 +1,7 @@
 """A certificate survives JSON, is sealed by its digest, and is read strictly: one line names what is wrong."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,8 +9,8 @@ import pytest
 
 from tests.support.certificates import RECORD
 from toast_core.errors import CertificateError
-from toast_core.studies.agreement.result import Latencies
 from toast_core.studies.certificate.result import Certificate, Speed
+from toast_core.studies.latency.result import Latencies
 
 
 def places(values: object, trail: tuple = ()) -> Iterator[tuple]:
@@ -36,19 +37,31 @@ def changed(trail: tuple, value: object = None, drop: bool = False) -> dict:
     return document
 
 
+def refusal(document: object) -> str:
+    """What is said of a document that is refused; "taken" where it is not."""
+    try:
+        Certificate.from_dict(document)
+    except CertificateError as error:
+        return str(error)
+    return "taken"
+
+
 def test_it_survives_json_with_its_seal():
     again = Certificate.from_dict(json.loads(RECORD.to_json()))
     assert again == RECORD and again.digest() == RECORD.sha256 and len(RECORD.sha256) == 64
 
 
-@pytest.mark.parametrize("trail", [trail for trail in places(RECORD.to_dict()) if trail[:2] != ("setting", "versions") or len(trail) == 2])
-def test_a_field_that_lacks_is_named(trail):
-    with pytest.raises(CertificateError, match=r"^certificate (lacks|version)") as caught:
-        Certificate.from_dict(changed(trail, drop=True))
-    assert str(trail[-1]) in str(caught.value) and "\n" not in str(caught.value)
+def test_every_field_that_lacks_is_named():
+    trails = [trail for trail in places(RECORD.to_dict()) if trail[:2] != ("setting", "versions") or len(trail) == 2]
+    said = {trail: refusal(changed(trail, drop=True)) for trail in trails}
+    assert len(trails) > 100
+    assert {
+        trail: text for trail, text in said.items()
+        if not re.match(r"certificate (lacks|version)", text) or str(trail[-1]) not in text or "\n" in text
+    } == {}
 
 
-@pytest.mark.parametrize(("trail", "value", "message"), [
+OF_ANOTHER_KIND = [
     (("forms", 1, "macs"), "60", "certificate forms[1].macs is '60', not a whole number of at least 0 and below 2**63; certify again"),
     (("forms", 1, "macs"), True, "certificate forms[1].macs is True, not a whole number"),
     (("forms", 1, "macs"), -1, "certificate forms[1].macs is -1, not a whole number"),
@@ -69,11 +82,12 @@ def test_a_field_that_lacks_is_named(trail):
     (("asked", "colour"), "red", "certificate has an unknown field asked.colour"),
     (("version",), 2, "certificate version is 2, this program reads 1; certify again or update it"),
     (("version",), True, "certificate version is True"),
-])
-def test_what_is_of_another_kind_is_named(trail, value, message):
-    with pytest.raises(CertificateError) as caught:
-        Certificate.from_dict(changed(trail, value))
-    assert str(caught.value).startswith(message)
+]
+
+
+def test_what_is_of_another_kind_is_named():
+    said = [(message, refusal(changed(trail, value))) for trail, value, message in OF_ANOTHER_KIND]
+    assert [(message, text) for message, text in said if not text.startswith(message)] == []
 
 
 def test_a_list_is_no_certificate():

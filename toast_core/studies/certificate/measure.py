@@ -23,10 +23,10 @@ from toast_core.models.build import file_digest
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info, weights_digest
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import Compared, Forward, compare
-from toast_core.studies.agreement.result import Latencies
+from toast_core.studies.agreement.measure import Compared, compare
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
-from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.pairs import Forward, random_images, time_models
+from toast_core.studies.latency.result import Latencies
 
 PAIRS = 15
 _PACKAGES = ("torch", "timm", "numpy")

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 
 from toast_core.errors import CertificateError
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.result import TOLERANCE_SHARE, Latencies
+from toast_core.studies.agreement.result import TOLERANCE_SHARE
 from toast_core.studies.certificate.fields import read_fields
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Latencies
 
 VERSION = 1
 FORMS = ("baseline", "masked", "compact", "exported")

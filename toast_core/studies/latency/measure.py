@@ -27,7 +27,7 @@ from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, FixedKeep, HeadKeep, Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import forward_seconds
+from toast_core.studies.latency.pairs import forward_seconds
 
 ROUNDS = 25
 _LEAST_ROUNDS = 5

@@ -5,8 +5,8 @@ import math
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import DeviceError
+from toast_core.machine import RUNTIME_BYTES
 
-RUNTIME_BYTES = 800_000_000  # the interpreter with torch and timm; 760 MB were measured
 _LIVE_TENSORS = 6  # copies of a block's widest activation that a cell holds at once, attention's and the allocator's included
 _CHANNELS = 3
 

@@ -1,0 +1,220 @@
+"""The options that commands share, declared once: what is asked about (a Setup), the schedule that is wanted, where work runs.
+
+A command takes a value and not its options: `@takes_setup("evaluate", required=("data",))` gives it the options that
+`toast_core.command.TAKES` lists for `evaluate` and calls it with the `Setup` that they make.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from toast_core.command import TAKES
+from toast_core.errors import ScheduleError
+from toast_core.schedule.presets import get_preset
+from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.setup import BATCH_SIZE, CALIBRATION_IMAGES, Setup
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from toast_core.executors.base import Executor
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
+Store = Annotated[str | None, typer.Option(help="evidence store: a file or a database URL; default: the user's own")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Execution = Annotated[str, typer.Option(help="masked or compact: the same function, other shapes")]
+_Option = tuple[object, object]  # annotation and default, inspect.Parameter.empty where it must be given
+
+_SETUP: dict[str, _Option] = {
+    "model": (
+        Annotated[str | None, typer.Option(help="timm model name, demo_vit or demo_swin; not needed with a file from toast apply")], None
+    ),
+    "weights": (
+        Annotated[str | None, typer.Option(help=".safetensors file, or 'random'; default: embedded for a demo, else timm's pretrained")],
+        None,
+    ),
+    "num_classes": (
+        Annotated[int | None, typer.Option(help="classes of the classifier; default: the weights' or the model's own")], None
+    ),
+    "img_size": (Annotated[int | None, typer.Option(help="input size in pixels; default: the model's own")], None),
+    "data": (Annotated[str | None, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")], None),
+    "images": (Annotated[int | None, typer.Option(help="class-balanced subset; default: all")], None),
+    "calibration": (
+        Annotated[
+            str | None,
+            typer.Option(help="images for calibrated selection and compensation: fashion-mnist:calibration or a folder; labels unused"),
+        ],
+        None,
+    ),
+    "calibration_images": (Annotated[int, typer.Option(help="how many calibration images, class-balanced")], CALIBRATION_IMAGES),
+    "train": (
+        Annotated[str | None, typer.Option(help="images that recoveries learn from, never test images; default: the calibration images")],
+        None,
+    ),
+    "batch_size": (Annotated[int, typer.Option(help="images per batch")], BATCH_SIZE),
+    "seed": (
+        Annotated[
+            int | None,
+            typer.Option(min=0, help="of subset, order, random weights; in place of a schedule's own: of calibration, tokens; default: 0"),
+        ],
+        None,
+    ),
+    "device": (Device, "auto"),
+    "store": (Store, None),
+}
+_SCHEDULE: dict[str, _Option] = {
+    "schedule": (
+        Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")], None
+    ),
+    "preset": (Annotated[str | None, typer.Option("--preset", help="published schedule, see toast presets")], None),
+    "selection": (Annotated[str | None, typer.Option(help=f"overrides the schedule's: {', '.join(SELECTIONS)}")], None),
+}
+_EXECUTOR: dict[str, _Option] = {
+    "executor": (
+        Annotated[
+            str, typer.Option(help="local; ray: workers on this machine; ray:HOST:PORT: on the Ray cluster that it is part of")
+        ],
+        "local",
+    ),
+    "workers": (Annotated[int | None, typer.Option(help="of --executor ray; default: one a GPU of the cluster, or one a CPU core")], None),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The schedule that was asked for: a file or a preset, with another selection or seed where those were given."""
+
+    file: Path | None = None
+    preset: str | None = None
+    selection: str | None = None
+    seed: int | None = None
+
+    def schedule(self, applied: Schedule | None = None) -> Schedule | None:
+        """Return it, or the one already applied to the weights; None where neither is there.
+
+        Raises:
+            ScheduleError: two are named, one is named for weights that hold a pruned model, or the file cannot be read.
+        """
+        if self.file is not None and self.preset is not None:
+            raise ScheduleError("both --schedule and --preset are given; keep one of them")
+        if applied is not None:
+            if self.file is not None or self.preset is not None or self.selection is not None:
+                raise ScheduleError(
+                    "the weights file already holds a pruned model; leave out --schedule, --preset and --selection"
+                )
+            return applied
+        if self.file is not None:
+            chosen = read_schedule(self.file)
+        elif self.preset is not None:
+            chosen = get_preset(self.preset).schedule
+        else:
+            return None
+        changed = {"selection": self.selection, "seed": self.seed}
+        return replace(chosen, **{name: value for name, value in changed.items() if value is not None})
+
+
+def read_schedule(file: Path) -> Schedule:
+    """Read a schedule file, ours or the reference implementation's entry.
+
+    Raises:
+        ScheduleError: it cannot be read or is no schedule.
+    """
+    try:
+        return Schedule.from_json(file.read_bytes())
+    except OSError as error:
+        raise ScheduleError(
+            f"schedule file {file} cannot be read ({error.strerror}); save one from the dashboard or toast presets NAME"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work runs, as the options name it; nothing is reached or started before `open`."""
+
+    name: str
+    workers: int | None
+
+    def open(self, device: str) -> "AbstractContextManager[Executor]":
+        """The executor, to be closed by the `with` that it is used in; see `open_executor`."""
+        from toast_core.executors import open_executor
+
+        return open_executor(self.name, device, self.workers)
+
+
+def takes_setup(
+    command: str, required: tuple[str, ...] = (), defaults: Mapping[str, object] | None = None, said: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a Setup that TAKES lists for it; it is called with `setup`.
+
+    Args:
+        required: those that must be given.
+        defaults: of this command where they are not the Setup's.
+        said: help of this command where it is not the common one.
+    """
+    options = {name: _SETUP[name] for name in TAKES[command]}
+    for name, value in (defaults or {}).items():
+        options[name] = options[name][0], value
+    for name in required:
+        options[name] = _required(options[name][0]), inspect.Parameter.empty
+    for name, text in (said or {}).items():
+        options[name] = _explained(options[name][0], text), options[name][1]
+
+    def make(values: dict[str, object]) -> Setup:
+        return Setup(**{name: 0 if name == "seed" and value is None else value for name, value in values.items()})
+
+    return _takes("setup", options, make)
+
+
+def takes_schedule(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --schedule, --preset and --selection; it is called with `wanted`, which has the seed of --seed where it is taken."""
+    return _takes("wanted", _SCHEDULE, lambda values: Wanted(values["schedule"], values["preset"], values["selection"]))(function)
+
+
+def takes_executor(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --executor and --workers; it is called with `place`."""
+    return _takes("place", _EXECUTOR, lambda values: Place(values["executor"], values["workers"]))(function)
+
+
+def _takes(
+    argument: str, options: Mapping[str, _Option], make: Callable[[dict[str, object]], object]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put options in the place of one argument of a command; Typer reads them from the signature."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name == argument:
+                parameters += [
+                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                    for name, (annotation, default) in options.items()
+                ]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        def command(**given: object) -> None:
+            values = {name: given.pop(name) for name in options}
+            made = make(values)
+            if isinstance(made, Setup) and isinstance(given.get("wanted"), Wanted):
+                given["wanted"] = replace(given["wanted"], seed=values.get("seed"))
+            function(**given, **{argument: made})
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
+def _required(annotation: object) -> object:
+    kind, option = get_args(annotation)
+    return Annotated[next(one for one in get_args(kind) or (kind,) if one is not type(None)), option]
+
+
+def _explained(annotation: object, text: str) -> object:
+    kind, option = get_args(annotation)
+    return Annotated[kind, typer.Option(*(option.param_decls or ()), help=text, min=option.min)]

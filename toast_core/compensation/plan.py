@@ -1,0 +1,31 @@
+"""The one path from a schedule to a plan: by scores alone, or with weights refitted on calibration images."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from toast_core.compensation.walk import Progress, compensate
+from toast_core.pruning.plan import Plan
+from toast_core.pruning.planner import make_plan
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.schedule import Schedule
+
+
+def plan_for(
+    model: nn.Module, schedule: Schedule, statistics: Callable[[], Statistics | None], images: Callable[[], list[torch.Tensor]],
+    progress: Progress = lambda done, total: None,
+) -> Plan:
+    """Return the plan of a schedule for a baseline model; a schedule that drops nothing is the baseline, whatever else it asks for.
+
+    Args:
+        statistics: asked for where channels are chosen by their scores; gives None where the schedule needs none.
+        images: asked for where it is to be compensated; calibration images, (B, C, H, W) a batch.
+        progress: told of the blocks that are compensated.
+
+    Raises:
+        ScheduleError, PlanError, DataError: as `make_plan` and `compensate`.
+    """
+    if schedule.compensation.is_none or schedule.is_baseline:
+        return make_plan(model, schedule, statistics())
+    return compensate(model, schedule, images(), progress)
