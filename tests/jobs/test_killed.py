@@ -80,4 +80,4 @@ def test_what_cannot_be_measured_fails_at_once_with_its_line(book, tmp_path):
     number = queue.submit("sweep", {**SWEEP, "selection": "calibrated"}, setup.to_dict(), "toast", quote).number
     job = until(queue, number, lambda job: job.state not in ("queued", "running"), _START_S)
     assert (job.state, job.lives, job.crashes) == ("failed", 1, 0)
-    assert job.message.startswith("calibrated selection needs calibration images") and job.message in book.log(number)
+    assert job.message.startswith("selection 'calibrated' needs calibration images") and job.message in book.log(number)
