@@ -150,7 +150,7 @@ def memory_mb(pid: int) -> float:
 
 def worker_pid(engine: EngineClient) -> int:
     """The engine process that serves now."""
-    return json.loads((engine.folder / "worker.json").read_text())["pid"]
+    return engine.address().pid
 
 
 def load_average() -> list[float]:
@@ -160,7 +160,7 @@ def load_average() -> list[float]:
 
 def await_ready(engine: EngineClient) -> None:
     """Wait until the engine can measure."""
-    while engine.describe()["state"] != "ready":
+    while not engine.describe().is_ready:
         time.sleep(0.2)
 
 

@@ -21,8 +21,7 @@ def plain(name: str) -> str:
 
 def read_estimate(values: Mapping) -> Estimate:
     """An Estimate from its JSON values."""
-    low, high = values["ci95"]
-    return Estimate(values["value"], (low, high))
+    return Estimate.from_dict(values)
 
 
 def decimals(estimate: Estimate) -> int:

@@ -17,8 +17,8 @@ def choose_analysis(metric: str) -> Evidence | None:
         return None
     setup = state.engine_client().setup
     engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(setup, shape.name, data["digest"] if data else None)
+    data = engine.data
+    found = find_evidence(setup, shape.name, data.digest if data else None)
     for problem in found.problems:
         st.warning(problem)
     offered = {one.short_id: one for one in found.of(metric)}

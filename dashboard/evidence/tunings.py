@@ -8,15 +8,16 @@ from dashboard.evidence.budget_fit import Fit
 from dashboard.evidence.find import find_evidence
 from dashboard.session import state
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
 
-def take(shape: ModelShape, job: dict) -> None:
+def take(shape: ModelShape, job: Job) -> None:
     """Take the schedule of a finished tuning in hand."""
-    report = tuned_report(state.engine_client().setup, shape.name, job["analysis"])
+    report = tuned_report(state.engine_client().setup, shape.name, job.analysis)
     if report is None:
-        st.session_state["notice"] = f"The answer of run {job['number']} is not in this dashboard's store."
+        st.session_state["notice"] = f"The answer of run {job.number} is not in this dashboard's store."
         return
     tuned = Schedule.from_dict(report["schedule"])
     schedule = replace(state.schedule(), blocks=tuned.blocks, selection=tuned.selection, compensation=tuned.compensation)

@@ -19,6 +19,7 @@ from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job
 from toast_core.errors import ScheduleError
 from toast_core.schedule.reference import to_reference
 from toast_core.schedule.schedule import Schedule
@@ -75,8 +76,8 @@ def _show_schedule(schedule: Schedule, shape: ModelShape) -> None:
 
 def _find(shape: ModelShape) -> Found:
     engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
+    data = engine.data
+    return find_evidence(state.engine_client().setup, shape.name, data.digest if data else None)
 
 
 def of_schedule(found: Found, metric: str, schedule: Schedule) -> Evidence | None:
@@ -190,16 +191,16 @@ def _show_file(record: Agreement, key: str) -> None:
 def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     """What a run costs with a button that starts it, or how far the one that is open has come; its command line below."""
     engine = state.engine_state()
-    if engine["data"] is None:
+    if engine.data is None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")
         return
     job = _last_job(kind, run["schedule"])
-    if job and job["state"] in _OPEN:
+    if job and job.state in _OPEN:
         _follow(kind, run["schedule"])
         return
-    if job and job["state"] == "failed":
-        st.error(f"Run {job['number']} failed: {job['message']}")
-    most = engine["data"]["images"]
+    if job and job.state == "failed":
+        st.error(f"Run {job.number} failed: {job.message}")
+    most = engine.data.images
     choose, price, start = st.columns([2, 4, 1], vertical_alignment="bottom")
     images = choose.number_input(f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key=f"{kind}-images")
     run = run | {"images": None if images == most else images}
@@ -209,14 +210,14 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     except EngineError as error:
         st.error(str(error))
         return
-    price.markdown(price_text(offer["quote"]))
+    price.markdown(price_text(offer.quote))
     start.button(
         label, type="primary" if prominent else "secondary", on_click=_start, args=(kind, run), width="stretch", key=f"{kind}-start"
     )
     if error := st.session_state.pop(f"{kind}-error", None):
         st.error(error)
     with st.expander("The same on the command line"):
-        st.code(offer["command"], language="bash", wrap_lines=True)
+        st.code(offer.command, language="bash", wrap_lines=True)
 
 
 def _start(kind: str, run: dict) -> None:
@@ -226,26 +227,26 @@ def _start(kind: str, run: dict) -> None:
         st.session_state[f"{kind}-error"] = str(error)
 
 
-def _last_job(kind: str, schedule: dict) -> dict | None:
+def _last_job(kind: str, schedule: dict) -> Job | None:
     """The open run of this kind for this schedule, else the last one."""
     try:
         jobs = state.engine_client().jobs()
     except EngineError:
         return None
-    same = [job for job in jobs if job["run"]["kind"] == kind and job["run"].get("schedule") == schedule]
-    return next((job for job in same if job["state"] in _OPEN), next(iter(same), None))
+    same = [job for job in jobs if job.run.kind == kind and job.run.settings.get("schedule") == schedule]
+    return next((job for job in same if job.state in _OPEN), next(iter(same), None))
 
 
 @st.fragment(run_every=_REFRESH_S)
 def _follow(kind: str, schedule: dict) -> None:
     """Look every second how far the run is; the whole page is drawn again once it has ended."""
     job = _last_job(kind, schedule)
-    if job is None or job["state"] not in _OPEN:
+    if job is None or job.state not in _OPEN:
         st.rerun()
-    elif job["state"] == "running":
-        st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
+    elif job.state == "running":
+        st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
     else:
-        st.info(f"Run {job['number']} is {job['state']}; {_WAITING[job['state']]}.")
+        st.info(f"Run {job.number} is {job.state}; {_WAITING[job.state]}.")
     st.page_link(page("runs"), label="Pause, cancel or read its log on the Runs page")
 
 

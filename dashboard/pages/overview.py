@@ -1,5 +1,7 @@
 """Overview: what the model costs, where it is redundant, what a schedule would save, and which analyses say so."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -64,8 +66,8 @@ def render() -> None:
 
 def _find(shape: ModelShape) -> Found:
     engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
+    data = engine.data
+    return find_evidence(state.engine_client().setup, shape.name, data.digest if data else None)
 
 
 def _show_model(shape: ModelShape, cost: Cost) -> None:
@@ -82,8 +84,8 @@ def _show_model(shape: ModelShape, cost: Cost) -> None:
     st.markdown(f"**{wording.gmacs(cost.macs)} GMACs** per image, by part {wording.BADGES['computed']}")
     show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
     engine = state.engine_state()
-    if engine["state"] == "ready":
-        st.caption(f"Weights: {wording.plain(engine['model']['weights'])}")
+    if engine.is_ready:
+        st.caption(f"Weights: {wording.plain(engine.model.weights)}")
 
 
 def _listed(values: list[int]) -> str:
@@ -158,27 +160,27 @@ def _analysis_row(one: Evidence) -> dict[str, str]:
 def _show_data(shape: ModelShape) -> None:
     st.subheader("Data", anchor=False)
     engine = state.engine_state()
-    if engine["state"] != "ready":
+    if not engine.is_ready:
         st.caption("Read when the engine is ready.")
         return
-    data, calibration = engine["data"], engine["calibration"]
+    data, calibration = engine.data, engine.calibration
     if data is None:
         st.info(f"No images were given for {shape.name}: costs are computed, accuracy is not measured. Start with --data FOLDER.")
         return
-    drawn = f"class-balanced, {data['order']} with seed {data['seed']}, in batches of {data['batch_size']}"
+    drawn = f"class-balanced, {data.order} with seed {data.seed}, in batches of {data.batch_size}"
     rows = {
-        "Set": f"{wording.plain(data['name'])}, {data['images']:,} images", "Classes": _classes(data["classes"]),
-        "Measured on": f"{data['measured']:,} of them, {drawn}",
-        "Digest": f"`{data['digest'][:_SHORT_DIGEST]}`",
-        "Calibration": f"{calibration['images']:,} images of {wording.plain(calibration['name'])}" if calibration else "none given",
-        "Device": engine["device"],
+        "Set": f"{wording.plain(data.name)}, {data.images:,} images", "Classes": _classes(data.classes),
+        "Measured on": f"{data.measured:,} of them, {drawn}",
+        "Digest": f"`{data.digest[:_SHORT_DIGEST]}`",
+        "Calibration": f"{calibration.images:,} images of {wording.plain(calibration.name)}" if calibration else "none given",
+        "Device": engine.device,
     }
     for column, part in zip(st.columns(2), (list(rows.items())[::2], list(rows.items())[1::2]), strict=True):
         for label, value in part:
             column.markdown(f":gray[{label}]  \n{value}")
 
 
-def _classes(names: list[str]) -> str:
+def _classes(names: Sequence[str]) -> str:
     shown = ", ".join(map(wording.plain, names[:10]))
     return f"{len(names)}: {shown}" + (", ..." if len(names) > 10 else "")
 

@@ -12,6 +12,7 @@ from dashboard.engine.client import EngineClient, setup_from_environment, shippe
 from dashboard.limits import Limits, held_back, hold
 from dashboard.session import autosave
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Description, Measurement
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.setup import Setup
@@ -49,13 +50,13 @@ def engine_client() -> EngineClient:
     return EngineClient(setup_from_environment())
 
 
-def engine_state() -> dict:
+def engine_state() -> Description:
     """The engine's description; asked again until it is ready, then kept for the session."""
     if "engine" not in st.session_state:
-        state = engine_client().describe()
-        if state["state"] != "ready":
-            return state
-        st.session_state["engine"] = state
+        found = engine_client().describe()
+        if not found.is_ready:
+            return found
+        st.session_state["engine"] = found
     return st.session_state["engine"]
 
 
@@ -64,8 +65,8 @@ def model_shape() -> ModelShape | None:
     setup = engine_client().setup
     if setup.num_classes is None and setup.img_size is None and (shape := shipped_shape(setup.model)):
         return shape
-    state = engine_state()
-    return ModelShape.from_dict(state["model"]["shape"]) if state["state"] == "ready" else None
+    engine = engine_state()
+    return engine.model.shape if engine.is_ready else None
 
 
 def default_selection(setup: Setup) -> str:
@@ -133,7 +134,7 @@ def redo() -> None:
     st.session_state["history"] = history().redo()
 
 
-def keep_result(schedule: Schedule, message: dict) -> None:
+def keep_result(schedule: Schedule, message: Measurement) -> None:
     """Remember a finished measurement: for the session, so that undo shows it at once, and with the drafts."""
     autosave.keep_result(engine_client().setup, engine_state(), schedule, message)
     results = st.session_state.setdefault("results", {})
@@ -142,7 +143,7 @@ def keep_result(schedule: Schedule, message: dict) -> None:
         results.pop(next(iter(results)))
 
 
-def kept_result(schedule: Schedule) -> dict | None:
+def kept_result(schedule: Schedule) -> Measurement | None:
     """The finished measurement of a schedule, if this session has one."""
     return st.session_state.get("results", {}).get(schedule.digest())
 

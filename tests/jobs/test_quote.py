@@ -1,5 +1,7 @@
 """What a run costs, before it starts, and how long it still takes."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis_cache.store import EvidenceStore
@@ -14,11 +16,11 @@ def test_seconds_follow_the_work_and_what_is_stored_costs_nothing(tmp_path):
     workbench = demo_workbench(tmp_path)
     quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
     small, large = (quoter.quote(read_run({**SENSITIVITY, "images": images})) for images in (16, 32))
-    assert (small["cells"], small["stored"], small["images"]) == (12, 0, 16)
-    assert large["seconds"] - 3 == pytest.approx(2 * (small["seconds"] - 3)) and small["seconds"] > 3
+    assert (small.cells, small.stored, small.images) == (12, 0, 16)
+    assert large.seconds - 3 == pytest.approx(2 * (small.seconds - 3)) and small.seconds > 3
     with EvidenceStore.open(workbench.setup.store) as store:
         read_run(SENSITIVITY).measure(workbench, store, lambda done, total: None)
-    assert quoter.quote(read_run(SENSITIVITY)) == {**small, "stored": 12, "macs": 0, "seconds": 0.0}
+    assert quoter.quote(read_run(SENSITIVITY)) == replace(small, stored=12, macs=0, seconds=0.0)
 
 
 def test_finished_jobs_of_the_kind_and_model_set_the_speed(tmp_path):
@@ -27,8 +29,8 @@ def test_finished_jobs_of_the_kind_and_model_set_the_speed(tmp_path):
     offer = quoter.offer(read_run(SENSITIVITY))
     number = book.add(**vars(offer)).number
     book.change(number, ("queued",), state="done", measured_s=1000.0)
-    assert quoter.quote(read_run(SENSITIVITY))["seconds"] == pytest.approx(1003)
-    assert quoter.quote(read_run({"kind": "redundancy", "images": 16}))["seconds"] < 1000
+    assert quoter.quote(read_run(SENSITIVITY)).seconds == pytest.approx(1003)
+    assert quoter.quote(read_run({"kind": "redundancy", "images": 16})).seconds < 1000
 
 
 def test_a_job_leaves_a_core_to_the_desk():

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from itertools import product
+from typing import ClassVar
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import BLOCKS, RATIOS, SCHEDULES
 from toast_core.errors import ScheduleError, ToastError
-from toast_core.schedule.compensation import Compensation
+from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, SITES, VERSION, BlockSchedule, Schedule, check_ratio
 
 VALID = Schedule.uniform(2, qk=0.5, fc2=0.25)
@@ -329,3 +330,36 @@ class TestValue:
         assert COUPLINGS == ("coupled", "q_only", "k_only", "proj_only", "average", "uncoupled")
         assert Schedule.uniform(1).selection == "per_image"
         assert Schedule.uniform(1).score == "geometric_median"
+
+
+class TestBlockKey:
+    """What the desk recomputes after an edit hangs on the keys: a field that they miss would show the previous figure."""
+
+    PRUNED = Schedule.uniform(4, 0.25, 0.25, 0.25, 0.25, selection="calibrated")
+    CHANGED: ClassVar[dict[str, object]] = {
+        "blocks": PRUNED.with_ratio(2, "fc2", 0.5).blocks, "selection": "per_batch", "score": "l1", "coupling": "average", "multiple_of": 4,
+        "seed": 5, "class_weight": 9.0, "token_fraction": 1.0, "compensation": FULL,
+    }
+
+    @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Schedule)])
+    def test_every_field_of_a_schedule_is_in_it(self, field: str) -> None:
+        changed = dataclasses.replace(self.PRUNED, **{field: self.CHANGED[field]})
+        assert changed.block_key(2) != self.PRUNED.block_key(2)
+
+    @pytest.mark.parametrize("site", [field.name for field in dataclasses.fields(BlockSchedule)])
+    @pytest.mark.parametrize("compensation", [NONE, FULL])
+    def test_every_field_of_a_block_is_in_its_own_and_not_in_those_before(self, site: str, compensation: Compensation) -> None:
+        before = dataclasses.replace(self.PRUNED, compensation=compensation)
+        changed = before.with_ratio(2, site, 0.5)
+        differs = [changed.block_key(index) != before.block_key(index) for index in range(4)]
+        assert differs == [False, False, True, not compensation.is_none], "refitted blocks depend on every block before them"
+
+    def test_no_setting_matters_where_nothing_is_dropped(self) -> None:
+        pruned_last = Schedule.uniform(4, selection="calibrated").with_ratio(3, "qk", 0.5)
+        for field in set(self.CHANGED) - {"blocks"}:
+            changed = dataclasses.replace(pruned_last, **{field: self.CHANGED[field]})
+            assert [changed.block_key(index) == Schedule.uniform(4).block_key(index) for index in range(4)] == [True, True, True, False]
+
+    def test_a_block_that_is_not_there_has_none(self) -> None:
+        with pytest.raises(ScheduleError, match="block 4 does not exist; the schedule has blocks 0 to 3"):
+            self.PRUNED.block_key(4)

@@ -10,7 +10,7 @@ import torch
 from analysis_cache.store import EvidenceStore
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
-from toast_core.jobs.book import JobBook
+from toast_core.jobs.book import JobBook, Quote
 from toast_core.studies.base import Run
 from toast_core.studies.registry import run_to_dict
 from toast_core.workbench import Workbench
@@ -27,7 +27,7 @@ class Offer:
     run: dict
     basis: dict
     command: str
-    quote: dict
+    quote: Quote
 
 
 class Quoter:
@@ -42,8 +42,8 @@ class Quoter:
         setup = self.workbench.setup
         return Offer(run.title(), run_to_dict(run), setup.to_dict(), run.command(setup), self.quote(run))
 
-    def quote(self, run: Run) -> dict:
-        """Cells, how many of them are stored, images, MACs left, and seconds: 0 where everything is stored. The model must be free.
+    def quote(self, run: Run) -> Quote:
+        """The price of a run here and now. The model must be free.
 
         Raises:
             ToastError: the run does not fit the model or the data.
@@ -52,15 +52,15 @@ class Quoter:
             work = run.work(self.workbench, store)
         before = work.calibration * count_cost(self.workbench.shape).macs
         seconds = self.start_s + (before + work.macs) * self._rate(run) if work.macs else 0.0
-        return {**vars(work), "seconds": seconds}
+        return Quote(**vars(work), seconds=seconds)
 
     def _rate(self, run: Run) -> float:
         """Seconds a MAC: the median of this machine's last jobs of the kind, model and device, else a short measurement."""
         setup = self.workbench.setup
         past = [
-            job.measured_s / job.quote["macs"] for job in self.book.jobs()
-            if job.measured_s and job.quote["macs"] and job.run["kind"] == run.kind
-            and (job.basis["model"], job.basis["device"]) == (setup.model, setup.device)
+            job.measured_s / job.quote.macs for job in self.book.jobs()
+            if job.measured_s and job.quote.macs and job.run.kind == run.kind
+            and (job.model, job.basis["device"]) == (setup.model, setup.device)
         ]
         if past:
             return statistics.median(past[:_PAST_JOBS])

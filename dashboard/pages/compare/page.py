@@ -52,7 +52,7 @@ def render() -> None:
         place = show_measuring(shown, engine)
     candidate = _show_difference(by_key, reference, shape)
     with st.container(border=True):
-        names = engine["data"]["classes"] if ready and engine["data"] else []
+        names = engine.data.classes if ready and engine.data else []
         chosen = show_hurt(candidate, by_key[BASELINE], names, f"{shape.name}-{candidate.key}")
     with st.container(border=True):
         show_lineage(known.candidates, shape.name)

@@ -1,5 +1,6 @@
 """Runs: measurements that take longer than a page. What runs, waits or has ended, and a form that says what a new one would cost."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import pandas as pd
@@ -14,6 +15,7 @@ from dashboard.evidence.tunings import take
 from dashboard.navigation import PAGES, page
 from dashboard.pages.runs.recovery import choose_recovery, show_recovery
 from dashboard.session import state, view
+from toast_core.engine.protocol import Description, Job, Quote
 from toast_core.schedule.schedule import SELECTIONS
 
 _REFRESH_S = 1.0
@@ -62,7 +64,7 @@ def render() -> None:
 def _show_form() -> None:
     """Choose, see the price, start."""
     engine = state.engine_state()
-    if engine["data"] is None:
+    if engine.data is None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")
         return
     run = _chosen_run(engine)
@@ -76,12 +78,12 @@ def _show_form() -> None:
         return
     price, start = st.columns([5, 1], vertical_alignment="center")
     unit = "epoch" if run["kind"] == "recovery" else "cell"
-    price.markdown(price_text(offer["quote"], upper_bound=run.get("mode") == "adaptive", unit=unit))
+    price.markdown(price_text(offer.quote, upper_bound=run.get("mode") == "adaptive", unit=unit))
     start.button("Start", type="primary", on_click=_start, args=(run,), width="stretch", key="run-start")
     if error := st.session_state.pop("run-error", None):
         st.error(error)
     with st.expander("The same on the command line"):
-        st.code(offer["command"], language="bash", wrap_lines=True)
+        st.code(offer.command, language="bash", wrap_lines=True)
         if run["kind"] in _USES_SCHEDULE:
             st.download_button(
                 "Download schedule.json", state.schedule().to_json, "schedule.json", "application/json", key="run-schedule",
@@ -89,9 +91,9 @@ def _show_form() -> None:
             )
 
 
-def _chosen_run(engine: dict) -> dict | None:
+def _chosen_run(engine: Description) -> dict | None:
     """The run that the form describes; None while something is missing, which is said. Rows wrap where the window is narrow."""
-    most, images = engine["data"]["images"], None
+    most, images = engine.data.images, None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         kind = st.segmented_control(
             "Measure", list(_KINDS), format_func=_KINDS.get, default="sensitivity", required=True, key="run-kind", help=_KIND_HELP
@@ -114,7 +116,7 @@ def _chosen_run(engine: dict) -> dict | None:
             "Ratios dropped, in percent", _RATIOS, selection_mode="multi", default=_FIRST_RATIOS, key="run-ratios",
             format_func=lambda ratio: f"{100 * ratio:.0f}",
         )
-    selections = [name for name in SELECTIONS if name != "calibrated" or engine["calibration"]]
+    selections = [name for name in SELECTIONS if name != "calibrated" or engine.calibration]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         run["selection"] = st.segmented_control(
             "Channels are chosen", selections, format_func=_in_words, required=True, key="run-selection",
@@ -138,14 +140,14 @@ def _in_words(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def price_text(quote: dict, upper_bound: bool = False, unit: str = "cell") -> str:
+def price_text(quote: Quote, upper_bound: bool = False, unit: str = "cell") -> str:
     """For example `**About 4 min** for 108 cells x 1,000 images on this machine. Of the cells, 12 are stored already, at no cost.`"""
-    cells, stored = quote["cells"], quote["stored"]
-    what = f"{cells:,} {unit}{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote['images']:,} images"
+    cells, stored = quote.cells, quote.stored
+    what = f"{cells:,} {unit}{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote.images:,} images"
     if stored == cells:
         return f"**0 s**: {what}, all stored already. A run only puts them together."
     known = f" Of the {unit}s, {stored:,} {'is' if stored == 1 else 'are'} stored already, at no cost." if stored else ""
-    return f"**{'At most about' if upper_bound else 'About'} {duration(quote['seconds'])}** on this machine: {what}.{known}"
+    return f"**{'At most about' if upper_bound else 'About'} {duration(quote.seconds)}** on this machine: {what}.{known}"
 
 
 def duration(seconds: float) -> str:
@@ -175,7 +177,7 @@ def _show_runs() -> None:
         state.engine_client().describe()
         st.caption("Waiting for the engine.")
         return
-    done = [job["number"] for job in jobs if job["state"] == "done"]
+    done = [job.number for job in jobs if job.state == "done"]
     if st.session_state.setdefault("runs-done", done) != done:
         # What has been measured since costs nothing now: the form must say so.
         st.session_state["runs-done"] = done
@@ -192,64 +194,64 @@ def _show_runs() -> None:
         show_table(pd.DataFrame([_table_row(job) for job in jobs]), "runs-table", "runs")
 
 
-def in_order(jobs: list[dict]) -> list[dict]:
+def in_order(jobs: Sequence[Job]) -> list[Job]:
     """The runs that are shown one by one: what runs, what waits in its order, what is paused, then the last that have ended."""
-    still = sorted((job for job in jobs if job["state"] in _OPEN), key=lambda job: (_OPEN.index(job["state"]), job["queued_at"]))
-    return still + [job for job in jobs if job["state"] not in _OPEN][:_ENDED_SHOWN]
+    still = sorted((job for job in jobs if job.state in _OPEN), key=lambda job: (_OPEN.index(job.state), job.queued_at))
+    return still + [job for job in jobs if job.state not in _OPEN][:_ENDED_SHOWN]
 
 
-def _show_job(job: dict) -> None:
-    number = job["number"]
+def _show_job(job: Job) -> None:
+    number = job.number
     title, buttons = st.columns([3, 2], vertical_alignment="center")
-    title.markdown(f"{_BADGES[job['state']]} **Run {number}**: {job['title']}")
+    title.markdown(f"{_BADGES[job.state]} **Run {number}**: {job.title}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        if job["analysis"] and job["run"]["kind"] in PAGES and st.button("Open the analysis", key=f"job-open-{number}"):
-            view.choose(job["run"]["kind"], "analysis", job["analysis"])
-            st.switch_page(page(job["run"]["kind"]), query_params={"analysis": job["analysis"]})
-        if job["run"]["kind"] == "tuning" and job["state"] == "done":
+        if job.analysis and job.run.kind in PAGES and st.button("Open the analysis", key=f"job-open-{number}"):
+            view.choose(job.run.kind, "analysis", job.analysis)
+            st.switch_page(page(job.run.kind), query_params={"analysis": job.analysis})
+        if job.run.kind == "tuning" and job.state == "done":
             st.button("Take the schedule", key=f"job-take-{number}", on_click=_take, args=(job,))
-        for label, action in _ACTIONS[job["state"]].items():
-            st.button(label, key=f"job-{action}-{number}", on_click=_control, args=(action, number), disabled=bool(job["wish"]))
-    if job["state"] == "running":
-        st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
-    elif job["message"]:
-        (st.error if job["state"] == "failed" else st.markdown)(job["message"])
+        for label, action in _ACTIONS[job.state].items():
+            st.button(label, key=f"job-{action}-{number}", on_click=_control, args=(action, number), disabled=bool(job.wish))
+    if job.state == "running":
+        st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
+    elif job.message:
+        (st.error if job.state == "failed" else st.markdown)(job.message)
     st.caption(facts_text(job))
-    if job["run"]["kind"] == "recovery" and job["analysis"]:
+    if job.run.kind == "recovery" and job.analysis:
         show_recovery(job)
     if st.toggle("Log and command", key=f"job-log-{number}"):
         try:
             st.code(state.engine_client().log(number) or "Nothing yet.", language=None, height=240, wrap_lines=True)
         except EngineError as error:
             st.error(str(error))
-        st.code(job["command"], language="bash", wrap_lines=True)
+        st.code(job.command, language="bash", wrap_lines=True)
 
 
-def progress_text(job: dict) -> str:
+def progress_text(job: Job) -> str:
     """What a running job is doing, how far it is, and how long it still takes."""
-    if job["wish"]:
-        return f"{_WISHES[job['wish']]}; what is finished stays stored"
-    if not job["total"]:
-        return f"{job['message']}; the quote was {duration(job['quote']['seconds'])}"
-    if job["done"] == job["total"]:
+    if job.wish:
+        return f"{_WISHES[job.wish]}; what is finished stays stored"
+    if not job.total:
+        return f"{job.message}; the quote was {duration(job.quote.seconds)}"
+    if job.done == job.total:
         return "All images done, putting the results together"
-    share, left = f"{100 * job['done'] / job['total']:.0f} %", job["left_s"]
+    share, left = f"{100 * job.done / job.total:.0f} %", job.left_s
     return f"{share} done" + (f", about {duration(left)} left" if left else "")
 
 
-def facts_text(job: dict) -> str:
+def facts_text(job: Job) -> str:
     """Model, images, price and times of a job."""
-    quote = job["quote"]
-    price = f"quoted {duration(quote['seconds'])}" if quote["seconds"] else "quoted 0 s, all stored"
-    images = "training images" if job["run"]["kind"] == "recovery" else f"images of {wording.plain(job['basis']['data'])}"
-    parts = [job["basis"]["model"], f"{quote['images']:,} {images}", price]
-    parts.append(f"started {_time(job['started_at'])}" if job["started_at"] else f"submitted {_time(job['submitted_at'])}")
-    if job["finished_at"]:
-        parts.append(f"ended {_time(job['finished_at'])}")
-    if job["measured_s"]:
-        parts.append(f"measured for {duration(job['measured_s'])}")
-    if job["crashes"]:
-        parts.append(f"restarted {job['crashes']} times by itself")
+    quote = job.quote
+    price = f"quoted {duration(quote.seconds)}" if quote.seconds else "quoted 0 s, all stored"
+    images = "training images" if job.run.kind == "recovery" else f"images of {wording.plain(job.data)}"
+    parts = [job.model, f"{quote.images:,} {images}", price]
+    parts.append(f"started {_time(job.started_at)}" if job.started_at else f"submitted {_time(job.submitted_at)}")
+    if job.finished_at:
+        parts.append(f"ended {_time(job.finished_at)}")
+    if job.measured_s:
+        parts.append(f"measured for {duration(job.measured_s)}")
+    if job.crashes:
+        parts.append(f"restarted {job.crashes} times by itself")
     return ", ".join(parts)
 
 
@@ -258,13 +260,13 @@ def _time(seconds: float) -> str:
     return when.strftime("%H:%M:%S" if when.date() == datetime.now().date() else "%d %b %Y %H:%M")
 
 
-def _table_row(job: dict) -> dict:
+def _table_row(job: Job) -> dict:
     return {
-        "Run": job["number"], "State": job["state"], "What": job["title"], "Model": job["basis"]["model"], "Data": job["basis"]["data"],
-        "Images": job["quote"]["images"], "Done %": round(100 * job["done"] / job["total"]) if job["total"] else None,
-        "Quoted s": round(job["quote"]["seconds"]), "Measured s": job["measured_s"] and round(job["measured_s"], 1),
-        "Submitted": datetime.fromtimestamp(job["submitted_at"]).isoformat(" ", "seconds"), "Analysis": job["analysis"],
-        "Outcome": job["message"], "Command": job["command"],
+        "Run": job.number, "State": job.state, "What": job.title, "Model": job.model, "Data": job.data,
+        "Images": job.quote.images, "Done %": round(100 * job.done / job.total) if job.total else None,
+        "Quoted s": round(job.quote.seconds), "Measured s": job.measured_s and round(job.measured_s, 1),
+        "Submitted": datetime.fromtimestamp(job.submitted_at).isoformat(" ", "seconds"), "Analysis": job.analysis,
+        "Outcome": job.message, "Command": job.command,
     }
 
 
@@ -275,7 +277,7 @@ def _control(action: str, number: int) -> None:
         st.session_state["job-error"] = str(error)
 
 
-def _take(job: dict) -> None:
+def _take(job: Job) -> None:
     """Take a tuned schedule in hand; the notice says where it is."""
     take(state.model_shape(), job)
-    st.session_state.setdefault("notice", f"The schedule of run {job['number']} is in hand, on the Tune page.")
+    st.session_state.setdefault("notice", f"The schedule of run {job.number} is in hand, on the Tune page.")

@@ -11,6 +11,7 @@ from dashboard.components.written import show_download, written_file
 from dashboard.evidence.find import own_rows
 from dashboard.navigation import page
 from dashboard.session import state
+from toast_core.engine.protocol import Description, Job
 from toast_core.studies.recovery.recipe import Recipe
 
 _RECIPE = Recipe()
@@ -27,9 +28,9 @@ _COLUMNS = {
 }
 
 
-def choose_recovery(engine: dict) -> dict | None:
+def choose_recovery(engine: Description) -> dict | None:
     """The recovery of the schedule in hand that the fields describe; None while something is missing, which is said."""
-    schedule, place = state.schedule(), state.engine_client().setup.train or (engine["calibration"] or {}).get("name")
+    schedule, place = state.schedule(), state.engine_client().setup.train or (engine.calibration and engine.calibration.name)
     if place is None:
         st.info("Recovery needs training images, which are never the test images: start the dashboard with --train FOLDER.")
         return None
@@ -48,7 +49,7 @@ def choose_recovery(engine: dict) -> dict | None:
             "Peak learning rate", 1e-7, 1.0, _RECIPE.lr, 1e-4, "%.1e", key="recovery-lr", width=200,
             help="Reached after half an epoch, then along a cosine to a hundredth.",
         )
-        most = engine["data"]["images"]
+        most = engine.data.images
         tests = st.number_input(
             f"Measured on, of {most:,} images", 1, most, min(most, _TEST_IMAGES), key="recovery-tests", width=220,
             help="Images of the dashboard, which recovery never learns from: in the end the model that is written is evaluated on them.",
@@ -70,13 +71,13 @@ def choose_recovery(engine: dict) -> dict | None:
     return run | {"test_images": None if tests == most else tests}
 
 
-def show_recovery(job: dict) -> None:
+def show_recovery(job: Job) -> None:
     """Behind a switch: the epochs of a run, as far as it is, and the model once it is done."""
-    number = job["number"]
-    if not st.toggle("Epochs", value=job["state"] == "running", key=f"job-epochs-{number}"):
+    number = job.number
+    if not st.toggle("Epochs", value=job.state == "running", key=f"job-epochs-{number}"):
         return
     try:
-        rows = own_rows(state.engine_client().setup, job["analysis"])
+        rows = own_rows(state.engine_client().setup, job.analysis)
         if rows is None:
             st.caption("The figures of this run are not in this dashboard's store.")
             return
@@ -89,7 +90,7 @@ def show_recovery(job: dict) -> None:
     except (StoreError, KeyError, TypeError, ValueError) as error:
         st.error(f"The stored epochs of this run cannot be read ({error}); run it again.")
         return
-    name = f"{job['basis']['model']}-{job['analysis']}"
+    name = f"{job.model}-{job.analysis}"
     alt = f"Losses and validation accuracy of {len(history) - 1} epochs; the lowest validation loss is epoch {best}'s"
     show_figure(figure, f"job-recovery-{number}", f"{name}-epochs", alt)
     with st.expander("As a table"):

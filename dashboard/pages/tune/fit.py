@@ -98,7 +98,7 @@ def _offer(shape: ModelShape, wish: Wish) -> None:
             return
         asked = asked_of(shape, state.schedule(), state.limits(), wish)
         with st.spinner("Looking at what is stored, and how fast this machine is"):
-            st.session_state["tuning-offer"] = (asked, state.engine_client().quote(asked)["quote"])
+            st.session_state["tuning-offer"] = (asked, state.engine_client().quote(asked).quote)
     except ToastError as error:
         st.session_state["fit-error"] = str(error)
 
@@ -115,7 +115,7 @@ def _show_offer() -> None:
 def _submit(asked: dict) -> None:
     st.session_state.pop("tuning-offer", None)
     try:
-        st.session_state["tuning-job"] = state.engine_client().submit(asked)["number"]
+        st.session_state["tuning-job"] = state.engine_client().submit(asked).number
     except EngineError as error:
         st.session_state["fit-error"] = str(error)
 
@@ -125,21 +125,21 @@ def _follow_job(shape: ModelShape) -> None:
     """Progress of the run that this session started; its schedule is taken in hand once, when it is done."""
     number = st.session_state.get("tuning-job")
     try:
-        job = next((one for one in state.engine_client().jobs() if one["number"] == number), None)
+        job = next((one for one in state.engine_client().jobs() if one.number == number), None)
     except EngineError:
         st.caption("Waiting for the engine.")
         return
-    if job is not None and job["state"] in _OPEN:
-        if job["state"] == "running":
-            st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
+    if job is not None and job.state in _OPEN:
+        if job.state == "running":
+            st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
         else:
-            st.caption(f"Run {number} is {job['state']}; see Runs.")
+            st.caption(f"Run {number} is {job.state}; see Runs.")
         return
     st.session_state["tuning-job"] = None
-    if job is not None and job["state"] == "done":
+    if job is not None and job.state == "done":
         take(shape, job)
     elif job is not None:
-        st.session_state["fit-error"] = f"run {number} is {job['state']}. {job['message']}".strip()
+        st.session_state["fit-error"] = f"run {number} is {job.state}. {job.message}".strip()
     st.rerun()
 
 

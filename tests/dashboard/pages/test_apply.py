@@ -25,7 +25,7 @@ from tests.support.cells import fill
 from tests.support.cells import identity as any_identity
 from tests.support.compositions import composition_rows
 from tests.support.evidence import put_redundancy
-from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job, Offered
 from toast_core.schedule.reference import from_reference
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -56,18 +56,18 @@ class ApplyEngine(FakeEngine):
         self.refusal: str | None = None
         EvidenceStore.open(self.setup.store).close()
 
-    def jobs(self) -> list[dict]:
+    def jobs(self) -> list[Job]:
         """The jobs."""
         return self.listed
 
-    def quote(self, run: dict) -> dict:
+    def quote(self, run: dict) -> Offered:
         """The price."""
         if self.refusal:
             raise EngineError(self.refusal)
         self.asked.append(("quote", run))
-        return {"quote": QUOTE | {"cells": 1}, "title": "a run", "command": f"toast {run['kind']} --of this"}
+        return Offered("a run", f"toast {run['kind']} --of this", replace(QUOTE, cells=1))
 
-    def submit(self, run: dict) -> dict:
+    def submit(self, run: dict) -> Job:
         """Take it."""
         self.asked.append(("submit", run))
         self.listed = [job(1, "queued", run=run)]
@@ -186,7 +186,7 @@ class TestApply:
         assert "calibrated selection needs calibration images" in words(open_page())
 
     def test_without_images_it_says_what_to_do(self, apply_engine):
-        apply_engine.state["data"] = None
+        apply_engine.description = replace(apply_engine.description, data=None)
         assert "started without images" in words(open_page())
 
     def test_the_record_is_shown_with_its_file_after_a_reload(self, apply_engine):
@@ -352,5 +352,5 @@ def test_a_schedule_file_beyond_a_megabyte_is_not_parsed(engine, monkeypatch):
 
     session = {"upload": Large()}
     monkeypatch.setattr("dashboard.pages.tune.page.st.session_state", session)
-    _upload(ModelShape.from_dict(engine.state["model"]["shape"]))
+    _upload(engine.description.model.shape)
     assert session["upload-error"] == "big.json was not used: it has 2 MB, more than 1; choose a schedule file"

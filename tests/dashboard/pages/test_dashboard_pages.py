@@ -1,11 +1,14 @@
 """The pages without a browser, on a stand-in engine."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.engine.client import EngineError
 from dashboard.limits import Limit
 from dashboard.session import state
+from toast_core.engine.protocol import Description
 from toast_core.schedule.schedule import Schedule
 
 
@@ -59,7 +62,7 @@ def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
 
 
 def test_overview_shows_the_demo_while_the_engine_starts(engine):
-    engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    engine.description = Description("starting", progress="Loading PyTorch")
     at = AppTest.from_function(_overview, default_timeout=180).run()
     assert not at.exception
     assert "Loading PyTorch" in at.info[0].value
@@ -67,7 +70,7 @@ def test_overview_shows_the_demo_while_the_engine_starts(engine):
 
 
 def test_overview_says_why_the_engine_failed_and_what_to_press(engine):
-    engine.state = {"state": "failed", "error": "weights file x.safetensors does not exist; pass another"}
+    engine.description = Description("failed", error="weights file x.safetensors does not exist; pass another")
     at = AppTest.from_function(_overview, default_timeout=180).run()
     assert at.error[0].value.startswith("weights file x.safetensors")
     at.button(key="engine-retry").click().run()
@@ -123,7 +126,7 @@ def test_kept_counts_are_rounded_on_request(engine):
 
 
 def test_without_images_cost_is_computed_and_nothing_is_measured(engine):
-    engine.state = {**engine.state, "data": None, "calibration": None}
+    engine.description = replace(engine.description, data=None, calibration=None)
     at = _open_tune()
     _set(at, 10, "fc2", 0.5)
     assert not engine.measured and not at.error

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def path(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(evidence, "shipped_bundles", list)
     path = tmp_path / "evidence.sqlite"
     engine.setup = Setup(store=str(path)).completed()
-    engine.state["data"]["digest"] = "b" * 64
+    engine.description = replace(engine.description, data=replace(engine.description.data, digest="b" * 64))
     return path
 
 

@@ -55,7 +55,7 @@ def open_form(schedule: Schedule = SCHEDULE) -> AppTest:
 
 
 def test_the_form_asks_what_toast_recover_does_by_itself(runs_engine):
-    runs_engine.price = {**QUOTE, "cells": 10, "images": 500}
+    runs_engine.price = replace(QUOTE, cells=10, images=500)
     at = open_form()
     recipe = Recipe()
     asked = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "lr": recipe.lr, "labels": True, "distill": True}
@@ -95,7 +95,7 @@ def test_the_baseline_has_nothing_to_recover_and_without_images_it_says_what_to_
     asked = len(runs_engine.asked)
     at = open_form(Schedule.uniform(12))
     assert "prunes nothing, so there is nothing to recover" in words(at)
-    runs_engine.state["calibration"] = None
+    runs_engine.description = replace(runs_engine.description, calibration=None)
     at = open_form()
     assert "start the dashboard with --train FOLDER" in words(at)
     assert not [kind for kind, run in runs_engine.asked[asked:] if run["kind"] == "recovery"]

@@ -1,5 +1,7 @@
 """The Runs page without a browser, on a stand-in engine."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -7,18 +9,21 @@ from dashboard.engine.client import EngineError
 from dashboard.pages.runs.page import duration, facts_text, in_order, price_text, progress_text
 from dashboard.session import state
 from tests.dashboard.conftest import FakeEngine
+from toast_core.engine.protocol import Description, Job, Offered, Quote
+from toast_core.jobs.book import JobRun
 
-QUOTE = {"cells": 36, "stored": 0, "images": 1000, "macs": 10**12, "calibration": 0, "seconds": 250.0}
+QUOTE = Quote(cells=36, stored=0, images=1000, macs=10**12, calibration=0, seconds=250.0)
 
 
-def job(number: int, state_: str, **values: object) -> dict:
-    """A job as the engine lists it."""
-    return {
-        "number": number, "title": f"sensitivity {number}", "run": {"kind": "sensitivity"}, "command": f"toast analyze --number {number}",
-        "basis": {"model": "demo_vit", "data": "fashion-mnist"}, "quote": QUOTE, "state": state_, "queued_at": 0.0, "submitted_at": 1e9,
-        "wish": None, "done": 0, "total": 0, "left_s": None, "message": "", "analysis": None, "crashes": 0, "lives": 1, "started_at": 1e9,
-        "finished_at": None, "measured_s": None,
-    } | values
+def job(number: int, state_: str, run: dict | None = None, **values: object) -> Job:
+    """A job as the engine lists it; `run` is one's values, a sensitivity run's if left out."""
+    listed = Job(
+        number=number, title=f"sensitivity {number}", run=JobRun.from_dict(run or {"kind": "sensitivity"}),
+        command=f"toast analyze --number {number}", basis={"model": "demo_vit", "data": "fashion-mnist"}, quote=QUOTE, state=state_,
+        queued_at=0.0, submitted_at=1e9, wish=None, done=0, total=0, left_s=None, message="", analysis=None, crashes=0, lives=1,
+        started_at=1e9, finished_at=None, measured_s=None,
+    )
+    return replace(listed, **values)
 
 
 class RunsEngine(FakeEngine):
@@ -26,21 +31,21 @@ class RunsEngine(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.listed: list[dict] = []
+        self.listed: list[Job] = []
         self.asked: list[tuple] = []
         self.refusal: str | None = None
         self.price = QUOTE
 
-    def jobs(self) -> list[dict]:
+    def jobs(self) -> list[Job]:
         """The jobs."""
         return self.listed
 
-    def quote(self, run: dict) -> dict:
+    def quote(self, run: dict) -> Offered:
         """The price."""
         self.asked.append(("quote", run))
-        return {"quote": self.price, "title": "a run", "command": "toast analyze --of this"}
+        return Offered("a run", "toast analyze --of this", self.price)
 
-    def submit(self, run: dict) -> dict:
+    def submit(self, run: dict) -> Job:
         """Refuse, or take it."""
         if self.refusal:
             raise EngineError(self.refusal)
@@ -48,7 +53,7 @@ class RunsEngine(FakeEngine):
         self.listed = [job(1, "queued")]
         return self.listed[0]
 
-    def control(self, action: str, number: int) -> dict:
+    def control(self, action: str, number: int) -> Job:
         """Refuse, or do it."""
         if self.refusal:
             raise EngineError(self.refusal)
@@ -168,11 +173,11 @@ def test_old_runs_are_in_the_table_only(runs_engine):
 
 def test_what_runs_comes_first_then_what_waits_in_its_order():
     jobs = [job(5, "queued", queued_at=9.0), job(4, "done"), job(3, "paused"), job(2, "running"), job(1, "queued", queued_at=2.0)]
-    assert [found["number"] for found in in_order(jobs)] == [2, 1, 5, 3, 4]
+    assert [found.number for found in in_order(jobs)] == [2, 1, 5, 3, 4]
 
 
 def test_while_the_engine_starts_the_runs_are_there_and_the_form_waits(runs_engine):
-    runs_engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    runs_engine.description = Description("starting", progress="Loading PyTorch")
     runs_engine.listed = [job(3, "running")]
     at = open_page()
     assert "**Run 3**" in words(at) and "Loading PyTorch" in words(at) and not runs_engine.asked
@@ -186,9 +191,9 @@ def test_durations_have_no_more_digits_than_an_estimate_deserves(seconds, text):
 
 
 def test_prices_say_what_is_stored():
-    free = price_text({**QUOTE, "stored": 36, "seconds": 0.0})
+    free = price_text(replace(QUOTE, stored=36, seconds=0.0))
     assert free.startswith("**0 s**: 36 cells \N{MULTIPLICATION SIGN} 1,000 images, all stored")
-    assert price_text({**QUOTE, "stored": 1}).endswith("Of the cells, 1 is stored already, at no cost.")
+    assert price_text(replace(QUOTE, stored=1)).endswith("Of the cells, 1 is stored already, at no cost.")
 
 
 def test_progress_and_facts_in_words():

@@ -101,4 +101,4 @@ def test_another_selection_is_another_record(workbench):
 
 
 def test_it_is_quoted(workbench, tmp_path):
-    assert Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0).quote(read_run(APPLY))["seconds"] > 3
+    assert Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0).quote(read_run(APPLY)).seconds > 3

@@ -42,4 +42,4 @@ def test_composition_is_judged_and_counts_its_conditions(workbench, capsys, tmp_
 
 
 def test_it_is_quoted(workbench, tmp_path):
-    assert Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0).quote(read_run(COMPOSITION))["seconds"] > 3
+    assert Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0).quote(read_run(COMPOSITION)).seconds > 3

@@ -1,6 +1,7 @@
 """What measurements return: frozen, free of torch, ready for JSON."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,12 @@ class Estimate:
     def to_dict(self) -> dict:
         """Plain JSON values; an end that is not finite (one image has no spread) is null."""
         return {"value": self.value, "ci95": [end if math.isfinite(end) else None for end in self.ci95]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Estimate":
+        """Read `to_dict`'s values back."""
+        low, high = values["ci95"]
+        return cls(float(values["value"]), (-math.inf if low is None else float(low), math.inf if high is None else float(high)))
 
 
 @dataclass(frozen=True, eq=False)
