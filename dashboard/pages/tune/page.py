@@ -21,6 +21,7 @@ from dashboard.evidence.starting_points import starting_points
 from dashboard.pages.compare.known import taught
 from dashboard.pages.tune.fit import show_fit
 from dashboard.session import state
+from dashboard.uploads import MAX_SCHEDULE_MB
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
@@ -31,7 +32,6 @@ _SELECTION_NAMES = {"calibrated": "Calibrated", "per_image": "Per image", "per_b
 _MULTIPLES = (1, 4, 8, 16)
 _COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
 _SCHEDULE_FILE = "schedule.json"
-_MAX_UPLOAD_MB = 1
 _COMPENSATION_HELP = (
     "Without training and without labels: heads keep their best directions instead of a choice of dimensions, dropped hidden units are "
     "folded into the kept ones, and every block is fitted to bring the pruned model back to the baseline's activations. Same cost; "
@@ -149,7 +149,7 @@ def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
         st.markdown("**Bring one**")
         st.file_uploader(
             "Schedule file (JSON; the reference implementation's entries are read, too)", type="json", key="upload",
-            max_upload_size=_MAX_UPLOAD_MB, on_change=_upload, args=(shape,),
+            max_upload_size=MAX_SCHEDULE_MB, on_change=_upload, args=(shape,),
         )
         if error := st.session_state.get("upload-error"):
             st.error(error)
@@ -162,8 +162,8 @@ def _upload(shape: ModelShape) -> None:
     if file is None:
         return
     # the browser's limit is only asked for there
-    if file.size > _MAX_UPLOAD_MB << 20:
-        size = f"{file.size / 1e6:.0f} MB, more than {_MAX_UPLOAD_MB}"
+    if file.size > MAX_SCHEDULE_MB << 20:
+        size = f"{file.size / 1e6:.0f} MB, more than {MAX_SCHEDULE_MB}"
         st.session_state["upload-error"] = f"{file.name} was not used: it has {size}; choose a schedule file"
         return
     try:

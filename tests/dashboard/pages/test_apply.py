@@ -317,7 +317,7 @@ class TestBundles:
             assert not opened.list_analyses() and not list(opened.iter_cells())
 
     def test_a_bundle_that_is_too_large_is_refused_unread(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("dashboard.components.exchange.MAX_UPLOAD_MB", 0)
+        monkeypatch.setattr("dashboard.components.exchange.MAX_BUNDLE_MB", 0)
         with pytest.raises(StoreError, match="more than 0; take it in with toast cache import"):
             take_bundle(str(tmp_path / "own.sqlite"), b"1")
 
