@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.components.engine_status import show_engine_status
 from dashboard.evidence.commands import analyze_command, report_command
-from dashboard.evidence.find import METRICS, Evidence, find_evidence
+from dashboard.evidence.find import METRICS, Evidence, find_by_card
 from dashboard.navigation import PAGES, page
 from dashboard.session import state, view
 
@@ -15,10 +15,7 @@ def choose_analysis(metric: str) -> Evidence | None:
     if shape is None:
         show_engine_status()
         return None
-    setup = state.engine_client().setup
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(setup, shape.name, data["digest"] if data else None)
+    found = find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     for problem in found.problems:
         st.warning(problem)
     offered = {one.short_id: one for one in found.of(metric)}

@@ -18,9 +18,10 @@ from analysis_cache.errors import StoreError
 from analysis_cache.key import CellIdentity
 from analysis_cache.replay import Replay
 from toast_core.intervals import mean_interval, paired_interval
+from toast_core.studies.sensitivity.cells import OUTCOME_NAMES, CellOutcomes, summarize
+from toast_core.studies.sensitivity.cells import Cell as SweptCell
 
 _SHARED = tuple(part.name for part in fields(CellIdentity) if part.name != "details")
-_KEPT = ("correct", "top5", "loss", "kl")
 Place = tuple[str, float]
 
 
@@ -78,10 +79,10 @@ class SweepSoFar:
             # a block's batches come in order, and pairing needs them without a gap
             if key in there and batch == read.batches and (part := self._part(key)) is not None:
                 for row, (site, ratio) in enumerate(part.summary["cells"]):
-                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in _KEPT})
+                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in OUTCOME_NAMES})
                     # another sweep's parts have the same keys and may lack a cell of this one
                     if (block, site, ratio) in self._wanted and len(arrays["correct"]) == batch:
-                        for name in _KEPT:
+                        for name in OUTCOME_NAMES:
                             arrays[name].append(part.arrays[name][row])
                 read.batches += 1
 
@@ -99,16 +100,10 @@ class SweepSoFar:
 
 
 def _row(block: int, site: str, ratio: float, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, object]:
-    count = len(arrays["correct"])
-    before = (baseline["predicted"] == baseline["label"])[:count]
-    return {
-        "block": block, "site": site, "ratio": ratio, "images": count,
-        "top1": 100 * float(np.mean(arrays["correct"])), "top1_delta": 100 * float(np.mean(arrays["correct"]) - np.mean(before)),
-        "ci95": list(paired_interval(before, arrays["correct"])), "top5": 100 * float(np.mean(arrays["top5"])),
-        "top5_delta": 100 * float(np.mean(arrays["top5"]) - np.mean(baseline["top5"][:count])), "loss": float(np.mean(arrays["loss"])),
-        "loss_delta": float(np.mean(arrays["loss"] - baseline["loss"][:count])), "kl": float(np.mean(arrays["kl"])),
-        **intervals(arrays, baseline),
-    }
+    nothing = np.zeros(len(baseline["label"]), np.float32)  # the baseline's KL to itself; margins are in no row
+    correct = baseline["predicted"] == baseline["label"]
+    before = CellOutcomes(correct, baseline["top5"], baseline["loss"], kl=nothing, margin=nothing)
+    return summarize(SweptCell(block, site, ratio), before, CellOutcomes(**arrays)) | intervals(arrays, baseline)
 
 
 def intervals(arrays: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, list[float]]:

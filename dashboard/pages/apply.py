@@ -13,7 +13,7 @@ from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.components.written import digest_of_file, show_download, written_file
 from dashboard.engine.client import EngineError
-from dashboard.evidence.find import Evidence, Found, age, find_evidence
+from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.navigation import PAGES, page
 from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
@@ -52,7 +52,7 @@ def render() -> None:
         st.info("The schedule in hand prunes nothing, so there is nothing to apply yet. Choose ratios on the Tune page, then come back.")
         st.page_link(page("tune"), label="Tune")
         return
-    ready, found = show_engine_status(), _find(shape)
+    ready, found = show_engine_status(), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     for problem in found.problems:
         st.warning(problem)
     with st.container(border=True):
@@ -69,12 +69,6 @@ def _show_schedule(schedule: Schedule, shape: ModelShape) -> None:
         f"**Schedule `{schedule.digest()[:_SHORT]}`** of {shape.name}, channels chosen {schedule.selection.replace('_', ' ')}: "
         f"{wording.gmacs(cost.macs)} GMACs per image, {wording.change(cost.macs, before.macs)} {wording.BADGES['computed']}"
     )
-
-
-def _find(shape: ModelShape) -> Found:
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
 
 
 def of_schedule(found: Found, metric: str, schedule: Schedule) -> Evidence | None:
@@ -118,8 +112,8 @@ def _show_record(record: Agreement, evidence: Evidence) -> None:
     )
     # as plain text: a record can come out of a bundle that someone else wrote
     st.text(
-        f"Measured {age(evidence.analysis.created_utc)} on {record.images:,} images, batches of {record.batch_size}, {record.dtype}, on "
-        f"{record.processor} ({record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}), "
+        f"Measured {wording.age(evidence.analysis.created_utc)} on {record.images:,} images, batches of {record.batch_size}, "
+        f"{record.dtype}, on {record.processor} ({record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}), "
         f"{', '.join(f'{name} {version}' for name, version in record.versions.items())}. Times: medians of {many.pairs} pairs, with "
         "quartiles; baseline and compact took turns, beside whatever else ran on the machine."
     )

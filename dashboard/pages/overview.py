@@ -13,7 +13,7 @@ from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.find import METRICS, Evidence, Found, age, find_evidence
+from dashboard.evidence.find import METRICS, Evidence, Found, find_by_card
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import PAGES, page
 from dashboard.session import state
@@ -39,7 +39,7 @@ def render() -> None:
     shape = state.model_shape()
     if shape is None:
         return
-    cost, found = count_cost(shape), _find(shape)
+    cost, found = count_cost(shape), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     model, redundant = st.columns(2)
     with model.container(border=True, height="stretch"):
         _show_model(shape, cost)
@@ -60,12 +60,6 @@ def render() -> None:
     accelerator.show_accelerator(accelerator.RESULTS)
     with st.container(border=True):
         show_exchange(found.evidence)
-
-
-def _find(shape: ModelShape) -> Found:
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
 
 
 def _show_model(shape: ModelShape, cost: Cost) -> None:
@@ -149,8 +143,8 @@ def _show_analyses(shape: ModelShape, found: Found) -> None:
 
 def _analysis_row(one: Evidence) -> dict[str, str]:
     return {
-        "Analysis": one.metric.capitalize(), "Measured": age(one.analysis.created_utc), "Images": f"{one.images:,}", "How": one.mode,
-        "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
+        "Analysis": one.metric.capitalize(), "Measured": wording.age(one.analysis.created_utc), "Images": f"{one.images:,}",
+        "How": one.mode, "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
         "From": one.source, "Id": one.short_id,
     }
 

@@ -17,10 +17,10 @@ from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.starting_points import BASELINE
 from dashboard.pages.compare.audit import show_audit
 from dashboard.pages.compare.hurt import show_hurt
-from dashboard.pages.compare.known import look
 from dashboard.pages.compare.lineage import show_lineage, sites_changed
 from dashboard.pages.compare.measuring import show_measuring, show_price
 from dashboard.session import state, view
+from dashboard.session.knowledge import gather_known
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import SITES
 from toast_core.studies.evaluation.result import Estimate
@@ -42,7 +42,7 @@ def render() -> None:
     shape = state.model_shape()
     if shape is None:
         return
-    known, engine = look(shape), state.engine_state()
+    known, engine = gather_known(shape), state.engine_state()
     for problem in known.problems:
         st.warning(problem)
     by_key = {one.key: one for one in known.candidates}

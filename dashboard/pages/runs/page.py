@@ -10,10 +10,10 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_table
 from dashboard.components.heading import show_heading
 from dashboard.engine.client import EngineError
-from dashboard.evidence.tunings import take
 from dashboard.navigation import PAGES, page
 from dashboard.pages.runs.recovery import choose_recovery, show_recovery
 from dashboard.session import state, view
+from dashboard.session.tunings import take_tuning
 from toast_core.schedule.schedule import SELECTIONS
 
 _REFRESH_S = 1.0
@@ -277,5 +277,5 @@ def _control(action: str, number: int) -> None:
 
 def _take(job: dict) -> None:
     """Take a tuned schedule in hand; the notice says where it is."""
-    take(state.model_shape(), job)
+    take_tuning(state.model_shape(), job)
     st.session_state.setdefault("notice", f"The schedule of run {job['number']} is in hand, on the Tune page.")

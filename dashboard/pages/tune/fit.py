@@ -5,9 +5,9 @@ import streamlit as st
 from dashboard import wording
 from dashboard.engine.client import EngineError
 from dashboard.evidence.budget_fit import UNITS, Fit, Wish, asked_of, damage_curves, fit
-from dashboard.evidence.tunings import take
 from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
+from dashboard.session.tunings import take_tuning
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
 from toast_core.schedule.schedule import SITES
@@ -137,7 +137,7 @@ def _follow_job(shape: ModelShape) -> None:
         return
     st.session_state["tuning-job"] = None
     if job is not None and job["state"] == "done":
-        take(shape, job)
+        take_tuning(shape, job)
     elif job is not None:
         st.session_state["fit-error"] = f"run {number} is {job['state']}. {job['message']}".strip()
     st.rerun()

@@ -18,9 +18,9 @@ from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.curves import stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.starting_points import starting_points
-from dashboard.pages.compare.known import taught
 from dashboard.pages.tune.fit import show_fit
 from dashboard.session import state
+from dashboard.session.knowledge import with_interaction
 from dashboard.uploads import MAX_SCHEDULE_MB
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
@@ -47,7 +47,7 @@ def render() -> None:
         show_engine_status()
         return
     schedule, setup = state.schedule(), state.engine_client().setup
-    curves = taught(stored_curves(setup, shape.name, schedule.selection), shape)
+    curves = with_interaction(stored_curves(setup, shape.name, schedule.selection), shape)
     data = data_in_hand(shape, curves, stored_latency(setup, shape), _compared(shape))
     show_heading("Tune", st.header)
     editing, beside = st.columns([5, 2])

@@ -11,10 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
+from dashboard import wording
 from dashboard.evidence import find as evidence
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.find import age, find_evidence, weights_concern
-from dashboard.evidence.sweep import SweepSoFar
+from dashboard.evidence.find import find_evidence
+from dashboard.evidence.sweep import SweepSoFar, intervals
+from dashboard.evidence.weights import weights_concern
 from tests.dashboard.conftest import FakeEngine
 from tests.support import evidence as stored
 from tests.support.commands import parsed
@@ -92,7 +94,7 @@ def test_a_damaged_store_is_one_warning_and_no_trap(path: Path, engine: FakeEngi
 @pytest.mark.parametrize(("seconds", "words"), [(20, "just now"), (60, "1 minute ago"), (7300, "2 hours ago"), (200_000, "2 days ago")])
 def test_ages_are_in_words(seconds: int, words: str):
     then = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
+    assert wording.age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
 
 
 def test_the_command_line_asks_for_the_same_again():
@@ -223,7 +225,7 @@ def test_the_pages_and_their_evidence_need_no_torch():
 
 
 def test_intervals_of_a_constant_shift_are_narrow():
-    found = evidence.intervals(
+    found = intervals(
         {"top5": np.ones(50, bool), "loss": np.full(50, 1.5, np.float32)}, {"top5": np.ones(50, bool), "loss": np.ones(50, np.float16)}
     )
     assert found["loss_ci95"] == pytest.approx([0.5, 0.5]) and found["top5_ci95"][0] < 0 < found["top5_ci95"][1]
