@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.navigation import PAGES, page
-from dashboard.session import autosave, state
+from dashboard.session import autosave, link, state
 
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"
@@ -21,7 +21,7 @@ def main(admits: Callable[[], bool]) -> None:
     shape = state.model_shape()
     if shape is not None:
         state.open_session(shape)
-        state.publish_link(shape)
+        link.publish_link(state.schedule(), shape)
         history = state.history()
         autosave.autosave(shape, history.present, history.past, history.future)
     # A place of its own, there or not: what follows would be mounted anew if it moved by one.

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.session.state import encode_schedule
+from dashboard.session.link import encode_schedule
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 

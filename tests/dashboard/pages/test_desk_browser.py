@@ -17,7 +17,7 @@ from PIL import Image
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.navigation import PAGES
-from dashboard.session.state import decode_schedule, encode_schedule
+from dashboard.session.link import decode_schedule, encode_schedule
 from tests.support import evidence as stored
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import BlockSchedule, Schedule

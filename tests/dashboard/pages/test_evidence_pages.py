@@ -47,10 +47,10 @@ def _page(name: str) -> AppTest:
     def show(name: str) -> None:
         from importlib import import_module
 
-        from dashboard.session import state
+        from dashboard.session import link, state
 
         state.open_session(state.model_shape())
-        state.publish_link(state.model_shape())
+        link.publish_link(state.schedule(), state.model_shape())
         import_module(f"dashboard.pages.{name}").render()
 
     return AppTest.from_function(show, default_timeout=180, kwargs={"name": name})
