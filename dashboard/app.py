@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.navigation import PAGES, page
+from dashboard.navigation import page, pages
 from dashboard.session import autosave, link, state
 
 # A local file: an icon given by name makes the browser ask a font host for it.
@@ -17,7 +17,7 @@ def main(admits: Callable[[], bool]) -> None:
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
     if not admits():
         return
-    chosen = st.navigation([page(name) for name in PAGES], position="top")
+    chosen = st.navigation([page(name) for name in pages()], position="top")
     shape = state.model_shape()
     if shape is not None:
         state.open_session(shape)

@@ -16,7 +16,6 @@ from dashboard.evidence.sweep import SweepSoFar, planned_cells
 from dashboard.evidence.weights import weights_concern
 from toast_core.setup import Setup
 
-METRICS = {"redundancy": "Redundancy", "sensitivity": "Sensitivity"}  # those that have a page
 _SHORT = 8
 
 
@@ -44,7 +43,7 @@ class Evidence:
 
     @property
     def metric(self) -> str:
-        """What was measured: a name of METRICS, or another kind of analysis, which is listed only."""
+        """What was measured. Some metrics have a page (see dashboard.navigation), the others are listed only."""
         return str(self.analysis.request.get("metric"))
 
     @property

@@ -14,7 +14,7 @@ from dashboard.components.heading import show_heading
 from dashboard.components.written import digest_of_file, show_download, written_file
 from dashboard.engine.client import EngineError
 from dashboard.evidence.find import Evidence, Found, find_by_card
-from dashboard.navigation import PAGES, page
+from dashboard.navigation import page
 from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
 from toast_core.cost.macs import count_cost
@@ -264,8 +264,7 @@ def _show_composition(found: Found, schedule: Schedule, ready: bool) -> None:
         )
     if ready and not (rows and evidence.finished):
         _show_run("composition", {"kind": "composition", "schedule": schedule.to_dict()}, "Check", prominent=False)
-    if "compare" in PAGES:
-        st.page_link(page("compare"), label="Which classes and images lose: the Compare page")
+    st.page_link(page("compare"), label="Which classes and images lose: the Compare page")
 
 
 def _composition_rows(evidence: Evidence) -> list[CompositionRow]:

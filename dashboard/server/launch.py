@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from dashboard.engine.client import SETUP_VARIABLE, EngineClient
+from dashboard.navigation import pages
 from dashboard.server.sharing import PASSWORD_VARIABLE, Sharing
 from dashboard.uploads import MAX_BUNDLE_MB
 from toast_core.errors import ToastError
@@ -59,7 +60,9 @@ def launch(setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, 
     Raises:
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
+        NavigationError: two installed packages add the same page.
     """
+    pages()
     setup = setup.completed().anchored()
     # neither the server nor the engine needs it, so neither has it
     os.environ.pop(PASSWORD_VARIABLE, None)

@@ -10,7 +10,7 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_table
 from dashboard.components.heading import show_heading
 from dashboard.engine.client import EngineError
-from dashboard.navigation import PAGES, page
+from dashboard.navigation import page, pages
 from dashboard.pages.runs.recovery import choose_recovery, show_recovery
 from dashboard.session import state, view
 from dashboard.session.tunings import take_tuning
@@ -203,7 +203,7 @@ def _show_job(job: dict) -> None:
     title, buttons = st.columns([3, 2], vertical_alignment="center")
     title.markdown(f"{_BADGES[job['state']]} **Run {number}**: {job['title']}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        if job["analysis"] and job["run"]["kind"] in PAGES and st.button("Open the analysis", key=f"job-open-{number}"):
+        if job["analysis"] and job["run"]["kind"] in pages() and st.button("Open the analysis", key=f"job-open-{number}"):
             view.choose(job["run"]["kind"], "analysis", job["analysis"])
             st.switch_page(page(job["run"]["kind"]), query_params={"analysis": job["analysis"]})
         if job["run"]["kind"] == "tuning" and job["state"] == "done":
