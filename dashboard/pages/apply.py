@@ -11,11 +11,11 @@ from dashboard.charts.composition import composition_figure
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
+from dashboard.components.jobs import OPEN, price_text, progress_text
 from dashboard.components.written import digest_of_file, show_download, written_file
 from dashboard.engine.client import EngineError
 from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.navigation import page
-from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
@@ -28,7 +28,6 @@ from toast_core.studies.evaluation.result import Estimate
 
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000
-_OPEN = ("running", "queued", "paused")
 _EXECUTIONS = {"baseline": "Baseline", "masked": "Masked", "compact": "Compact"}
 _WAITING = {"queued": "it starts when its turn comes", "paused": "resume it on the Runs page"}
 _SHORT = 8
@@ -186,7 +185,7 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")
         return
     job = _last_job(kind, run["schedule"])
-    if job and job["state"] in _OPEN:
+    if job and job["state"] in OPEN:
         _follow(kind, run["schedule"])
         return
     if job and job["state"] == "failed":
@@ -225,14 +224,14 @@ def _last_job(kind: str, schedule: dict) -> dict | None:
     except EngineError:
         return None
     same = [job for job in jobs if job["run"]["kind"] == kind and job["run"].get("schedule") == schedule]
-    return next((job for job in same if job["state"] in _OPEN), next(iter(same), None))
+    return next((job for job in same if job["state"] in OPEN), next(iter(same), None))
 
 
 @st.fragment(run_every=_REFRESH_S)
 def _follow(kind: str, schedule: dict) -> None:
     """Look every second how far the run is; the whole page is drawn again once it has ended."""
     job = _last_job(kind, schedule)
-    if job is None or job["state"] not in _OPEN:
+    if job is None or job["state"] not in OPEN:
         st.rerun()
     elif job["state"] == "running":
         st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))

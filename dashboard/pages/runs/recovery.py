@@ -10,6 +10,7 @@ from dashboard.components.figure import show_figure, show_table
 from dashboard.components.written import show_download, written_file
 from dashboard.evidence.find import own_rows
 from dashboard.navigation import page
+from dashboard.pages.runs.form import Form
 from dashboard.session import state
 from toast_core.studies.recovery.recipe import Recipe
 
@@ -27,7 +28,7 @@ _COLUMNS = {
 }
 
 
-def choose_recovery(engine: dict) -> dict | None:
+def choose_recovery(engine: dict, run: dict) -> dict | None:
     """The recovery of the schedule in hand that the fields describe; None while something is missing, which is said."""
     schedule, place = state.schedule(), state.engine_client().setup.train or (engine["calibration"] or {}).get("name")
     if place is None:
@@ -66,7 +67,7 @@ def choose_recovery(engine: dict) -> dict | None:
         st.info("Choose at least one thing to learn from to see what the run costs.")
         return None
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr} | {name: name in taught for name in _TEACHERS}
-    run = {"kind": "recovery", "schedule": schedule.to_dict(), "images": images, "recipe": recipe}
+    run |= {"schedule": schedule.to_dict(), "images": images, "recipe": recipe}
     return run | {"test_images": None if tests == most else tests}
 
 
@@ -122,3 +123,9 @@ def _show_model(report: dict, name: str, number: int) -> None:
         st.warning("The model of this run is not on this machine any more. Start the same run again to write it.")
         return
     show_download(path, f"{name}-recovered.safetensors", f"job-model-{number}")
+
+
+FORM = Form(
+    "recovery", "Recovery", "fine-tune what that schedule leaves of the model, and write it into a file.", 4, choose_recovery,
+    images="training images", unit="epoch", needs_schedule=True, details=show_recovery,
+)

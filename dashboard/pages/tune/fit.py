@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import wording
+from dashboard.components.jobs import OPEN, price_text, progress_text
 from dashboard.engine.client import EngineError
 from dashboard.evidence.budget_fit import UNITS, Fit, Wish, asked_of, damage_curves, fit
-from dashboard.pages.runs.page import price_text, progress_text
 from dashboard.session import state
 from dashboard.session.tunings import take_tuning
 from toast_core.cost.shapes import ModelShape
@@ -13,7 +13,6 @@ from toast_core.errors import ToastError
 from toast_core.schedule.schedule import SITES
 
 _POLL_S = 1.0
-_OPEN = ("queued", "running", "paused")
 _HELP = (
     "Keeps locked bars and ranges, and gives every other bar the ratio that does the least predicted damage within the budget. Sites "
     "that are not chosen stay as they are."
@@ -129,7 +128,7 @@ def _follow_job(shape: ModelShape) -> None:
     except EngineError:
         st.caption("Waiting for the engine.")
         return
-    if job is not None and job["state"] in _OPEN:
+    if job is not None and job["state"] in OPEN:
         if job["state"] == "running":
             st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
         else:
