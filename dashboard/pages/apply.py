@@ -12,7 +12,7 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.components.jobs import OPEN, price_text, progress_text
-from dashboard.components.written import digest_of_file, show_download, written_file
+from dashboard.components.model_file import digest_of_file, show_download, written_file
 from dashboard.engine.client import EngineError
 from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.navigation import page

@@ -7,7 +7,7 @@ from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.charts.recovery import chosen_epoch, recovery_figure
 from dashboard.components.figure import show_figure, show_table
-from dashboard.components.written import show_download, written_file
+from dashboard.components.model_file import show_download, written_file
 from dashboard.evidence.find import own_rows
 from dashboard.navigation import page
 from dashboard.pages.runs.form import Form
