@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from toast_core.studies.evaluation.result import Estimate
 
@@ -11,6 +12,7 @@ BADGES = {
     "reported": ":orange-badge[reported]",
 }
 _MINUS = "\N{MINUS SIGN}"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
 
@@ -79,3 +81,13 @@ def verdict(delta: Estimate) -> str:
     if high < 0:
         return "worse than the baseline"
     return "better than the baseline" if low > 0 else "cannot tell apart from the baseline"
+
+
+def age(created_utc: str, now: datetime | None = None) -> str:
+    """For example `3 hours ago`."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created_utc)).total_seconds()
+    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

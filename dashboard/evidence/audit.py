@@ -6,9 +6,9 @@ from typing import Protocol
 
 from dashboard import wording
 from dashboard.evidence.damage import Arrays, paired_change
+from dashboard.evidence.draft import Result
 from dashboard.evidence.prediction import Curves, Interaction, effects, joint_loss, learn, predict_change
 from dashboard.evidence.starting_points import BASELINE, identity
-from dashboard.session.drafts import Result
 from toast_core.cost.shapes import ModelShape
 from toast_core.intervals import wilson_percent
 from toast_core.schedule.schedule import Schedule

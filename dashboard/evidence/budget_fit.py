@@ -18,7 +18,7 @@ _LOOK_AGAIN_S = 20
 
 
 @dataclass(frozen=True)
-class Wish:
+class BudgetRequest:
     """A budget in one of UNITS, the sites that may change, and whether what is dropped is made up for."""
 
     unit: str
@@ -73,24 +73,24 @@ def _fits(evidence: Evidence, compensated: bool) -> bool:
     return isinstance(settings, dict) and (settings.get("ffn"), settings.get("attention")) == (wanted.ffn, wanted.attention)
 
 
-def asked_of(shape: ModelShape, schedule: Schedule, limits: Limits, wish: Wish) -> dict:
-    """The tuning run (`toast_core.studies.tuning.job`) for a wish; sites that may not change are locked at their ratios in hand.
+def tuning_run(shape: ModelShape, schedule: Schedule, limits: Limits, request: BudgetRequest) -> dict:
+    """The tuning run (`toast_core.studies.tuning.job`) for a request; sites that may not change are locked at their ratios in hand.
 
     Raises:
         ScheduleError: the budget is not below the baseline's cost.
     """
-    unit, limit = wish.limit(shape)
+    unit, limit = request.limit(shape)
     locks, ranges = [], []
     for block in range(len(shape.blocks)):
         for site in SITES:
             ratio, held = schedule.ratios(site)[block], limits.get((site, block))
-            if (held and held.locked) or (site not in wish.sites and ratio):
+            if (held and held.locked) or (site not in request.sites and ratio):
                 locks.append([block, site, ratio])
-            elif held and site in wish.sites:
+            elif held and site in request.sites:
                 ranges.append([block, site, held.low, min(held.high, 0.99)])
     return {
-        "kind": "tuning", "unit": unit, "limit": limit, "sites": list(wish.sites), "locks": locks, "ranges": ranges,
-        "compensation": dict(vars(FULL if wish.compensated else NONE)), "multiple_of": schedule.multiple_of,
+        "kind": "tuning", "unit": unit, "limit": limit, "sites": list(request.sites), "locks": locks, "ranges": ranges,
+        "compensation": dict(vars(FULL if request.compensated else NONE)), "multiple_of": schedule.multiple_of,
     }
 
 

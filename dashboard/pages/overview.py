@@ -15,9 +15,9 @@ from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.find import METRICS, Evidence, Found, age, find_evidence
+from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.evidence.starting_points import StartingPoint, starting_points
-from dashboard.navigation import PAGES, page
+from dashboard.navigation import metrics, page
 from dashboard.session import state
 from toast_core.cost.macs import Cost, count_cost
 from toast_core.cost.shapes import ModelShape
@@ -41,7 +41,7 @@ def render() -> None:
     shape = state.model_shape()
     if shape is None:
         return
-    cost, found = count_cost(shape), _find(shape)
+    cost, found = count_cost(shape), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     model, redundant = st.columns(2)
     with model.container(border=True, height="stretch"):
         _show_model(shape, cost)
@@ -62,12 +62,6 @@ def render() -> None:
     accelerator.show_accelerator(accelerator.RESULTS)
     with st.container(border=True):
         show_exchange(found.evidence)
-
-
-def _find(shape: ModelShape) -> Found:
-    engine = state.engine_state()
-    data = engine.data
-    return find_evidence(state.engine_client().setup, shape.name, data.digest if data else None)
 
 
 def _show_model(shape: ModelShape, cost: Cost) -> None:
@@ -98,8 +92,7 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     if evidence is None:
         st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
         st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
-        if "runs" in PAGES:
-            st.page_link(page("runs"), label="Or start it on the Runs page")
+        st.page_link(page("runs"), label="Or start it on the Runs page")
         return
     sites = list(dict.fromkeys(row["site"] for row in rows if "+" not in row["site"]))
     stood = tolerances([row for row in rows if row["site"] in sites], _LIMIT_POINTS)
@@ -140,19 +133,19 @@ def _show_analyses(shape: ModelShape, found: Found) -> None:
         st.warning(problem)
     if not found.evidence:
         st.markdown(f"None of {shape.name} is stored yet. Each of these makes one:")
-        lines = (analyze_command(state.engine_client().setup, metric) for metric in METRICS)
+        lines = (analyze_command(state.engine_client().setup, metric) for metric in metrics())
         st.code("\n".join(lines), language="bash", wrap_lines=True)
         return
     show_table(pd.DataFrame([_analysis_row(one) for one in found.evidence]), "overview-analyses", f"{shape.name}-analyses")
-    for column, name in zip(st.columns(len(METRICS)), METRICS, strict=True):
+    for column, (name, title) in zip(st.columns(len(metrics())), metrics().items(), strict=True):
         if found.of(name):
-            column.page_link(page(name), label=f"{METRICS[name]} in full")
+            column.page_link(page(name), label=f"{title} in full")
 
 
 def _analysis_row(one: Evidence) -> dict[str, str]:
     return {
-        "Analysis": one.metric.capitalize(), "Measured": age(one.analysis.created_utc), "Images": f"{one.images:,}", "How": one.mode,
-        "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
+        "Analysis": one.metric.capitalize(), "Measured": wording.age(one.analysis.created_utc), "Images": f"{one.images:,}",
+        "How": one.mode, "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
         "From": one.source, "Id": one.short_id,
     }
 

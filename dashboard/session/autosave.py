@@ -15,10 +15,11 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.engine.client import state_root
-from dashboard.evidence.find import weights_digest
+from dashboard.evidence.draft import Draft, Result
 from dashboard.evidence.starting_points import starting_points
+from dashboard.evidence.weights import weights_digest
 from dashboard.owner import OWNER_COOKIE, is_owner
-from dashboard.session.drafts import Draft, DraftBook, DraftError, Result
+from dashboard.session.drafts import DraftBook, DraftError
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Description, Measurement
 from toast_core.schedule.schedule import Schedule

@@ -7,9 +7,10 @@ from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.charts.recovery import chosen_epoch, recovery_figure
 from dashboard.components.figure import show_figure, show_table
-from dashboard.components.written import show_download, written_file
+from dashboard.components.model_file import show_download, written_file
 from dashboard.evidence.find import own_rows
 from dashboard.navigation import page
+from dashboard.pages.runs.form import Form
 from dashboard.session import state
 from toast_core.engine.protocol import Description, Job
 from toast_core.studies.recovery.recipe import Recipe
@@ -28,7 +29,7 @@ _COLUMNS = {
 }
 
 
-def choose_recovery(engine: Description) -> dict | None:
+def choose_recovery(engine: Description, run: dict) -> dict | None:
     """The recovery of the schedule in hand that the fields describe; None while something is missing, which is said."""
     schedule, place = state.schedule(), state.engine_client().setup.train or (engine.calibration and engine.calibration.name)
     if place is None:
@@ -67,7 +68,7 @@ def choose_recovery(engine: Description) -> dict | None:
         st.info("Choose at least one thing to learn from to see what the run costs.")
         return None
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr} | {name: name in taught for name in _TEACHERS}
-    run = {"kind": "recovery", "schedule": schedule.to_dict(), "images": images, "recipe": recipe}
+    run |= {"schedule": schedule.to_dict(), "images": images, "recipe": recipe}
     return run | {"test_images": None if tests == most else tests}
 
 
@@ -123,3 +124,9 @@ def _show_model(report: dict, name: str, number: int) -> None:
         st.warning("The model of this run is not on this machine any more. Start the same run again to write it.")
         return
     show_download(path, f"{name}-recovered.safetensors", f"job-model-{number}")
+
+
+FORM = Form(
+    "recovery", "Recovery", "fine-tune what that schedule leaves of the model, and write it into a file.", 4, choose_recovery,
+    images="training images", unit="epoch", needs_schedule=True, details=show_recovery,
+)

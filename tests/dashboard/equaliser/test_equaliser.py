@@ -16,7 +16,7 @@ from dashboard.evidence.curves import StoredCurves, stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.prediction import Curves, Point, effective_ratio, predict, read_curves
 from dashboard.limits import Limit, held_back, hold
-from dashboard.session.state import History
+from dashboard.session.history import History
 from tests.support import curves as made_up
 from tests.support.cells import identity
 from toast_core.schedule.rounding import keep_count

@@ -19,6 +19,7 @@ from dashboard.engine.client import EngineError
 from dashboard.pages.apply import record_table
 from dashboard.pages.tune.page import _upload
 from dashboard.session import state
+from dashboard.session.link import encode_schedule
 from tests.dashboard.conftest import FakeEngine
 from tests.dashboard.pages.test_runs_page import QUOTE, job
 from tests.support.cells import fill
@@ -134,7 +135,7 @@ def _overview() -> None:
 def open_page(schedule: Schedule = SCHEDULE) -> AppTest:
     """The page with this schedule in hand."""
     at = AppTest.from_function(_apply, default_timeout=180)
-    at.query_params["schedule"] = state.encode_schedule(schedule)
+    at.query_params["schedule"] = encode_schedule(schedule)
     at.query_params["selection"] = schedule.selection
     at.run()
     assert not at.exception
@@ -318,7 +319,7 @@ class TestBundles:
             assert not opened.list_analyses() and not list(opened.iter_cells())
 
     def test_a_bundle_that_is_too_large_is_refused_unread(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("dashboard.components.exchange.MAX_UPLOAD_MB", 0)
+        monkeypatch.setattr("dashboard.components.exchange.MAX_BUNDLE_MB", 0)
         with pytest.raises(StoreError, match="more than 0; take it in with toast cache import"):
             take_bundle(str(tmp_path / "own.sqlite"), b"1")
 

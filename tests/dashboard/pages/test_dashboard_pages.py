@@ -8,6 +8,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.engine.client import EngineError
 from dashboard.limits import Limit
 from dashboard.session import state
+from dashboard.session.history import History
+from dashboard.session.link import link_parameters
 from toast_core.engine.protocol import Description
 from toast_core.schedule.schedule import Schedule
 
@@ -144,7 +146,7 @@ def test_engine_error_is_one_line_with_a_way_on(engine):
 
 def test_link_reproduces_the_view_and_a_bad_one_leaves_a_warning(engine):
     wanted = Schedule.uniform(12, 0.1, 0.2, 0.3, 0.4, selection="per_batch")
-    at = _open_tune(state.link_parameters(wanted, state.model_shape()))
+    at = _open_tune(link_parameters(wanted, state.model_shape()))
     assert state_of(at).present == wanted
     at = _open_tune({"schedule": "nonsense"})
     assert "link was not used" in _words(at)
@@ -166,6 +168,6 @@ def test_upload_takes_a_schedule_in_hand(engine):
     assert state_of(at).present == wanted
 
 
-def state_of(at: AppTest) -> state.History:
+def state_of(at: AppTest) -> History:
     """The session's history."""
     return at.session_state["history"]

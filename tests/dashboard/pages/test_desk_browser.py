@@ -16,8 +16,8 @@ from PIL import Image
 
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.navigation import PAGES
-from dashboard.session.state import decode_schedule, encode_schedule
+from dashboard.navigation import pages
+from dashboard.session.link import decode_schedule, encode_schedule
 from tests.support import evidence as stored
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import BlockSchedule, Schedule
@@ -111,7 +111,7 @@ def test_every_page_is_whole_readable_and_keeps_to_itself(address, browser, sche
     page.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url.replace("ws:", "http:", 1)))
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    for name in PAGES:
+    for name in pages():
         page.goto(f"{address}/{'' if name == 'overview' else name}?schedule={encode_schedule(_SCHEDULE)}")
         expect(page.get_by_role("heading").first).to_be_visible()
         role, label = _CONTROLS[name]

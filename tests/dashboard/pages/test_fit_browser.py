@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient, shipped_shape
-from dashboard.session.state import decode_schedule
+from dashboard.session.link import decode_schedule
 from tests.dashboard.pages.test_desk_browser import _FLAGS, _WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.cost.macs import count_cost

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.session.state import encode_schedule
+from dashboard.session.link import encode_schedule
 from tests.dashboard.pages.test_dashboard_browser import _FLAGS
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule

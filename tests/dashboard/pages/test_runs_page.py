@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.jobs import duration, facts_text, price_text, progress_text
 from dashboard.engine.client import EngineError
-from dashboard.pages.runs.page import duration, facts_text, in_order, price_text, progress_text
+from dashboard.pages.runs.form import find_forms
+from dashboard.pages.runs.page import in_order
 from dashboard.session import state
 from tests.dashboard.conftest import FakeEngine
 from toast_core.engine.protocol import Description, Job, Offered, Quote
@@ -121,6 +123,23 @@ def test_all_images_are_none_and_the_other_kinds_ask_for_what_they_need(runs_eng
     assert runs_engine.asked[-1] == ("quote", {"kind": "redundancy", "images": None})
     at.segmented_control(key="run-kind").set_value("evaluation").run()
     assert runs_engine.asked[-1][1]["schedule"]["selection"] == "calibrated" and not at.exception
+
+
+def test_what_is_offered_are_the_forms_of_the_folder_that_choose(runs_engine):
+    forms = find_forms()
+    offered = [form for form in forms.values() if form.choose]
+    assert [form.kind for form in offered] == ["sensitivity", "redundancy", "evaluation", "recovery"]
+    control = open_page().segmented_control(key="run-kind")
+    assert control.options == [form.title for form in offered] and control.help.split("  \n") == [
+        f"{form.title}: {form.help}" for form in offered
+    ]
+
+
+def test_a_run_of_a_kind_without_a_form_has_a_card_like_any_other_and_a_tuning_gives_its_schedule(runs_engine):
+    runs_engine.listed = [job(2, "done", run={"kind": "composition"}), job(1, "done", run={"kind": "tuning"}, title="tune")]
+    at = open_page()
+    assert "**Run 2**: sensitivity 2" in words(at) and "**Run 1**: tune" in words(at)
+    assert [button.key for button in at.button if button.key and button.key.startswith("job-")] == ["job-take-1"]
 
 
 def test_nothing_chosen_is_no_run(runs_engine):

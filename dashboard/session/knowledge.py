@@ -8,7 +8,7 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.audit import Audit, audit
 from dashboard.evidence.candidates import Candidate, Evaluation, candidates, stored_evaluations
 from dashboard.evidence.curves import StoredCurves, stored_curves
-from dashboard.evidence.find import find_evidence
+from dashboard.evidence.find import find_by_card
 from dashboard.evidence.prediction import Curves, Interaction
 from dashboard.evidence.starting_points import starting_points
 from dashboard.session import autosave, state
@@ -31,8 +31,8 @@ class Known:
     problems: tuple[str, ...]
 
 
-def look(shape: ModelShape) -> Known:
-    """Look at the store, the drafts and what was measured while editing."""
+def gather_known(shape: ModelShape) -> Known:
+    """Everything that the store, the browser's drafts and its measurements while editing say of the schedule in hand and its rivals."""
     setup, engine, schedule = state.engine_client().setup, state.engine_state(), state.schedule()
     evaluations, problems = _evaluations(setup, engine, shape)
     stored, audited, results, drafts = stored_curves(setup, shape.name, schedule.selection), None, {}, []
@@ -47,13 +47,12 @@ def look(shape: ModelShape) -> Known:
 
 
 def _evaluations(setup: Setup, engine: Description, shape: ModelShape) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
-    data = engine.data
-    found = find_evidence(setup, shape.name, data.digest if data else None)
+    found = find_by_card(setup, shape.name, engine)
     return stored_evaluations(found), found.problems
 
 
-def taught(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
-    """The curves with what measured schedules teach about them, where that predicts better."""
+def with_interaction(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
+    """The curves with the interaction learned from measured schedules, where that predicts better."""
     who, engine = autosave.owner(), state.engine_state()
     if stored.curves is None or not engine.is_ready:
         return stored

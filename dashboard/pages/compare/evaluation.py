@@ -5,20 +5,16 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.components.jobs import BADGES, OPEN, duration, progress_text
 from dashboard.engine.client import EngineError
 from dashboard.evidence.candidates import Candidate
 from dashboard.evidence.starting_points import identity
-from dashboard.pages.runs.page import duration, progress_text
 from dashboard.session import state
 from toast_core.engine.protocol import Description, Job
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 
 _REFRESH_S = 1.5
-_OPEN = ("queued", "running", "paused")
-_BADGES = {
-    "queued": ":gray-badge[queued]", "running": ":blue-badge[running]", "paused": ":orange-badge[paused]", "failed": ":red-badge[failed]",
-}
 
 
 def run_of(schedule: Schedule) -> dict:
@@ -51,7 +47,7 @@ def show_measuring(shown: Sequence[Candidate], engine: Description) -> DeltaGene
     if error := st.session_state.pop("compare-error", None):
         st.error(error)
     going = _jobs(wanted)
-    st.session_state["compare-open"] = {job.number for job in going.values() if job.state in _OPEN}
+    st.session_state["compare-open"] = {job.number for job in going.values() if job.state in OPEN}
     st.fragment(_show_jobs, run_every=_REFRESH_S if st.session_state["compare-open"] else None)(wanted)
     return price.empty()
 
@@ -98,10 +94,10 @@ def _jobs(wanted: Sequence[Candidate]) -> dict[str, Job]:
 def _show_jobs(wanted: Sequence[Candidate]) -> None:
     """Every candidate's job that is not done; when one ends, the whole page reads what it measured."""
     jobs = _jobs(wanted)
-    if st.session_state["compare-open"] - {job.number for job in jobs.values() if job.state in _OPEN}:
+    if st.session_state["compare-open"] - {job.number for job in jobs.values() if job.state in OPEN}:
         st.rerun()
     for one in wanted:
         job = jobs.get(identity(one.schedule))
-        if job is not None and job.state in _BADGES:
+        if job is not None and job.state in (*OPEN, "failed"):
             words = progress_text(job) if job.state == "running" else job.message
-            st.markdown(f"{_BADGES[job.state]} {one.name}, run {job.number}" + (f": {words}" if words else ""))
+            st.markdown(f"{BADGES[job.state]} {one.name}, run {job.number}" + (f": {words}" if words else ""))
