@@ -16,11 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-import toast_core
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine import protocol
 from toast_core.engine.protocol import Address, Description, Job, Measurement, Message, Offered, Progress, Request, Superseded
-from toast_core.engine.values import ProtocolError
 from toast_core.errors import ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -28,6 +26,7 @@ from toast_core.setup import Setup
 SETUP_VARIABLE = "TOAST_SETUP"
 STATE_VARIABLE = "TOAST_STATE"
 _SHIPPED_SHAPES = Path(__file__).parents[1] / "static" / "demo_shapes.json"
+_PACKAGE = Path(protocol.__file__).parents[1]
 _START_LIMIT_S = 120
 _POLL_S = 0.25
 _CONNECT_S = 2.0
@@ -60,8 +59,7 @@ def state_root() -> Path:
 @cache
 def _engine_stamp() -> str:
     """Changes with the engine's code and embedded weights: a process started before an update must not be reused."""
-    root = Path(toast_core.__file__).parent
-    files = sorted(path for suffix in ("*.py", "*.safetensors") for path in root.rglob(suffix))
+    files = sorted(path for suffix in ("*.py", "*.safetensors") for path in _PACKAGE.rglob(suffix))
     return hashlib.sha256("".join(f"{path}{path.stat().st_mtime_ns}" for path in files).encode()).hexdigest()
 
 
@@ -230,7 +228,7 @@ class EngineClient:
     def _spawn(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C in the dashboard's terminal leaves it alive."""
         command = [sys.executable, "-m", "toast_core.engine.server", "--state", str(self.folder), "--setup", self.setup.to_json()]
-        home = str(Path(toast_core.__file__).parents[1])
+        home = str(_PACKAGE.parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -253,7 +251,7 @@ class EngineClient:
 def _parse(line: bytes) -> Message:
     try:
         return protocol.read_message(json.loads(line))
-    except ProtocolError as error:
+    except protocol.ProtocolError as error:
         raise EngineError(str(error)) from error
     except ValueError as error:
         raise EngineError("the engine's answer is cut off; measure again") from error
