@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from tests.support.runs import SENSITIVITY, demo_workbench
+from tests.support.runs import SENSITIVITY, tiny_workbench
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.process import left_seconds
 from toast_core.jobs.quote import Quoter, job_threads
@@ -13,19 +13,19 @@ from toast_core.studies.registry import read_run
 
 
 def test_seconds_follow_the_work_and_what_is_stored_costs_nothing(tmp_path):
-    workbench = demo_workbench(tmp_path)
+    workbench = tiny_workbench(tmp_path)
     quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
     small, large = (quoter.quote(read_run({**SENSITIVITY, "images": images})) for images in (16, 32))
-    assert (small.cells, small.stored, small.images) == (12, 0, 16)
+    assert (small.cells, small.stored, small.images) == (3, 0, 16)
     assert large.seconds - 3 == pytest.approx(2 * (small.seconds - 3)) and small.seconds > 3
     with EvidenceStore.open(workbench.setup.store) as store:
         read_run(SENSITIVITY).measure(workbench, store, lambda done, total: None)
-    assert quoter.quote(read_run(SENSITIVITY)) == replace(small, stored=12, macs=0, seconds=0.0)
+    assert quoter.quote(read_run(SENSITIVITY)) == replace(small, stored=3, macs=0, seconds=0.0)
 
 
 def test_finished_jobs_of_the_kind_and_model_set_the_speed(tmp_path):
     book = JobBook(tmp_path / "jobs")
-    quoter = Quoter(demo_workbench(tmp_path), book, start_s=3.0)
+    quoter = Quoter(tiny_workbench(tmp_path), book, start_s=3.0)
     offer = quoter.offer(read_run(SENSITIVITY))
     number = book.add(**vars(offer)).number
     book.change(number, ("queued",), state="done", measured_s=1000.0)

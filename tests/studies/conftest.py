@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import demo_workbench
+from tests.support.families import tiny_demo
+from tests.support.runs import TINY, tiny_workbench
+from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.workbench import Workbench
+
+
+@pytest.fixture(autouse=True)
+def named_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test runs in its own process find the tiny model by its name, as they find a demo."""
+    monkeypatch.setitem(DEMO_BUILDERS, TINY, tiny_demo)
 
 
 @pytest.fixture
 def workbench(tmp_path: Path) -> Workbench:
-    """The demo with random weights and a store of its own."""
-    return demo_workbench(tmp_path)
+    """A tiny model with random weights and a store of its own."""
+    return tiny_workbench(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
-from tests.support.runs import APPLY, WHOLE, demo_workbench, say_nothing
+from tests.support.runs import APPLY, WHOLE, say_nothing, tiny_workbench
 from toast_core.cli.app import app
 from toast_core.errors import ToastError
 from toast_core.jobs.book import JobBook
@@ -29,13 +29,13 @@ def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(workbench):
-    values = {**APPLY, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()}
-    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="11"):
+    values = {**APPLY, "schedule": Schedule.uniform(4, fc2=0.5).to_dict()}
+    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="the schedule has 4 blocks but"):
         read_run(values).work(workbench, store)
 
 
 def test_without_a_folder_nothing_is_applied(tmp_path):
-    workbench = demo_workbench(tmp_path, applied=None)
+    workbench = tiny_workbench(tmp_path, applied=None)
     with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="submit the run from a dashboard"):
         read_run(APPLY).work(workbench, store)
 
@@ -94,7 +94,7 @@ def test_the_command_line_writes_the_same_file(workbench, tmp_path, monkeypatch,
 def test_another_selection_is_another_record(workbench):
     with EvidenceStore.open(workbench.setup.store) as store:
         keys = {
-            ApplyRun(Schedule.uniform(12, fc2=0.5, selection=selection), 8, 8).measure(workbench, store, say_nothing).cell_keys[0]
+            ApplyRun(Schedule.uniform(3, fc2=0.5, selection=selection), 8, 8).measure(workbench, store, say_nothing).cell_keys[0]
             for selection in ("calibrated", "per_image")
         }
     assert len(keys) == 2

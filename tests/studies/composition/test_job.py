@@ -20,8 +20,8 @@ from toast_core.studies.registry import read_run
 
 
 def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(workbench):
-    values = {**COMPOSITION, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()}
-    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="11"):
+    values = {**COMPOSITION, "schedule": Schedule.uniform(4, fc2=0.5).to_dict()}
+    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="the schedule has 4 blocks but"):
         read_run(values).work(workbench, store)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as a job, on the demo with random weights: measured once, stored per image, and gone on with where it stopped."""
+"""An evaluation as a job, on a tiny model: measured once, stored per image, and gone on with where it stopped."""
 
 import dataclasses
 import json
@@ -58,14 +58,14 @@ def test_another_calibration_is_another_cell_and_the_baseline_is_one_whatever_it
     workbench = Workbench(workbench.model, dataclasses.replace(workbench.setup, calibration_images=30))
     assert few.key != evaluation.evaluation_identity(subject, FC2, "masked", workbench.statistics(2.0, 8)).key
     baselines = {
-        evaluation.evaluation_identity(subject, Schedule.uniform(12, selection=selection), "masked", None).key
+        evaluation.evaluation_identity(subject, Schedule.uniform(3, selection=selection), "masked", None).key
         for selection in ("calibrated", "per_batch")
     }
     assert len(baselines) == 1
 
 
 def test_an_interrupted_one_goes_on_and_leaves_nothing_behind(workbench, monkeypatch):
-    run, measured = read_run({**EVALUATION, "schedule": Schedule.uniform(12).to_dict()}), []
+    run, measured = read_run({**EVALUATION, "schedule": Schedule.uniform(3).to_dict()}), []
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -94,7 +94,7 @@ def test_out_of_memory_becomes_a_smaller_batch_and_a_note(workbench, monkeypatch
         return torch.zeros(len(images), 10)
 
     monkeypatch.setattr(workbench.model, "forward", cramped)
-    run = read_run({**EVALUATION, "schedule": Schedule.uniform(12).to_dict()})
+    run = read_run({**EVALUATION, "schedule": Schedule.uniform(3).to_dict()})
     with EvidenceStore.open(workbench.setup.store) as store, caplog.at_level(logging.WARNING):
         analysis = run.measure(workbench, store, lambda done, total: None)
         assert store.get(analysis.cell_keys[0]).summary["images"] == 16

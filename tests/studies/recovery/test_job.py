@@ -1,4 +1,4 @@
-"""Recovery as a job, on the demo with random weights: what it refuses, what it costs, what it leaves, and that it goes on."""
+"""Recovery as a job, on a tiny model: what it refuses, what it costs, what it leaves, and that it goes on."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
 from tests.support.recoveries import same_weights
-from tests.support.runs import RECOVERED, RECOVERY, demo_workbench
+from tests.support.runs import RECOVERED, RECOVERY, tiny_workbench
 from toast_core.cli.app import app
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import load_data
@@ -22,26 +22,25 @@ from toast_core.studies.registry import read_run
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(tmp_path):
     with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
-        workbench = demo_workbench(tmp_path)
-        with pytest.raises(ScheduleError, match="the schedule has 3 blocks but"):
-            read_run({**RECOVERY, "schedule": Schedule.uniform(3).to_dict()}).work(workbench, store)
+        workbench = tiny_workbench(tmp_path)
+        with pytest.raises(ScheduleError, match="the schedule has 4 blocks but"):
+            read_run({**RECOVERY, "schedule": Schedule.uniform(4).to_dict()}).work(workbench, store)
         with pytest.raises(DataError, match="fashion-mnist are the images that the dashboard measures on; start it with other images"):
-            read_run(RECOVERY).work(demo_workbench(tmp_path, train="fashion-mnist"), store)
+            read_run(RECOVERY).work(tiny_workbench(tmp_path, train="fashion-mnist"), store)
         with pytest.raises(DataError, match="fashion-mnist are the test images"):
-            read_run(RECOVERY).work(demo_workbench(tmp_path, train="fashion-mnist", data="fashion-mnist:calibration"), store)
+            read_run(RECOVERY).work(tiny_workbench(tmp_path, train="fashion-mnist", data="fashion-mnist:calibration"), store)
         with pytest.raises(DataError, match="where one step takes 64; use more images"):
             read_run({**RECOVERY, "recipe": {"batch_size": 64}}).work(workbench, store)
         with pytest.raises(DataError, match="recovery needs training images; start the dashboard with --train FOLDER"):
-            read_run(RECOVERY).work(demo_workbench(tmp_path, calibration=None), store)
+            read_run(RECOVERY).work(tiny_workbench(tmp_path, calibration=None), store)
 
 
 class Killed(Exception):
     """Stands for what ends a job's process."""
 
 
-@pytest.mark.wide
 def test_it_goes_on_keeps_its_figures_and_leaves_the_model(tmp_path, capsys):
-    run, workbench, seen = read_run(RECOVERY), demo_workbench(tmp_path), []
+    run, workbench, seen = read_run(RECOVERY), tiny_workbench(tmp_path), []
 
     def broken(done: int, total: int) -> None:
         if done > 36:
@@ -88,7 +87,7 @@ def test_training_images_of_its_own_are_taken_before_the_calibration_images(tmp_
         (tmp_path / "images" / name).mkdir(parents=True)
         for place in range(15):
             Image.new("L", (28, 28), 100 * number + place).save(tmp_path / "images" / name / f"{place}.png")
-    workbench = demo_workbench(tmp_path, train=str(tmp_path / "images"))
+    workbench = tiny_workbench(tmp_path, train=str(tmp_path / "images"))
     run = read_run({"kind": "recovery", "schedule": RECOVERED.to_dict(), "recipe": {"epochs": 1, "batch_size": 8, "labels": False}})
     with EvidenceStore.open(tmp_path / "evidence.sqlite") as store:
         assert run.work(workbench, store).images == 30
@@ -96,7 +95,7 @@ def test_training_images_of_its_own_are_taken_before_the_calibration_images(tmp_
 
 
 def test_other_test_images_cost_an_evaluation_and_no_training(tmp_path):
-    workbench = demo_workbench(tmp_path)
+    workbench = tiny_workbench(tmp_path)
     with EvidenceStore.open(workbench.setup.store) as store:
         read_run(RECOVERY).measure(workbench, store, lambda done, total: None)
         more = read_run({**RECOVERY, "test_images": 20})

@@ -1,4 +1,4 @@
-"""A sweep as a job, on the demo with random weights: what it costs, and that it writes what its command line writes."""
+"""A sweep as a job, on a tiny model: what it costs, and that it writes what its command line writes."""
 
 import dataclasses
 import json
@@ -38,9 +38,9 @@ def test_a_sweep_writes_the_cells_that_its_command_line_writes(workbench, capsys
     with EvidenceStore.open(workbench.setup.store) as store:
         assert run.work(workbench, store).stored == 0
         analysis = run.measure(workbench, store, lambda done, total: seen.append((done, total)))
-        assert run.work(workbench, store).stored == 12 and run.work(workbench, store).macs == 0
-        assert run.outcome(store, analysis) == "12 cells measured"
-    assert seen == sorted(seen) and seen[-1] == (192, 192) and len(seen) == 24
+        assert run.work(workbench, store).stored == 3 and run.work(workbench, store).macs == 0
+        assert run.outcome(store, analysis) == "3 cells measured"
+    assert seen == sorted(seen) and seen[-1] == (48, 48) and len(seen) == 6
     _, command, *words = shlex.split(run.command(workbench.setup))
     get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["id"] == analysis.short_id
@@ -56,7 +56,7 @@ def test_calibrated_selection_without_images_is_one_line(workbench):
 
 def test_macs_of_a_sweep_are_the_baseline_and_what_each_cell_runs_anew(workbench):
     cost = count_cost(workbench.shape)
-    last, before = cost.blocks[11], cost.blocks[10]
+    last, before = cost.blocks[2], cost.blocks[1]
     assert sweep_macs(workbench.shape, []) == 0
-    assert sweep_macs(workbench.shape, [Cell(11, "fc2", 0.5)]) == cost.macs + last.ffn_macs
-    assert sweep_macs(workbench.shape, [Cell(10, "qk+vo", 0.5)]) == cost.macs + before.macs + last.macs
+    assert sweep_macs(workbench.shape, [Cell(2, "fc2", 0.5)]) == cost.macs + last.ffn_macs
+    assert sweep_macs(workbench.shape, [Cell(1, "qk+vo", 0.5)]) == cost.macs + before.macs + last.macs
