@@ -15,7 +15,7 @@ import pytest
 
 from dashboard.engine import client
 from dashboard.engine.client import EngineClient, EngineError, shipped_shape
-from tests.dashboard.conftest import SMALL_ENGINE, read_state_file
+from tests.support.engines import SMALL_ENGINE, read_state_file
 from toast_core.engine import server as worker
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup

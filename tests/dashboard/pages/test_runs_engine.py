@@ -10,7 +10,7 @@ import pytest
 
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import EngineClient, EngineError
-from tests.dashboard.conftest import read_state_file
+from tests.support.engines import read_state_file
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup

@@ -4,62 +4,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.jobs import duration, facts_text, price_text, progress_text
-from dashboard.engine.client import EngineError
 from dashboard.pages.runs.form import find_forms
 from dashboard.pages.runs.page import in_order
 from dashboard.session import state
-from tests.dashboard.conftest import FakeEngine
-
-QUOTE = {"cells": 36, "stored": 0, "images": 1000, "macs": 10**12, "calibration": 0, "seconds": 250.0}
-
-
-def job(number: int, state_: str, **values: object) -> dict:
-    """A job as the engine lists it."""
-    return {
-        "number": number, "title": f"sensitivity {number}", "run": {"kind": "sensitivity"}, "command": f"toast analyze --number {number}",
-        "basis": {"model": "demo_vit", "data": "fashion-mnist"}, "quote": QUOTE, "state": state_, "queued_at": 0.0, "submitted_at": 1e9,
-        "wish": None, "done": 0, "total": 0, "left_s": None, "message": "", "analysis": None, "crashes": 0, "lives": 1, "started_at": 1e9,
-        "finished_at": None, "measured_s": None,
-    } | values
-
-
-class RunsEngine(FakeEngine):
-    """An engine with these jobs; `asked` collects what the page wants of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listed: list[dict] = []
-        self.asked: list[tuple] = []
-        self.refusal: str | None = None
-        self.price = QUOTE
-
-    def jobs(self) -> list[dict]:
-        """The jobs."""
-        return self.listed
-
-    def quote(self, run: dict) -> dict:
-        """The price."""
-        self.asked.append(("quote", run))
-        return {"quote": self.price, "title": "a run", "command": "toast analyze --of this"}
-
-    def submit(self, run: dict) -> dict:
-        """Refuse, or take it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append(("submit", run))
-        self.listed = [job(1, "queued")]
-        return self.listed[0]
-
-    def control(self, action: str, number: int) -> dict:
-        """Refuse, or do it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append((action, number))
-        return self.listed[0]
-
-    def log(self, number: int) -> str:
-        """A line."""
-        return f"the log of {number}"
+from tests.support.apps import words
+from tests.support.engines import QUOTE, RunsEngine, job
 
 
 @pytest.fixture
@@ -83,12 +32,6 @@ def open_page() -> AppTest:
     at = AppTest.from_function(_runs, default_timeout=180).run()
     assert not at.exception
     return at
-
-
-def words(at: AppTest) -> str:
-    """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "code")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
 
 
 def test_without_runs_it_says_what_to_press_and_quotes_the_form(runs_engine):
