@@ -11,7 +11,7 @@ _FOLDER = "applied"  # see toast_core.engine.desk
 
 
 def written_file(key: str) -> Path:
-    """Where the model of this cell is, if it is on this machine."""
+    """Where the model that a stored cell is about lies; the file need not be there."""
     return state.engine_client().folder.parent / _FOLDER / f"{key}.safetensors"
 
 
