@@ -24,7 +24,12 @@ _WISHES = {"pause": "Pausing", "cancel": "Cancelling"}
 
 
 def price_text(quote: Quote, upper_bound: bool = False, unit: str = "cell") -> str:
-    """For example `**About 4 min** for 108 cells x 1,000 images on this machine. Of the cells, 12 are stored already, at no cost.`"""
+    """A run's price as Markdown, such as `**About 4 min** on this machine: 108 cells x 1,000 images.`, and what of it is stored already.
+
+    Args:
+        upper_bound: whether the run may end before it has measured all that.
+        unit: what the quote counts as cells.
+    """
     cells, stored = quote.cells, quote.stored
     what = f"{cells:,} {unit}{'s' if cells > 1 else ''} \N{MULTIPLICATION SIGN} {quote.images:,} images"
     if stored == cells:
@@ -34,7 +39,7 @@ def price_text(quote: Quote, upper_bound: bool = False, unit: str = "cell") -> s
 
 
 def duration(seconds: float) -> str:
-    """For example `12 s`, `4 min`, `2.5 h`: two digits at most, as an estimate deserves."""
+    """A duration with the two digits at most that an estimate deserves: `12 s`, `4 min`, `2.5 h`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 90 * 60:

@@ -10,7 +10,7 @@ from toast_core.engine.protocol import APPLIED_FOLDER
 
 
 def written_file(key: str) -> Path:
-    """Where the model of this cell is, if it is on this machine."""
+    """Where the model that a stored cell is about lies; the file need not be there."""
     return state.engine_client().folder.parent / APPLIED_FOLDER / f"{key}.safetensors"
 
 

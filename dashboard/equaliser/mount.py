@@ -31,7 +31,7 @@ class EditorState:
 
 
 def show_equaliser(data: dict) -> None:
-    """Mount it on what `data_in_hand` has put together."""
+    """Mount the equaliser with the data of `data_in_hand`; what it sends is taken into the session before the page runs again."""
     _component(key=KEY, data=data, on_sent_change=_receive)
 
 

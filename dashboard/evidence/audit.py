@@ -46,7 +46,7 @@ class Check:
 
     @property
     def miss(self) -> float:
-        """Measured less predicted, in points."""
+        """Measured less predicted difference in points: negative where more was lost than predicted."""
         return self.measured.value - self.predicted.value
 
 

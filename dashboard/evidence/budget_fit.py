@@ -27,7 +27,7 @@ class BudgetRequest:
     compensated: bool
 
     def limit(self, shape: ModelShape) -> tuple[str, int]:
-        """The tuner's unit and limit.
+        """The budget as the tuner takes it: "macs" or "params", and how many at most.
 
         Raises:
             ScheduleError: the budget is not below the baseline's cost.
@@ -117,7 +117,7 @@ class Fit:
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def fit(shape: ModelShape, schedule: Schedule, asked: dict, curves: DamageCurves) -> Fit:
-    """Solve for what was asked on these curves; seconds.
+    """Solve a `tuning_run` on these curves by prediction alone; takes seconds.
 
     Raises:
         ScheduleError: no such curves, or locks, ranges and budget that cannot be met together.

@@ -69,7 +69,7 @@ class Candidate:
 
     @property
     def is_measured(self) -> bool:
-        """Whether its accuracy was measured."""
+        """Whether `top1` was measured rather than predicted."""
         return self.badge == "measured"
 
 

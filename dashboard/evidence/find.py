@@ -39,7 +39,7 @@ class Evidence:
 
     @property
     def short_id(self) -> str:
-        """What people see and type."""
+        """The beginning of the analysis' id that people see and type."""
         return self.analysis.short_id
 
     @property
@@ -66,12 +66,12 @@ class Evidence:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all its cells were measured."""
         return self.analysis.finished_utc is not None
 
     @property
     def title(self) -> str:
-        """One line for a list to choose from."""
+        """The analysis in one line of a list to choose from: images, mode, source, day, id."""
         parts = (f"{self.images:,} images", self.mode, self.source, f"from {self.analysis.created_utc[:10]}", self.short_id[:_SHORT])
         return ", ".join(parts) + ("" if self.finished else ", not finished")
 
@@ -96,7 +96,7 @@ class Found:
     problems: tuple[str, ...]
 
     def of(self, metric: str) -> tuple[Evidence, ...]:
-        """Those of one metric."""
+        """The analyses of one metric, in the same order."""
         return tuple(one for one in self.evidence if one.metric == metric)
 
 

@@ -44,7 +44,7 @@ def _book(folder: Path) -> DraftBook:
 
 
 def book() -> DraftBook:
-    """The drafts of this state folder."""
+    """The book of drafts in this state folder, opened once for all sessions."""
     return _book(state_root() / _FOLDER)
 
 
@@ -109,7 +109,7 @@ def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tup
 
 
 def _named(shape: ModelShape, schedule: Schedule) -> str | None:
-    """The starting point that a schedule is."""
+    """The name of the starting point that a schedule equals; None where it equals none."""
     return next((point.name for point in starting_points(shape, schedule.selection) if point.schedule == schedule), None)
 
 

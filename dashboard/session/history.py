@@ -1,4 +1,4 @@
-"""The schedule in hand and the way back. Pure; imports neither Streamlit nor torch."""
+"""The schedule in hand with the steps before and after it. Pure; imports neither Streamlit nor torch."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ class History:
     future: tuple[Schedule, ...] = ()
 
     def edit(self, schedule: Schedule) -> "History":
-        """Another schedule in hand; nothing changes where it is the same."""
+        """The history with another schedule in hand, and nothing to redo; itself where the schedule is the same."""
         return self if schedule == self.present else History(schedule, (*self.past, self.present)[-_MAX_UNDO:])
 
     def undo(self) -> "History":
-        """One step back, where there is one."""
+        """The history one step back; itself at the beginning."""
         return History(self.past[-1], self.past[:-1], (self.present, *self.future)) if self.past else self
 
     def redo(self) -> "History":
-        """One step forward again, where there is one."""
+        """The history one step forward again; itself where nothing was undone."""
         return History(self.future[0], (*self.past, self.present), self.future[1:]) if self.future else self

@@ -1,4 +1,4 @@
-"""A finished tuning's schedule, in hand."""
+"""Taking the schedule of a finished tuning in hand, for the page that follows the run and for the one that lists it."""
 
 from dataclasses import replace
 

@@ -9,63 +9,18 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineClient, shipped_shape
+from dashboard.engine.client import EngineClient
 from dashboard.evidence import find as evidence
 from dashboard.session import state
-from tests.support.equaliser_page import FLAGS
+from tests.support.browsers import FLAGS
+from tests.support.engines import SMALL_ENGINE, FakeEngine
 from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.engine.protocol import CalibrationCard, DataCard, Description, Figures, Measurement, ModelCard, Progress
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate
 
-SMALL_ENGINE = Setup("demo_vit", "random", images=75, batch_size=25, calibration_images=50).completed()
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def estimate(value: float, half: float) -> Estimate:
-    """An estimate with an interval of so much to each side."""
-    return Estimate(value, (value - half, value + half))
-
-
-def message(done: int, total: int, top1: float, delta: float) -> Measurement:
-    """One message of a measurement, as the engine sends it."""
-    figures = Figures(estimate(top1, 2.0), estimate(99.0, 0.5), estimate(0.4, 0.1))
-    return Measurement(done, total, figures, replace(figures, top1=estimate(top1 - delta, 2.0)), estimate(delta, 0.5))
-
-
-class FakeEngine:
-    """Answers like `EngineClient`, at once. `description` is what describe says; `measured` collects the schedules asked for."""
-
-    def __init__(self, options: Setup | None = None) -> None:
-        self.setup = options or Setup().completed()
-        self.measured: list[Schedule] = []
-        self.error: Exception | None = None
-        self.restarts = 0
-        self.description = Description(
-            "ready", model=ModelCard("demo_vit", "random", shipped_shape("demo_vit")), device="cpu",
-            data=DataCard("fashion-mnist", ("T-shirt/top", "Trouser"), 10_000, "0123456789abcdef", 1000, 64, "shuffled", 0),
-            calibration=CalibrationCard("fashion-mnist:calibration", 500, "fedcba"),
-        )
-
-    def describe(self) -> Description:
-        """The description."""
-        return self.description
-
-    def start(self) -> None:
-        """Count, and be ready."""
-        self.restarts += 1
-
-    def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[Progress | Measurement | None]:
-        """Two batches, after a word of progress."""
-        self.measured.append(schedule)
-        if self.error:
-            raise self.error
-        yield Progress("Measuring the baseline")
-        yield None
-        delta = 0.0 if schedule.is_baseline else -3.2
-        yield message(500, 1000, 85.0 + delta, delta)
-        yield message(1000, 1000, 87.4 + delta, delta)
 
 
 @pytest.fixture

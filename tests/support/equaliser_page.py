@@ -12,7 +12,6 @@ from dashboard.evidence.latency import StoredLatency
 from tests.support.evaluations import CURVES, VIT
 from toast_core.schedule.schedule import Schedule
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 SWIN = shipped_shape("demo_swin")
 FRESH = EditorState()
 STORED = StoredCurves(CURVES)

@@ -23,7 +23,7 @@ def run_of(schedule: Schedule) -> dict:
 
 
 def lacking(shown: Sequence[Candidate], images: int) -> list[Candidate]:
-    """Those that are not yet evaluated on all images of the set."""
+    """The candidates that are not yet evaluated on all images of the set."""
     return [one for one in shown if one.evaluation is None or one.evaluation.images < images]
 
 

@@ -40,7 +40,7 @@ def render() -> None:
 
 @st.fragment
 def _show_form() -> None:
-    """Choose, see the price, start."""
+    """The form: what to measure, what that costs, the button that starts it, and its command line."""
     engine = state.engine_state()
     if engine.data is None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")

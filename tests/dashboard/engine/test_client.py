@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from dashboard.engine.client import EngineClient, EngineError, shipped_shape
-from tests.dashboard.conftest import SMALL_ENGINE
+from tests.support.engines import SMALL_ENGINE
 from toast_core.engine.protocol import PROTOCOL, STATE_FILE, Description, Measurement, Message, Superseded
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup

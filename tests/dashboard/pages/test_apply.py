@@ -20,11 +20,11 @@ from dashboard.pages.apply import record_table
 from dashboard.pages.tune.page import _upload
 from dashboard.session import state
 from dashboard.session.link import encode_schedule
-from tests.dashboard.conftest import FakeEngine
-from tests.dashboard.pages.test_runs_page import QUOTE, job
+from tests.support import apps
 from tests.support.cells import fill
 from tests.support.cells import identity as any_identity
 from tests.support.compositions import composition_rows
+from tests.support.engines import QUOTE, FakeEngine, job
 from tests.support.evidence import put_redundancy
 from toast_core.engine.protocol import Job, Offered
 from toast_core.schedule.reference import from_reference
@@ -144,8 +144,7 @@ def open_page(schedule: Schedule = SCHEDULE) -> AppTest:
 
 def words(at: AppTest) -> str:
     """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "warning", "success", "code", "text")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "warning", "success", "text")
 
 
 def labels(at: AppTest) -> list[str]:

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.engine.client import EngineClient, EngineError
 from dashboard.session import autosave, state
 from dashboard.session.drafts import DraftBook
-from tests.dashboard.conftest import FakeEngine
-from tests.dashboard.pages.test_runs_page import QUOTE, job
+from tests.support import apps
+from tests.support.engines import QUOTE, FakeEngine, job
 from tests.support.evaluations import BASE, DRAFT, IMAGES, LESS, WAS
 from toast_core.engine.protocol import Job, Offered
 from toast_core.setup import Setup
@@ -90,8 +90,7 @@ def open_page(**link: str) -> AppTest:
 
 def words(at: AppTest) -> str:
     """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "code", "subheader", "warning")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "subheader", "warning")
 
 
 def test_the_page_shows_who_is_known_how_and_who_gets_hurt(compared):

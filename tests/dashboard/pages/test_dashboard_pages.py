@@ -10,6 +10,7 @@ from dashboard.limits import Limit
 from dashboard.session import state
 from dashboard.session.history import History
 from dashboard.session.link import link_parameters
+from tests.support import apps
 from toast_core.engine.protocol import Description
 from toast_core.schedule.schedule import Schedule
 
@@ -34,8 +35,7 @@ def _tune() -> None:
 
 
 def _words(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "metric", "info", "error", "code", "text")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "metric", "text")
 
 
 def _open_tune(link: dict[str, str] | None = None) -> AppTest:

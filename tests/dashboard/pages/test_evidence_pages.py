@@ -18,9 +18,10 @@ from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import find_evidence
 from dashboard.evidence.sweep import SweepSoFar, intervals
 from dashboard.evidence.weights import weights_concern
-from tests.dashboard.conftest import FakeEngine
+from tests.support import apps
 from tests.support import evidence as stored
 from tests.support.commands import parsed
+from tests.support.engines import FakeEngine
 from toast_core.setup import Setup
 from toast_core.studies.sensitivity.cells import CellOutcomes, summarize
 
@@ -58,8 +59,7 @@ def _page(name: str) -> AppTest:
 
 
 def _words(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "info", "warning", "error", "code", "title")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "warning", "title")
 
 
 def test_analyses_are_ranked_and_name_what_speaks_against_them(store: EvidenceStore, engine: FakeEngine):

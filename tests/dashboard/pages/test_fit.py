@@ -13,8 +13,9 @@ from dashboard.engine.client import shipped_shape
 from dashboard.evidence.budget_fit import BudgetRequest, DamageCurves, damage_curves, fit, tuning_run
 from dashboard.limits import Limit
 from dashboard.session import state
-from tests.dashboard.pages.test_runs_page import RunsEngine, job
+from tests.support.apps import words
 from tests.support.curves import STRENGTH, TIME, WEIGHTS
+from tests.support.engines import RunsEngine, job
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE
@@ -144,11 +145,6 @@ def open_panel() -> AppTest:
     at = AppTest.from_function(_panel, default_timeout=180).run()
     assert not at.exception
     return at
-
-
-def words(at: AppTest) -> str:
-    """What can be read."""
-    return "\n".join(str(element.value) for kind in ("markdown", "caption", "error") for element in at.get(kind))
 
 
 def in_hand(at: AppTest) -> Schedule:

@@ -6,65 +6,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.jobs import duration, facts_text, price_text, progress_text
-from dashboard.engine.client import EngineError
 from dashboard.pages.runs.form import find_forms
 from dashboard.pages.runs.page import in_order
 from dashboard.session import state
-from tests.dashboard.conftest import FakeEngine
-from toast_core.engine.protocol import Description, Job, Offered, Quote
-from toast_core.jobs.book import JobRun
-
-QUOTE = Quote(cells=36, stored=0, images=1000, macs=10**12, calibration=0, seconds=250.0)
-
-
-def job(number: int, state_: str, run: dict | None = None, **values: object) -> Job:
-    """A job as the engine lists it; `run` is one's values, a sensitivity run's if left out."""
-    listed = Job(
-        number=number, title=f"sensitivity {number}", run=JobRun.from_dict(run or {"kind": "sensitivity"}),
-        command=f"toast analyze --number {number}", basis={"model": "demo_vit", "data": "fashion-mnist"}, quote=QUOTE, state=state_,
-        queued_at=0.0, submitted_at=1e9, wish=None, done=0, total=0, left_s=None, message="", analysis=None, crashes=0, lives=1,
-        started_at=1e9, finished_at=None, measured_s=None,
-    )
-    return replace(listed, **values)
-
-
-class RunsEngine(FakeEngine):
-    """An engine with these jobs; `asked` collects what the page wants of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listed: list[Job] = []
-        self.asked: list[tuple] = []
-        self.refusal: str | None = None
-        self.price = QUOTE
-
-    def jobs(self) -> list[Job]:
-        """The jobs."""
-        return self.listed
-
-    def quote(self, run: dict) -> Offered:
-        """The price."""
-        self.asked.append(("quote", run))
-        return Offered("a run", "toast analyze --of this", self.price)
-
-    def submit(self, run: dict) -> Job:
-        """Refuse, or take it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append(("submit", run))
-        self.listed = [job(1, "queued")]
-        return self.listed[0]
-
-    def control(self, action: str, number: int) -> Job:
-        """Refuse, or do it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append((action, number))
-        return self.listed[0]
-
-    def log(self, number: int) -> str:
-        """A line."""
-        return f"the log of {number}"
+from tests.support.apps import words
+from tests.support.engines import QUOTE, RunsEngine, job
+from toast_core.engine.protocol import Description
 
 
 @pytest.fixture
@@ -88,12 +35,6 @@ def open_page() -> AppTest:
     at = AppTest.from_function(_runs, default_timeout=180).run()
     assert not at.exception
     return at
-
-
-def words(at: AppTest) -> str:
-    """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "code")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
 
 
 def test_without_runs_it_says_what_to_press_and_quotes_the_form(runs_engine):
