@@ -299,7 +299,8 @@ class TestSizes:
     """Small enough to read."""
 
     CORE = (
-        "schedule/schedule.py", "pruning/importance/__init__.py", "pruning/importance/activations.py", "pruning/importance/weights.py",
+        "schedule/schedule.py", "pruning/importance/__init__.py", "pruning/importance/activations.py", "pruning/importance/pairs.py",
+        "pruning/importance/geometric_median.py", "pruning/importance/weiszfeld.py", "pruning/importance/l1.py", "pruning/importance/l2.py",
         "pruning/planner.py",
         "pruning/execution/block.py", "pruning/execution/ops.py", "pruning/execution/attention.py", "pruning/execution/linear.py",
     )

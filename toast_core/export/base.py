@@ -17,9 +17,12 @@ METADATA_KEY = "toast"
 
 
 class Format(Protocol):
-    """One kind of file: how it is written, and how it is run again."""
+    """One kind of file: how it is written, and how it is run again.
 
-    name: str
+    suffix       what a file's name ends in, ".onnx"
+    takes_opset  whether --opset is for this format
+    """
+
     suffix: str
     takes_opset: bool
 

@@ -44,7 +44,7 @@ def load():
 class LoaderFormat:
     """Every selection mode, as torch_export: FILE.py and, beside it, FILE.program.pt2."""
 
-    name, suffix, takes_opset = "loader", ".py", False
+    suffix, takes_opset = ".py", False
 
     def check(self, opset: int | None) -> None:
         """Nothing can be missing."""

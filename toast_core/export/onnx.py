@@ -25,7 +25,7 @@ _NEEDS = ("onnx", "onnxscript", "onnxruntime")
 class OnnxFormat:
     """Calibrated and dynamic selection: a stable sort is ONNX's TopK, whose equal values keep their order."""
 
-    name, suffix, takes_opset = "onnx", ".onnx", True
+    suffix, takes_opset = ".onnx", True
 
     def check(self, opset: int | None) -> None:
         """Raise an ExportError without the extra, or with an opset that the exporter or ONNX Runtime does not know."""
