@@ -17,10 +17,10 @@ def wilson_percent(correct: int, total: int) -> tuple[float, float]:
     return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % normal interval of a mean."""
+def mean_interval(values: np.ndarray, z: float = Z95) -> tuple[float, float]:
+    """Return the normal interval of a mean, z standard errors to each side; of one value, everything."""
     mean = float(np.mean(values))
-    half = Z95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    half = z * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return mean - half, mean + half
 
 

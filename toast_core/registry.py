@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from toast_core.errors import ToastError
+from toast_core.files import first_line
 
 Entry = TypeVar("Entry")
 
@@ -92,10 +93,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                 found = getattr(found, attribute)
             return self._make(found)
         except Exception as error:  # another package's import may fail in any way
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
             raise self._error(
                 f"{self.what} {name!r} cannot be loaded from {source}, entry point of {self.group}: "
-                f"{type(error).__name__}: {reason:.160}; repair or uninstall {source.package}"
+                f"{type(error).__name__}: {first_line(error)}; repair or uninstall {source.package}"
             ) from error
 
 

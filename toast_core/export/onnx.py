@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError
-from toast_core.export.base import METADATA_KEY, Runner, describe, first_line
+from toast_core.export.base import METADATA_KEY, Runner, describe
 from toast_core.export.torch_export import trace
+from toast_core.files import first_line
 from toast_core.models.info import get_info
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 23  # torch.onnx converts up to 23; beyond, ONNX Runtime refuses what it makes

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError
-from toast_core.export.base import METADATA_KEY, Runner, describe, first_line
+from toast_core.export.base import METADATA_KEY, Runner, describe
+from toast_core.files import first_line
 from toast_core.models.info import get_info
 
 

@@ -1,6 +1,5 @@
 """Writing an export: into a folder of its own, run again there, compared, and only then put in its place."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError, ModelError
-from toast_core.export.base import Format, Runner, digest_of, first_line
+from toast_core.export.base import Format, Runner
 from toast_core.export.formats import FORMATS
+from toast_core.files import check_can_write, first_line, sha256_of
 from toast_core.models.info import get_info
 
 LARGEST_RELATIVE_DIFFERENCE = 1e-4
@@ -71,7 +71,7 @@ def export_model(model: nn.Module, format_name: str, path: str | Path, images: t
                     f"{LARGEST_RELATIVE_DIFFERENCE:.0e}, so it is not kept; choose another --format"
                 )
             size = sum(part.stat().st_size for part in Path(folder).iterdir())
-            record = ExportRecord(format_name, path.name, size, difference, len(images), digest_of(written))
+            record = ExportRecord(format_name, path.name, size, difference, len(images), sha256_of(written))
             _put_in_place(Path(folder), path)
     except OSError as error:
         raise ExportError(f"cannot write {path} ({error.strerror or first_line(error)}); choose a folder with room to write in") from error
@@ -107,8 +107,7 @@ def check_export(format_name: str, path: str | Path, opset: int | None = None) -
     path, form = Path(path), FORMATS[format_name]
     if path.suffix != form.suffix:
         raise ExportError(f"output {path} does not end in {form.suffix}; name it {path.with_suffix(form.suffix).name}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ExportError(f"cannot write {path}; choose a file in a folder that exists and can be written")
+    check_can_write(path, ExportError)
     if opset is not None and not form.takes_opset:
         raise ExportError(f"--opset {opset} is for onnx, not for {format_name}; leave it out")
     form.check(opset)

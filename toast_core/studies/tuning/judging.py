@@ -11,7 +11,7 @@ from torch import nn
 
 from toast_core.compensation.walk import compensate, score_channels, uncompensated
 from toast_core.data.load import Batch
-from toast_core.intervals import Z95, paired_interval
+from toast_core.intervals import Z95, mean_interval, paired_interval
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.measure import cell_outcomes
@@ -118,9 +118,3 @@ def is_better(one: Judgement, other: Judgement, z: float) -> bool:
 def kl_interval(one: Judgement, other: Judgement, z: float = Z95) -> tuple[float, float]:
     """The normal interval of the mean paired difference of KL, one - other."""
     return mean_interval(one.kl.astype(np.float64) - other.kl, z)
-
-
-def mean_interval(values: np.ndarray, z: float = Z95) -> tuple[float, float]:
-    """The normal interval of a mean; unbounded for a single value."""
-    half = z * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("inf")
-    return float(values.mean()) - half, float(values.mean()) + half

@@ -21,12 +21,12 @@ from toast_core.data.load import Batch, ImageData
 from toast_core.errors import PlanError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.intervals import paired_interval, wilson_percent
+from toast_core.intervals import mean_interval, paired_interval, wilson_percent
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.tuning.curves import measure_curves
-from toast_core.studies.tuning.judging import Judgement, judge, kl_interval, looks_of, mean_interval, plan_for, run_candidate
+from toast_core.studies.tuning.judging import Judgement, judge, kl_interval, looks_of, plan_for, run_candidate
 from toast_core.studies.tuning.request import Ask, Parts, split
 from toast_core.studies.tuning.store import Kept
 
