@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from analysis_cache.canonical import canonical_json, read_json
 from analysis_cache.errors import StoreError
+from toast_core.files import cannot_write, temporary_beside
 
 FORMAT = "toastbundle"
 VERSION = 1
@@ -40,7 +41,7 @@ class ArchiveWriter:
 
     def __init__(self, path: Path) -> None:
         self.path, self.members, self.total = path, [], 0
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.temporary = temporary_beside(path)
 
     def __enter__(self) -> "ArchiveWriter":
         try:
@@ -214,4 +215,4 @@ def is_bundle(path: Path) -> bool:
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path} ({error.strerror or error}); choose a folder that exists, can be written and has room")
+    return StoreError(cannot_write(path, error))

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -11,13 +9,19 @@ from analysis_cache.arrays import pack_arrays, unpack_arrays
 from analysis_cache.canonical import canonical_json, read_json, sha256_hex, utc_now
 from analysis_cache.errors import StoreError
 from analysis_cache.key import CellIdentity, is_key, is_time
+from toast_core.version import code_version
 
 MAX_SUMMARY_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class CellHead:
-    """A cell without its arrays: what a chart needs. `summary` is the caller's JSON object."""
+    """A cell without its arrays: what a chart needs.
+
+    summary       the caller's JSON object
+    created_utc   when it was measured
+    code_version  of the code that measured it, in whatever form its release wrote; see `toast_core.version`
+    """
 
     key: str
     identity: CellIdentity
@@ -115,12 +119,3 @@ class CellRecord:
 
 def _checksum(columns: tuple[str, ...]) -> str:
     return sha256_hex("\n".join(f"{len(column)} {column}" for column in columns))
-
-
-@cache
-def code_version() -> str:
-    """The installed version of this program; "unknown" in a checkout that was never installed."""
-    try:
-        return version("toast-studio")
-    except PackageNotFoundError:
-        return "unknown"

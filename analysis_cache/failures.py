@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from analysis_cache.errors import StoreError
+from toast_core.files import first_line
 
 # first match wins; SQLite's extended codes begin with their primary one
 _SQLITE = (
@@ -57,5 +58,4 @@ def _meaning(error: Exception) -> str:
 
 def _detail(error: Exception) -> str:
     """The first line only: the rest repeats the statement and may hold addresses."""
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return first_line(getattr(error, "orig", None) or error, 200)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import struct
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
-import toast_core
 from analysis_cache.analysis import Analysis
 from analysis_cache.cell import CellHead
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity, stale_reason
@@ -41,7 +41,7 @@ def _find_file(given: object) -> Path | None:
     """The file of this path, or of this path inside the installed toast_core."""
     if not isinstance(given, str) or not given:
         return None
-    return next((path for path in (Path(given), Path(toast_core.__file__).parent / given) if path.is_file()), None)
+    return next((path for path in (Path(given), Path(str(files("toast_core"))) / given) if path.is_file()), None)
 
 
 @cache

@@ -20,8 +20,8 @@ from sweep import plain
 
 from analysis_cache.replay import Replay, shipped_bundles
 from toast_core import load_model
-from toast_core.cli.parts import write_text
 from toast_core.data.load import load_data
+from toast_core.files import write_text
 from toast_core.intervals import paired_interval
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, grid
 from toast_core.studies.sensitivity.measure import Sweep

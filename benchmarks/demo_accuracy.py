@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from toast_core.cli.parts import write_text
+from toast_core.files import write_text
 from toast_core.schedule.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"

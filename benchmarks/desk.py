@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.navigation import pages
-from toast_core.cli.parts import write_text
+from toast_core.files import write_text
 from toast_core.setup import Setup
 
 ROOT = Path(__file__).parents[1]

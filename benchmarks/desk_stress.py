@@ -32,7 +32,7 @@ from playwright.async_api import Error as BrowserError
 from analysis_cache.cell import Cell
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import EngineClient
-from toast_core.cli.parts import write_text
+from toast_core.files import write_text
 from toast_core.jobs.book import Job, JobBook
 from toast_core.setup import Setup
 

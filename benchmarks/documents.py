@@ -18,7 +18,7 @@ from benchmarks.findings import evidence_of, findings_part
 from benchmarks.recovery_part import choice_part, recovery_part
 from benchmarks.result_parts import accuracy_part, desk_part, export_part, latency_part, speed_part, sweep_part
 from benchmarks.training_free_part import headline_part, training_free_part
-from toast_core.cli.parts import write_text
+from toast_core.files import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from toast_core import load_model
-from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch, load_data
+from toast_core.files import write_text
 from toast_core.machine import cast
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.measure import Sweep

@@ -35,9 +35,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.families import ALL, EVERY_SITE, named, schedule_for, shared_model, shared_statistics
 from toast_core import apply_plan, count_macs, load_data, load_model, make_plan
-from toast_core.cli.parts import write_text
 from toast_core.compensation.walk import compensate
 from toast_core.export import FORMATS, LARGEST_RELATIVE_DIFFERENCE, export_model
+from toast_core.files import write_text
 from toast_core.machine import processor_name
 from toast_core.schedule.compensation import FULL
 

@@ -33,9 +33,9 @@ from torch import nn
 
 from benchmarks.training_free import BATCH_SIZE, pruned_by, uniform_at
 from toast_core import apply_plan, collect_statistics, count_macs, load_data, load_model, make_plan
-from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, ToastError
+from toast_core.files import write_text
 from toast_core.intervals import paired_interval
 from toast_core.machine import cast, dtype_named, pick_device, processor_name
 from toast_core.schedule.compensation import FULL

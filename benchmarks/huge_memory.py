@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from toast_core import load_model
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
+from toast_core.files import write_text
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.compensation import Compensation

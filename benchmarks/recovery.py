@@ -31,11 +31,11 @@ import torch
 from torch import nn
 
 from toast_core import Schedule, load_data, load_model
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import open_source
 from toast_core.data.transform import transform_for
+from toast_core.files import write_text
 from toast_core.intervals import paired_interval
 from toast_core.models.info import get_info
 from toast_core.pruning.plan import Plan

@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toast_core import load_data, load_model
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
+from toast_core.files import write_text
 from toast_core.loading import unfilled
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan

@@ -26,11 +26,11 @@ from scale_model import check, derive, tables, write_tables
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import Batch
 from toast_core.data.numbered import NumberedBatches
 from toast_core.executors import LOCAL, open_executor
+from toast_core.files import write_text
 from toast_core.studies.redundancy.moments import Moments
 from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes
 from toast_core.studies.sensitivity.measure import Sweep

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from toast_core import load_model
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
+from toast_core.files import write_text
 from toast_core.studies.redundancy.measure import accumulator_bytes
 from toast_core.studies.sensitivity.memory import sweep_bytes
 

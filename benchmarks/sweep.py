@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from toast_core import collect_statistics, load_model
-from toast_core.cli.parts import write_text
 from toast_core.data.load import Batch
+from toast_core.files import write_text
 from toast_core.studies.sensitivity.cells import Cell, grid
 from toast_core.studies.sensitivity.measure import Sweep, cell_outcomes
 

@@ -29,10 +29,10 @@ from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
 from toast_core.budget.front import SHAPES
 from toast_core.budget.problem import read_budget
-from toast_core.cli.parts import write_text
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.data.load import ImageData
+from toast_core.files import write_text
 from toast_core.intervals import paired_interval
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from toast_core.cli.parts import write_text
+from toast_core.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 _FIT = """

@@ -1,7 +1,6 @@
 """Saving a pruned model with its schedule inside, and loading any model: from timm, from weights, or from such a file."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from toast_core.errors import DeviceError, ModelError, ScheduleError
-from toast_core.models.build import build_baseline, check_name, file_digest, load_baseline, read_weights, weights_path
+from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
+from toast_core.models.build import build_baseline, check_name, load_baseline, read_weights, weights_path
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
@@ -68,7 +68,7 @@ def _moved(model: nn.Module, device: str | torch.device) -> nn.Module:
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
-        reason = next(iter(str(error).splitlines()), "")[:100]
+        reason = first_line(error, 100)
         raise DeviceError(f"device {str(device)!r} cannot be used on this machine ({reason}); use cpu, or see toast doctor") from error
 
 
@@ -93,26 +93,18 @@ def save_model(model: nn.Module, path: str | Path) -> None:
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
-            temporary,
-            {HEADER_KEY: json.dumps(header)},
-        )
-        temporary.replace(path)
+        write_whole(path, lambda temporary: save_file(state, temporary, {HEADER_KEY: text}))
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot write {path} ({error}); choose a folder that exists and can be written") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise ModelError(cannot_write(path, error)) from error
 
 
 def check_output(path: Path) -> None:
     """Raise a ModelError unless a model can be written at `path`; asked before the work, so that none is lost."""
     if path.suffix != ".safetensors":
         raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ModelError(f"cannot write {path}; choose a file in a folder that exists and can be written")
+    check_can_write(path, ModelError)
 
 
 def read_header(path: Path) -> dict | None:
@@ -178,7 +170,7 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
     dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
     model = model.to(dtypes.pop()) if len(dtypes) == 1 else model
     model.load_state_dict(state)
-    model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{file_digest(path)[:12]}")
+    model.toast_info = replace(model.toast_info, weights=f"{info.weights}; {path.name} sha256:{sha256_of(path)[:12]}")
     return model.eval()
 
 

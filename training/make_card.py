@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from toast_core.files import write_text
+
 ASSETS = Path(__file__).parents[1] / "toast_core" / "assets" / "fashion_mnist"
 TEXT = """# The embedded models and images
 
@@ -51,6 +53,5 @@ def row(name: str) -> str:
 
 if __name__ == "__main__":
     card = ASSETS / "DATA_CARD.md"
-    card.with_suffix(".tmp").write_text(TEXT.format(rows="\n".join(row(name) for name in ("demo_vit", "demo_swin"))))
-    card.with_suffix(".tmp").replace(card)
+    write_text(card, TEXT.format(rows="\n".join(row(name) for name in ("demo_vit", "demo_swin"))))
     print(card.read_text())

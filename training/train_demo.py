@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.data.idx import read_idx
+from toast_core.files import write_text, write_whole
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_MEAN, DEMO_STD
 
 ASSETS = Path(__file__).parents[1] / "toast_core" / "assets" / "fashion_mnist"
@@ -193,13 +194,10 @@ def train(name: str, source: Path, teacher_path: Path, device: torch.device, see
 
 
 def write(weights: Path, model: nn.Module, record: dict) -> None:
-    """Write the weights and the record of the run beside them, each through a temporary file."""
+    """Write the weights and the record of the run beside them, each whole or not at all."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    log = weights.with_suffix(".training.json")
-    save_file(state, weights.with_suffix(".tmp"))
-    weights.with_suffix(".tmp").replace(weights)
-    log.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n")
-    log.with_suffix(".tmp").replace(log)
+    write_whole(weights, lambda temporary: save_file(state, temporary))
+    write_text(weights.with_suffix(".training.json"), json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

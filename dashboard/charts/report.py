@@ -14,6 +14,7 @@ from dashboard.charts.redundancy import redundancy_figure, spectrum_figure
 from dashboard.charts.sensitivity import sensitivity_curves, sensitivity_heatmap
 from dashboard.charts.style import chart_config
 from toast_core.errors import DataError
+from toast_core.files import write_bytes
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.redundancy.result import REDUNDANCY_SITES, RedundancyRow
 
@@ -48,9 +49,11 @@ def write_report(rows_by_kind: Mapping[str, Sequence[Mapping]], out_dir: Path, t
     contents = {"report.html": _page(figures, title).encode(), **images}
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        return [_write(out_dir / name, content) for name, content in contents.items()], messages
+        for name, content in contents.items():
+            write_bytes(out_dir / name, content)
     except OSError as error:
         raise DataError(f"the report cannot be written to {out_dir} ({error.strerror}); choose another folder") from error
+    return [out_dir / name for name in contents], messages
 
 
 def report_figures(rows_by_kind: Mapping[str, Sequence[Mapping]]) -> dict[str, go.Figure]:
@@ -118,13 +121,3 @@ async def _draw(figures: Mapping[str, go.Figure]) -> dict[str, bytes]:
             )
             for name, figure in figures.items() for image, scale in _IMAGE_SCALES.items()
         }
-
-
-def _write(path: Path, content: bytes) -> Path:
-    part = path.with_name(path.name + ".tmp")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -14,6 +14,7 @@ from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from analysis_cache.upkeep import Added
 from tests.support.cells import TIME, fill, identity, outcomes, summary
+from toast_core.version import code_version
 
 
 class StoreContract:
@@ -27,6 +28,17 @@ class StoreContract:
         assert cell.identity == identity() and cell.summary == summary() and cell.key == identity().key
         assert all(np.array_equal(cell.arrays[name], array) for name, array in outcomes().items()) and set(cell.arrays) == set(outcomes())
         assert cell.row() == {"key": cell.key, "identity": identity().to_dict(), **identity().detail, **summary()}
+
+    def test_a_cell_names_the_code_that_measured_it_whatever_a_release_called_itself(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [code_version(), "0.1.0", "unknown", "0.2.0+g1a2b3c4d5e.s0f9e8d7c6b", "2026.11 of a fork, \u00fc"]
+        with EvidenceStore.open(url) as store:
+            for number, name in enumerate(names):
+                monkeypatch.setattr("analysis_cache.cell.code_version", lambda name=name: name)
+                store.put(identity(number), summary(number), {})
+            found = store.heads([identity(number).key for number in range(len(names))])
+        assert [head.code_version for head in found] == names
 
     def test_putting_twice_keeps_the_first(self, url: str) -> None:
         with EvidenceStore.open(url) as store:

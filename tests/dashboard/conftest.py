@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,8 @@ from dashboard.session import state
 from tests.support.browsers import FLAGS
 from tests.support.engines import SMALL_ENGINE, FakeEngine
 from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
-from toast_core.engine.protocol import CalibrationCard, DataCard, Description, Figures, Measurement, ModelCard, Progress
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.evaluation.result import Estimate
 
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from tests.support.families import macs_without_slots
 from toast_core.errors import ModelError
+from toast_core.files import sha256_of
 from toast_core.loading import load_model
-from toast_core.models.build import DEMO_WEIGHTS, file_digest
+from toast_core.models.build import DEMO_WEIGHTS
 from toast_core.models.counting import count_macs
 from toast_core.models.info import get_info
 
@@ -37,7 +38,7 @@ def test_a_plain_file_fills_the_model(tmp_path: Path, name: str, options: dict) 
     path = write(tmp_path / "w.safetensors", name, **options)
     model = load_model(name, weights=path, **{key: value for key, value in options.items() if key != "num_classes"})
     assert equal(model, load_model(name, weights="random", seed=9, **options))
-    assert get_info(model).weights == f"w.safetensors sha256:{file_digest(path)[:12]}"
+    assert get_info(model).weights == f"w.safetensors sha256:{sha256_of(path)[:12]}"
     assert not model.training
 
 

@@ -55,7 +55,7 @@ def test_masked_attention_is_timms_with_weights_zeroed(family: str, coupling: st
 
 @pytest.mark.parametrize("score", SCORES)
 def test_each_head_keeps_its_best_scored_dimensions(score: str) -> None:
-    from toast_core.pruning.importance.weights import pair_scores
+    from toast_core.pruning.importance.pairs import pair_scores
 
     model = shared_model("plain")
     plan = make_plan(model, Schedule.uniform(3, qk=0.5, vo=0.25, score=score))

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from toast_core.pruning.importance.weights import WEIGHT_SCORES, geometric_median, l1, l2, pair_scores, weiszfeld
+from toast_core.errors import PlanError
+from toast_core.pruning.importance.geometric_median import geometric_median
+from toast_core.pruning.importance.l1 import l1
+from toast_core.pruning.importance.l2 import l2
+from toast_core.pruning.importance.pairs import pair_scores
+from toast_core.pruning.importance.weiszfeld import weiszfeld
 from toast_core.schedule.schedule import COUPLINGS, SCORES
 
 HEADS, DIM, WIDTH = 3, 8, 10
@@ -81,7 +86,16 @@ def test_all_couplings_but_uncoupled_rank_both_sides_alike(coupling: str) -> Non
 
 
 def test_the_registry_holds_the_schedules_scores() -> None:
-    assert tuple(WEIGHT_SCORES) == SCORES
+    ours = {"geometric_median": geometric_median, "weiszfeld": weiszfeld, "l1": l1, "l2": l2}
+    assert {name: SCORES[name] for name in SCORES.own} == ours
+
+
+@pytest.mark.parametrize("wrong", [lambda rows: rows, lambda rows: rows.sum(dim=2) / 0, lambda rows: rows.sum(dim=(1, 2))])
+def test_a_score_that_does_not_give_one_finite_number_a_row_is_refused(wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SCORES, "_load", lambda name, source: wrong)
+    monkeypatch.setattr(SCORES, "_loaded", {})
+    with pytest.raises(PlanError, match=r"^score 'l1' gives .* a score gives one finite number a head dimension, \(3, 8\)$"):
+        pair_scores(rows(1), rows(2), "l1", "coupled", "qk")
 
 
 @pytest.mark.parametrize("seed", range(6))

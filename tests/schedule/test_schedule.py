@@ -326,7 +326,7 @@ class TestValue:
     def test_the_choices_are_those_documented(self) -> None:
         assert SITES == ("qk", "vo", "fc1", "fc2")
         assert tuple(SELECTIONS) == ("per_batch", "per_image", "calibrated")
-        assert SCORES == ("geometric_median", "weiszfeld", "l1", "l2")
+        assert tuple(SCORES) == ("geometric_median", "weiszfeld", "l1", "l2")
         assert COUPLINGS == ("coupled", "q_only", "k_only", "proj_only", "average", "uncoupled")
         assert Schedule.uniform(1).selection == "per_image"
         assert Schedule.uniform(1).score == "geometric_median"

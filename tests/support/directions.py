@@ -5,13 +5,13 @@ other. docs/architecture.md prints this table; a test compares them.
 """
 
 DIRECTIONS = (
-    ("the ground", "errors intervals <- files machine registry version <- schedule executors analysis_cache"),
+    ("the ground", "errors intervals version <- files machine <- registry <- schedule executors analysis_cache"),
     ("what is asked, what it costs", "cost setup <- budget command models"),
     ("the method", "data <- pruning <- compensation loading <- export workbench"),
     ("what is measured", "studies <- jobs <- engine"),
     (
         "the dashboard, read",
-        "dashboard.wording dashboard.limits dashboard.owner dashboard.navigation <- dashboard.engine <- dashboard.evidence",
+        "dashboard.wording dashboard.limits dashboard.owner dashboard.navigation dashboard.uploads <- dashboard.engine <- dashboard.evidence",
     ),
     ("the dashboard, shown", "dashboard.session dashboard.charts <- dashboard.components <- dashboard.equaliser <- dashboard.pages"),
     ("the dashboard, served", "dashboard.server <- dashboard.app"),

@@ -17,7 +17,7 @@ COMPENSATIONS = st.builds(
 )
 _PLAIN = st.builds(
     Schedule, blocks=st.lists(BLOCKS, min_size=1, max_size=6).map(tuple), selection=st.sampled_from(list(SELECTIONS)),
-    score=st.sampled_from(SCORES), coupling=st.sampled_from(COUPLINGS), multiple_of=st.integers(1, 64), seed=st.integers(0, 2**40),
+    score=st.sampled_from(tuple(SCORES)), coupling=st.sampled_from(COUPLINGS), multiple_of=st.integers(1, 64), seed=st.integers(0, 2**40),
     class_weight=st.floats(0, 1e6), token_fraction=st.none() | st.floats(0, 1, exclude_min=True),
 )
 SCHEDULES = st.tuples(_PLAIN, COMPENSATIONS).map(

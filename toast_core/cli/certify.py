@@ -1,6 +1,5 @@
 """`toast certify`: baseline, masked, compact and exported forms side by side in one sealed file, and its check."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +8,8 @@ import typer
 
 from toast_core.cli.options import Json, read_schedule, takes_setup
 from toast_core.cli.output import Bar, note, print_json, show_steps
-from toast_core.cli.parts import write_text
 from toast_core.errors import CertificateError, ScheduleError
+from toast_core.files import cannot_write, check_can_write, write_text
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests
@@ -54,8 +53,7 @@ def certify(
 
 def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as_json: bool) -> int:
     """Write a certificate; 1 where a form differs from the compact model."""
-    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise CertificateError(f"cannot write {output}; choose a file in a folder that exists and can be written")
+    check_can_write(output, CertificateError)
     if len({str(path) for path in exports}) < len(exports):
         raise CertificateError("the same --export is given twice; keep one of them")
     schedule = read_schedule(file)
@@ -65,7 +63,7 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
     try:
         write_text(output, certificate.to_json())
     except OSError as error:
-        raise CertificateError(f"cannot write {output} ({error.strerror}); choose a folder that can be written and has room") from error
+        raise CertificateError(cannot_write(output, error)) from error
     differing = certificate.differing()
     if as_json:
         print_json(certificate.to_dict())

@@ -10,6 +10,7 @@ from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
 from toast_core.cli.output import print_json
 from toast_core.cli.pruned import pruned_model
 from toast_core.errors import ScheduleError
+from toast_core.export.formats import FORMATS
 from toast_core.setup import Setup
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @takes_schedule
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write: .safetensors, .pt2, .onnx or .py, as the format says")],
-    form: Annotated[str, typer.Option("--format", help="safetensors, torch_export, onnx or loader (torch alone, no ToaSt, no timm)")],
+    form: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; a loader needs torch alone")],
     setup: Setup,
     wanted: Wanted,
     opset: Annotated[int | None, typer.Option(help="of ONNX, 18 to 23; default: 18")] = None,

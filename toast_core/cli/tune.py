@@ -1,6 +1,5 @@
 """`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
 
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,8 @@ from toast_core.cli.bench import latency_table, measured_latency, print_latency
 from toast_core.cli.lists import ratios_of, words_of
 from toast_core.cli.options import Json, Place, takes_executor, takes_setup
 from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
-from toast_core.cli.parts import write_text
 from toast_core.errors import ScheduleError
+from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
 from toast_core.schedule.schedule import SITES
 from toast_core.setup import Setup
@@ -64,7 +63,7 @@ def tune(
     """
     from toast_core.budget.problem import read_budget, read_locks, read_ranges
 
-    _check_writable(output)
+    check_can_write(output, ScheduleError)
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
     asked, measured = words_of(sites, SITES, "site"), tuple(sorted(ratios_of(ratios)))
     wants = Compensation(ffn, attention, fitting)
@@ -98,12 +97,6 @@ def tune(
         print_json(report)
     else:
         _print_report(report)
-
-
-def _check_writable(output: Path) -> None:
-    """Raise a ScheduleError unless a schedule can be written at `output`; asked before the work, so that none is lost."""
-    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise ScheduleError(f"cannot write {output}; choose a file in a folder that exists and can be written")
 
 
 def _print_report(report: dict) -> None:

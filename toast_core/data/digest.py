@@ -4,6 +4,7 @@ import hashlib
 
 from toast_core.data.load import ImageData
 from toast_core.errors import DataError
+from toast_core.files import sha256_of
 
 
 def images_digest(data: ImageData) -> str:
@@ -19,8 +20,7 @@ def images_digest(data: ImageData) -> str:
             digest.update(hashlib.sha256(source.arrays[position].tobytes()).digest())
             continue
         try:
-            with source.files[position].open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(sha256_of(source.files[position])))
         except OSError as error:
             raise DataError(f"image {source.files[position]} cannot be read ({error.strerror}); mend or remove it") from error
     return digest.hexdigest()

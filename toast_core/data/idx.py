@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from toast_core.errors import DataError
+from toast_core.files import write_bytes
 
 _UNSIGNED_BYTE = 0x08
 
@@ -34,8 +35,6 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array as gzipped idx, byte for byte the same each time (no timestamp), through a temporary file."""
+    """Write a uint8 array as gzipped idx, byte for byte the same each time (no timestamp), whole or not at all."""
     header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + np.asarray(array.shape, ">u4").tobytes()
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_bytes(gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0))
-    temporary.replace(path)
+    write_bytes(path, gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0))

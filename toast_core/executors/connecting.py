@@ -5,6 +5,7 @@ import os
 import socket
 
 from toast_core.errors import ExecutorError
+from toast_core.files import first_line
 
 CONNECT_TIMEOUT_S = 5
 # what every gRPC client says first, and an empty frame of settings; a gRPC server answers with its own settings
@@ -52,7 +53,7 @@ def connect(address: str | None) -> None:
     try:
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (Exception, SystemExit) as error:  # Ray leaves the process where it cannot find a cluster
-        reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+        reason = first_line(error, 200)
         raise ExecutorError(
             f"Ray at {address or 'this machine'} cannot be used ({reason}); run toast on a machine of the cluster, with its Python and Ray"
         ) from error

@@ -16,6 +16,7 @@ from toast_core.errors import ExecutorError, ToastError
 from toast_core.executors.base import Work
 from toast_core.executors.connecting import connect
 from toast_core.executors.queueing import TaskQueue
+from toast_core.files import first_line
 
 _LOG = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda")
@@ -136,10 +137,10 @@ class RayWorkers:
                     deaths[id(worker.task)] = count = deaths.get(id(worker.task), 0) + 1
                     if count == MOST_DEATHS:
                         raise ExecutorError(
-                            f"{count} workers died at the same task ({_first_line(error)}); if their memory was full, "
+                            f"{count} workers died at the same task ({first_line(error)}); if their memory was full, "
                             "use a smaller --batch-size or --memory-gb"
                         ) from error
-                    _LOG.warning("a worker died (%s); its task runs again on another", _first_line(error))
+                    _LOG.warning("a worker died (%s); its task runs again on another", first_line(error))
                     queue.put_back(worker.task)
                     ray.kill(worker.actor)
                     self._start()
@@ -165,7 +166,7 @@ class RayWorkers:
             self._deaths += 1
             if self._deaths >= MOST_DEATHS * self.workers:
                 raise ExecutorError(
-                    f"workers do not start on {_name(self.address)} ({_first_line(error)}); install the same toast-studio on every node"
+                    f"workers do not start on {_name(self.address)} ({first_line(error)}); install the same toast-studio on every node"
                 ) from error
             self._start()
             return
@@ -201,7 +202,3 @@ def _room(address: str | None, device: str, workers: int | None) -> tuple[str, i
 
 def _name(address: str | None) -> str:
     return f"the Ray cluster at {address}" if address else "this machine"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:160]

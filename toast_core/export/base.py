@@ -1,6 +1,5 @@
 """What a format is, and what every exported file says about the model inside."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,12 @@ METADATA_KEY = "toast"
 
 
 class Format(Protocol):
-    """One kind of file: how it is written, and how it is run again."""
+    """One kind of file: how it is written, and how it is run again.
 
-    name: str
+    suffix       what a file's name ends in, ".onnx"
+    takes_opset  whether --opset is for this format
+    """
+
     suffix: str
     takes_opset: bool
 
@@ -45,14 +47,3 @@ def describe(model: nn.Module) -> str:
         "transform": transform_for(model).description,
     }
     return json.dumps(document)
-
-
-def digest_of(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's first line, short enough to stand inside another message."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]

@@ -10,8 +10,9 @@ from torch import nn
 
 from toast_core.data.transform import transform_for
 from toast_core.errors import ExportError
-from toast_core.export.base import Runner, digest_of, first_line
+from toast_core.export.base import Runner
 from toast_core.export.torch_export import TorchExportFormat, refuse_pickles
+from toast_core.files import first_line, sha256_of
 from toast_core.models.info import get_info
 
 _TEXT = '''"""{title}
@@ -44,7 +45,7 @@ def load():
 class LoaderFormat:
     """Every selection mode, as torch_export: FILE.py and, beside it, FILE.program.pt2."""
 
-    name, suffix, takes_opset = "loader", ".py", False
+    suffix, takes_opset = ".py", False
 
     def check(self, opset: int | None) -> None:
         """Nothing can be missing."""
@@ -59,7 +60,7 @@ class LoaderFormat:
         sizes = f"(B, {', '.join(str(size) for size in images.shape[1:])})"
         text = _TEXT.format(
             title=title, module=path.stem, shape=sizes, logits=f"(B, {info.shape.num_classes})",
-            transform=transform_for(model).description, program=program.name, sha256=digest_of(program),
+            transform=transform_for(model).description, program=program.name, sha256=sha256_of(program),
         )
         path.write_text(text, encoding="utf-8")
 

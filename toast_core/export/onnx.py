@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError
-from toast_core.export.base import METADATA_KEY, Runner, describe, first_line
+from toast_core.export.base import METADATA_KEY, Runner, describe
 from toast_core.export.torch_export import trace
+from toast_core.files import first_line
 from toast_core.models.info import get_info
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 23  # torch.onnx converts up to 23; beyond, ONNX Runtime refuses what it makes
@@ -25,7 +26,7 @@ _NEEDS = ("onnx", "onnxscript", "onnxruntime")
 class OnnxFormat:
     """Calibrated and dynamic selection: a stable sort is ONNX's TopK, whose equal values keep their order."""
 
-    name, suffix, takes_opset = "onnx", ".onnx", True
+    suffix, takes_opset = ".onnx", True
 
     def check(self, opset: int | None) -> None:
         """Raise an ExportError without the extra, or with an opset that the exporter or ONNX Runtime does not know."""

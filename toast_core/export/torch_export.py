@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError
-from toast_core.export.base import METADATA_KEY, Runner, describe, first_line
+from toast_core.export.base import METADATA_KEY, Runner, describe
+from toast_core.files import first_line
 from toast_core.models.info import get_info
 
 
 class TorchExportFormat:
     """Every selection mode: the program holds sorting and gathering as they are."""
 
-    name, suffix, takes_opset = "torch_export", ".pt2", False
+    suffix, takes_opset = ".pt2", False
 
     def check(self, opset: int | None) -> None:
         """Nothing can be missing: torch.export is part of torch."""

@@ -13,7 +13,7 @@ from toast_core.loading import load_model, read_header, save_model
 class WeightsFormat:
     """Every selection mode: the program is this package's own."""
 
-    name, suffix, takes_opset = "safetensors", ".safetensors", False
+    suffix, takes_opset = ".safetensors", False
 
     def check(self, opset: int | None) -> None:
         """Nothing can be missing."""

@@ -1,6 +1,5 @@
 """Writing an export: into a folder of its own, run again there, compared, and only then put in its place."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ import torch
 from torch import nn
 
 from toast_core.errors import ExportError, ModelError
-from toast_core.export.base import Format, Runner, digest_of, first_line
+from toast_core.export.base import Format, Runner
 from toast_core.export.formats import FORMATS
+from toast_core.files import check_can_write, first_line, sha256_of
 from toast_core.models.info import get_info
 
 LARGEST_RELATIVE_DIFFERENCE = 1e-4
@@ -71,7 +71,7 @@ def export_model(model: nn.Module, format_name: str, path: str | Path, images: t
                     f"{LARGEST_RELATIVE_DIFFERENCE:.0e}, so it is not kept; choose another --format"
                 )
             size = sum(part.stat().st_size for part in Path(folder).iterdir())
-            record = ExportRecord(format_name, path.name, size, difference, len(images), digest_of(written))
+            record = ExportRecord(format_name, path.name, size, difference, len(images), sha256_of(written))
             _put_in_place(Path(folder), path)
     except OSError as error:
         raise ExportError(f"cannot write {path} ({error.strerror or first_line(error)}); choose a folder with room to write in") from error
@@ -82,13 +82,11 @@ def open_exported(path: str | Path) -> Runner:
     """Return what runs an exported file, found by its suffix: images (B, C, H, W) in float32 -> logits (B, classes).
 
     Raises:
-        ExportError: no such file, a suffix of no format, or a file that cannot be run.
+        ExportError: no such file, a suffix of no format or of two, or a file that cannot be run.
         ModelError: a safetensors file without a schedule, or a damaged one.
     """
     path = Path(path)
-    form = next((form for form in FORMATS.values() if form.suffix == path.suffix), None)
-    if form is None:
-        raise ExportError(f"{path} is no export; its name must end in {', '.join(form.suffix for form in FORMATS.values())}")
+    form = _format_of(path)
     if not path.is_file():
         raise ExportError(f"{path} is not there; name a file from toast export")
     run = form.open(path)
@@ -106,14 +104,10 @@ def check_export(format_name: str, path: str | Path, opset: int | None = None) -
     Raises:
         ExportError: an unknown format, another suffix, a folder that cannot be written, an opset the format has not.
     """
-    path = Path(path)
-    if format_name not in FORMATS:
-        raise ExportError(f"unknown format {format_name!r}; choose from {', '.join(FORMATS)}")
-    form = FORMATS[format_name]
+    path, form = Path(path), FORMATS[format_name]
     if path.suffix != form.suffix:
         raise ExportError(f"output {path} does not end in {form.suffix}; name it {path.with_suffix(form.suffix).name}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ExportError(f"cannot write {path}; choose a file in a folder that exists and can be written")
+    check_can_write(path, ExportError)
     if opset is not None and not form.takes_opset:
         raise ExportError(f"--opset {opset} is for onnx, not for {format_name}; leave it out")
     form.check(opset)
@@ -140,6 +134,19 @@ def relative_difference(model: nn.Module, run: Runner, images: torch.Tensor) -> 
         difference = torch.maximum(difference, (found - expected).abs().max())
         largest = torch.maximum(largest, expected.abs().max())
     return float(difference / largest)
+
+
+def _format_of(path: Path) -> Format:
+    """The format whose files end like this one; a package that cannot be loaded does not stand in the way of the others."""
+    formats, failures = FORMATS.working()
+    named = [name for name, form in formats.items() if form.suffix == path.suffix]
+    if len(named) > 1:
+        adders = " and ".join(f"{name} of {FORMATS.sources(name)[0]}" for name in named)
+        raise ExportError(f"{path} may be of two formats, {adders}; uninstall one of the packages")
+    if not named:
+        suffixes = ", ".join(dict.fromkeys(form.suffix for form in formats.values()))
+        raise ExportError("; ".join([f"{path} is no export; its name must end in {suffixes}", *failures]))
+    return formats[named[0]]
 
 
 def _batches(images: torch.Tensor) -> Iterator[torch.Tensor]:

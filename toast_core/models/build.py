@@ -1,7 +1,6 @@
 """Building supported models and filling them with weights. Nothing is unpickled."""
 
 import difflib
-import hashlib
 import socket
 import sys
 import urllib.parse
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from toast_core.errors import ModelError
+from toast_core.files import first_line, sha256_of
 from toast_core.models.adapters import SUPPORTED, adapter_for
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
 from toast_core.models.info import ModelInfo
@@ -47,7 +47,7 @@ def load_baseline(
         pretrained = weights is None
         return build_baseline(name, num_classes, img_size, seed, "timm pretrained" if pretrained else f"random, seed {seed}", pretrained)
     state = read_weights(path)
-    model = build_baseline(name, num_classes or _classes_in(state), img_size, seed, f"{path.name} sha256:{file_digest(path)[:12]}")
+    model = build_baseline(name, num_classes or _classes_in(state), img_size, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
     _fill(model, state, path)
     own = model.state_dict()
     if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
@@ -99,12 +99,6 @@ def _has_tag(name: str) -> bool:
         return bool(name.partition(".")[2]) and timm.get_pretrained_cfg(name) is not None
     except RuntimeError:
         return False
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's sha256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -162,7 +156,7 @@ def build_baseline(
                 f"{OFFLINE_HINT}"
             ) from error
         raise ModelError(
-            f"{name} cannot be built with img-size {img_size} ({_first_line(error)}); choose a multiple of its patch and window size"
+            f"{name} cannot be built with img-size {img_size} ({first_line(error)}); choose a multiple of its patch and window size"
         ) from error
     if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
         raise ModelError(f"{name} cannot be built with img-size {img_size} (no patch fits); choose a multiple of its patch and window size")
@@ -184,10 +178,6 @@ def _check_hub() -> None:
         constants.HF_HUB_OFFLINE = True
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:160]
-
-
 def _classes_in(state: dict[str, torch.Tensor]) -> int | None:
     for key in ("head.weight", "head.fc.weight"):
         if key in state and state[key].ndim == 2 and len(state[key]):
@@ -203,7 +193,7 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
             state = convert(state, model)
         except (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError) as error:
             raise ModelError(
-                f"weights file {path} is no checkpoint of {model.toast_info.name} ({_first_line(error)}); check --model"
+                f"weights file {path} is no checkpoint of {model.toast_info.name} ({first_line(error)}); check --model"
             ) from error
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

@@ -9,7 +9,7 @@ from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts, TokenLayout
 from toast_core.models.info import get_info
 from toast_core.pruning.importance.activations import top_channels
-from toast_core.pruning.importance.weights import pair_scores
+from toast_core.pruning.importance.pairs import pair_scores
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep, HeadKeep, Plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule

@@ -11,11 +11,12 @@ A ratio is the fraction of channels dropped, in [0, 1), everywhere. A block has 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import NONE, Compensation
+from toast_core.schedule.scores import SCORES
 
 VERSION = 1
 MAX_INTEGER = 2**63
@@ -25,7 +26,6 @@ SELECTIONS = {
     "per_image": "channels chosen for each image on its own",
     "calibrated": "channels chosen once from calibration images: static shapes, exportable",
 }
-SCORES = ("geometric_median", "weiszfeld", "l1", "l2")
 COUPLINGS = ("coupled", "q_only", "k_only", "proj_only", "average", "uncoupled")
 
 
@@ -56,8 +56,8 @@ def _integer(value: object, where: str, minimum: int) -> int:
     return value
 
 
-def _choice(value: object, where: str, choices: Iterable[str]) -> None:
-    if value not in tuple(choices):
+def _choice(value: object, where: str, choices: Collection[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
         raise ScheduleError(f"unknown {where} {value!r}; choose from {', '.join(choices)}")
 
 
@@ -87,7 +87,8 @@ class Schedule:
     blocks          one BlockSchedule a block, counted through a Swin's stages
     selection       when fc1 and fc2 choose their channels, see SELECTIONS
     score           how a head dimension's weights are scored: `geometric_median` is the distance to the coordinate-wise
-                    median (the reference implementation's), `weiszfeld` to the true geometric median, `l1`, `l2`
+                    median (the reference implementation's), `weiszfeld` to the true geometric median, `l1`, `l2`; other
+                    packages may add more (`toast_core/schedule/scores.py`)
     coupling        what is scored for a qk and for a vo pair: `coupled` both sides joined (paper, equation 3); `q_only`
                     query and value; `k_only` key and output; `proj_only` query and output; `average` the mean of both
                     sides' scores; `uncoupled` each side drops its own choice, an ablation that has no compact form

@@ -17,7 +17,6 @@ from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 
 
-
 @contextmanager
 def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iterator[str]:
     """A served dashboard; stopped as Ctrl-C does."""

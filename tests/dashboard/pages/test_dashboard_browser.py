@@ -20,7 +20,6 @@ from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
 
 
-
 @pytest.fixture(scope="module")
 def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard that was launched from another folder; stopped as Ctrl-C does."""

@@ -18,7 +18,6 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
 
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a demo dashboard with an engine and a store of its own; both are ended afterwards."""

@@ -17,9 +17,9 @@ from toast_core.data.digest import images_digest
 from toast_core.data.load import ImageData
 from toast_core.errors import CertificateError, ScheduleError
 from toast_core.export import open_exported
+from toast_core.files import sha256_of
 from toast_core.loading import load_model
 from toast_core.machine import processor_name
-from toast_core.models.build import file_digest
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info, weights_digest
 from toast_core.schedule.schedule import Schedule
@@ -93,7 +93,7 @@ def export_digest(path: Path) -> str:
     parts = _parts(path)
     if not all(part.is_file() for part in parts):
         raise CertificateError(f"export {path} is not there, or what belongs to it is not; pass --export for each file, in its order")
-    digests = [file_digest(part) for part in parts]
+    digests = [sha256_of(part) for part in parts]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
