@@ -16,7 +16,8 @@ from toast_core.data.load import ImageData, arranged
 from toast_core.errors import PlanError, ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.models.info import get_info, weights_digest
+from toast_core.models.info import get_info
+from toast_core.models.weights import weights_digest
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import BlockSchedule, Schedule

@@ -13,7 +13,7 @@ from torch import nn
 from analysis_cache.store import EvidenceStore
 from tests.support.families import shared_model
 from tests.support.greys import grey_data, grey_model
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
 from toast_core.cli import app as cli
 from toast_core.compensation.walk import compensate
 from toast_core.cost.macs import count_cost
