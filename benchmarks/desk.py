@@ -29,7 +29,7 @@ from statistics import median, quantiles
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.navigation import PAGES
+from dashboard.navigation import pages
 from toast_core.files import write_text
 from toast_core.setup import Setup
 
@@ -39,7 +39,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 )
-TITLES = {name: "ToaSt Studio" if name == "overview" else title for name, title in PAGES.items()}
+TITLES = {name: "ToaSt Studio" if name == "overview" else page.title for name, page in pages().items()}
 EVIDENCE = re.compile(r"\d+ of \d+ places stand 50 % or more")
 WINDOW = {"width": 1400, "height": 900}
 LARGE = "vit_huge_patch14_224"  # 32 blocks
@@ -150,7 +150,7 @@ def memory_mb(pid: int) -> float:
 
 def worker_pid(engine: EngineClient) -> int:
     """The engine process that serves now."""
-    return json.loads((engine.folder / "worker.json").read_text())["pid"]
+    return engine.address().pid
 
 
 def load_average() -> list[float]:
@@ -160,7 +160,7 @@ def load_average() -> list[float]:
 
 def await_ready(engine: EngineClient) -> None:
     """Wait until the engine can measure."""
-    while engine.describe()["state"] != "ready":
+    while not engine.describe().is_ready:
         time.sleep(0.2)
 
 
@@ -284,7 +284,7 @@ def _warm(browser: Browser, folder: Path, repeats: int) -> dict:
         _visit(browser, server.address, "overview")
         await_ready(server.engine)
         before = memory_mb(server.pid)
-        pages = {name: _spreads([_visit(browser, server.address, name) for _ in range(repeats)]) for name in PAGES}
+        pages = {name: _spreads([_visit(browser, server.address, name) for _ in range(repeats)]) for name in TITLES}
         page = browser.new_page(viewport=WINDOW)
         page.goto(f"{server.address}/tune")
         page.get_by_text("Measured on 1,000 images").wait_for(timeout=WAIT_MS)

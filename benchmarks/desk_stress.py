@@ -135,7 +135,7 @@ def undisturbed(folder: Path, run: dict) -> Path:
     engine = EngineClient(Setup(data="fashion-mnist", store=str(store)), folder / "undisturbed")
     engine.start()
     await_ready(engine)
-    number, book = engine.submit(run)["number"], JobBook(folder / "undisturbed" / "jobs")
+    number, book = engine.submit(run).number, JobBook(folder / "undisturbed" / "jobs")
     while (job := book.get(number)).state in ("queued", "running"):
         time.sleep(_LOOK_S)
     engine.stop()

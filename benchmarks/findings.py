@@ -21,7 +21,8 @@ from analysis_cache.replay import Replay
 from dashboard.charts.tolerance import tolerances
 from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
 LIMIT_POINTS = 1.0  # of top-1, that a block may lose and still hold a ratio

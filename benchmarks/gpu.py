@@ -40,9 +40,8 @@ from toast_core.intervals import paired_interval
 from toast_core.machine import cast, dtype_named, pick_device, processor_name
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.presets import presets
-from toast_core.studies.agreement.measure import forward_seconds
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.pairs import forward_seconds, random_images, time_models
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, grid
 from toast_core.studies.sensitivity.measure import Sweep
 
@@ -181,7 +180,7 @@ def sweep(name: str, dtype: str, images: int, ratios: tuple[float, ...], image_s
     measured.measure(batch, cells)  # ends with outcomes on the CPU: nothing is still running
     seconds = time.perf_counter() - start
     return {
-        "weights": "random", "cells": len(cells), "images": images, "images_at_once": measured.most_images or images, "seconds": seconds,
+        "weights": "random", "cells": len(cells), "images": images, "images_at_once": measured.limit.most or images, "seconds": seconds,
         "cells_per_s": len(cells) / seconds,
         "extrapolated": {
             "images": EXTRAPOLATED_IMAGES, "hours": seconds / images * EXTRAPOLATED_IMAGES / 3600,

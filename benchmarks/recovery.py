@@ -43,7 +43,8 @@ from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.presets import get_preset
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Outcomes
-from toast_core.studies.recovery.loop import recover
+from toast_core.studies.recovery.checkpoint import Checkpoints
+from toast_core.studies.recovery.loop import RecoveryStart, recover
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.tuning.judging import plan_for
 
@@ -153,7 +154,7 @@ def one_run(
     recipe, began = replace(RECIPE, distill=row["distill"]), time.process_time()
     name = f"{row['schedule']}-{row['start']}-{'distilled' if row['distill'] else 'labels'}-{row['training_images']}"
     folder = Path(tempfile.gettempdir()) / f"toast-recovery-{get_info(model).name}" / name
-    report = recover(model, schedule, planner, data, recipe, checkpoint=folder, on_epoch=keep).report
+    report = recover(model, RecoveryStart(schedule, planner), data, recipe, checkpoints=Checkpoints(folder), on_epoch=keep).report
     row |= {"cost": report["cost"], "validation": report["history"], "cpu_s": round(time.process_time() - began, 1), "done": True}
     runs.write()
 

@@ -34,7 +34,8 @@ from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.compensation import FULL
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.recovery.loop import recover
+from toast_core.studies.recovery.checkpoint import Checkpoints
+from toast_core.studies.recovery.loop import RecoveryStart, recover
 from toast_core.studies.tuning.judging import plan_for
 
 LRS = (1e-4, 3e-4, 5e-4, 1e-3)
@@ -65,7 +66,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
             if seen["epoch"] == RECIPE.epochs:
                 save_file({key: value.contiguous() for key, value in student.state_dict().items()}, last)
 
-        recovered = recover(model, schedule, lambda: plan, data, replace(RECIPE, lr=lr), checkpoint=folder, on_epoch=keep)
+        start, where = RecoveryStart(schedule, lambda: plan), Checkpoints(folder)
+        recovered = recover(model, start, data, replace(RECIPE, lr=lr), checkpoints=where, on_epoch=keep)
         student = unfilled(model, schedule, RECIPE.execution)
         student.load_state_dict(load_file(last))
         rows.append({"lr": lr, **{key: recovered.report[key] for key in ("best_epoch", "history", "cost")}})

@@ -34,7 +34,7 @@ from toast_core.files import write_text
 from toast_core.studies.redundancy.moments import Moments
 from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes
 from toast_core.studies.sensitivity.measure import Sweep
-from toast_core.studies.sensitivity.parts import StoreParts
+from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
 from toast_core.studies.sensitivity.sweep import SweepWork
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
@@ -225,7 +225,7 @@ def measure_driver() -> dict:
             images, 0, "float32", "cpu",
         )
         with EvidenceStore.open(root / "parts.db") as store:
-            keeper = StoreParts(store, identity, "none", {})
+            keeper = StoreParts(store, PartKeys(identity, "none", {}))
             grid = [Cell(0, f"site{number}", 0.5) for number in range(cells)]
             start = time.process_time()
             for number in range(parts):

@@ -44,8 +44,8 @@ from toast_core.studies.evaluation.result import Outcomes
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.judging import plan_for
 from toast_core.studies.tuning.measure import tune
-from toast_core.studies.tuning.request import Ask
-from toast_core.studies.tuning.store import Kept
+from toast_core.studies.tuning.request import TuningRequest
+from toast_core.studies.tuning.store import TuningStore
 
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION = "fashion-mnist:calibration"
@@ -152,14 +152,14 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     with EvidenceStore.open(store) as evidence:
         for seed in arguments.seeds:
             calibration = load_data(CALIBRATION, model, TUNE_IMAGES, seed=seed, labelled=False)
-            kept = Kept(evidence, Subject.of(model, calibration, BATCH_SIZE, "tuning"))
+            stored = TuningStore(evidence, Subject.of(model, calibration, BATCH_SIZE, "tuning"))
             for reduction in arguments.reductions:
                 labels = {"reduction": reduction}
                 for method, settings in METHODS.items():
                     if seed == arguments.seeds[0] or settings[1] != NONE:
                         table.add(model, test, baseline, uniform_at(shape, reduction, *settings, seed), FIT_IMAGES, method=method, **labels)
-                ask = Ask(read_budget(shape, reduction=reduction), seed=seed, batch_size=BATCH_SIZE)
-                tuned = tune(model, calibration, ask, kept=kept)
+                request = TuningRequest(read_budget(shape, reduction=reduction), seed=seed, batch_size=BATCH_SIZE)
+                tuned = tune(model, calibration, request, store=stored)
                 table.add(model, test, baseline, tuned.schedule, FIT_IMAGES, method=TUNED, chosen=tuned.report["chosen"], **labels)
                 if seed == arguments.seeds[0]:
                     table.facts.setdefault("audit", {})[str(reduction)] = tuned.report["audit"]

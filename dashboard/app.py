@@ -1,28 +1,27 @@
 """What every run of a browser session goes through: session, navigation, page."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from dashboard.navigation import PAGES, page
-from dashboard.server.sharing import Sharing
-from dashboard.server.sign_in import is_signed_in
-from dashboard.session import autosave, state
+from dashboard.navigation import page, pages
+from dashboard.session import autosave, link, state
 
 # A local file: an icon given by name makes the browser ask a font host for it.
 ICON = Path(__file__).parent / "static" / "icon.png"
 
 
-def main() -> None:
-    """Show the page that the address names."""
+def main(admits: Callable[[], bool]) -> None:
+    """Show the page that the address names to a visitor whom `admits` lets in; it draws what anyone else sees."""
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
-    if Sharing.from_environment().sign_in and not is_signed_in():
+    if not admits():
         return
-    chosen = st.navigation([page(name) for name in PAGES], position="top")
+    chosen = st.navigation([page(name) for name in pages()], position="top")
     shape = state.model_shape()
     if shape is not None:
         state.open_session(shape)
-        state.publish_link(shape)
+        link.publish_link(state.schedule(), shape)
         history = state.history()
         autosave.autosave(shape, history.present, history.past, history.future)
     # A place of its own, there or not: what follows would be mounted anew if it moved by one.

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from toast_core.studies.evaluation.result import Estimate
 
@@ -11,6 +12,7 @@ BADGES = {
     "reported": ":orange-badge[reported]",
 }
 _MINUS = "\N{MINUS SIGN}"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
 
@@ -21,8 +23,7 @@ def plain(name: str) -> str:
 
 def read_estimate(values: Mapping) -> Estimate:
     """An Estimate from its JSON values."""
-    low, high = values["ci95"]
-    return Estimate(values["value"], (low, high))
+    return Estimate.from_dict(values)
 
 
 def decimals(estimate: Estimate) -> int:
@@ -32,12 +33,12 @@ def decimals(estimate: Estimate) -> int:
 
 
 def accuracy(estimate: Estimate) -> str:
-    """For example `88 %`."""
+    """An accuracy with as many digits as its interval supports, for example `88 %`."""
     return f"{estimate.value:.{decimals(estimate)}f} %"
 
 
 def accuracy_interval(estimate: Estimate) -> str:
-    """For example `86 to 90 %`."""
+    """The interval of an accuracy, for example `86 to 90 %`."""
     low, high = estimate.ci95
     return f"{low:.{decimals(estimate)}f} to {high:.{decimals(estimate)}f} %"
 
@@ -48,7 +49,7 @@ def points(estimate: Estimate) -> str:
 
 
 def points_interval(estimate: Estimate) -> str:
-    """For example `-2.1 to -0.3`."""
+    """The interval of a difference of accuracies, for example `-2.1 to -0.3`."""
     low, high = estimate.ci95
     return f"{signed(low, decimals(estimate))} to {signed(high, decimals(estimate))}"
 
@@ -60,23 +61,33 @@ def signed(value: float, digits: int) -> str:
 
 
 def gmacs(macs: int) -> str:
-    """For example `0.0653`, in GMACs: three significant digits."""
+    """MACs in GMACs with three significant digits, for example `0.0653`."""
     return f"{macs / 1e9:#.3g}"
 
 
 def parameters(count: int) -> str:
-    """For example `1.35 M`: three significant digits."""
+    """A number of parameters with three significant digits, for example `1.35 M`."""
     return f"{count / 1e6:#.3g} M"
 
 
 def change(now: int, before: int) -> str:
-    """For example `-32 %`, against the baseline."""
+    """A cost as its change from another one, for example `-32 %`."""
     return f"{signed(100 * (now - before) / before, 0)} %"
 
 
 def verdict(delta: Estimate) -> str:
-    """What a measured difference says in words."""
+    """Whether a measured difference is worse than the baseline, better, or cannot be told apart from it, by its interval."""
     low, high = delta.ci95
     if high < 0:
         return "worse than the baseline"
     return "better than the baseline" if low > 0 else "cannot tell apart from the baseline"
+
+
+def age(created_utc: str, now: datetime | None = None) -> str:
+    """How long ago an ISO time was, in its largest whole unit, for example `3 hours ago`; seen from `now`."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created_utc)).total_seconds()
+    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

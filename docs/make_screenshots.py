@@ -20,7 +20,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.session.state import encode_schedule
+from dashboard.navigation import pages
+from dashboard.session.link import encode_schedule
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 
@@ -30,7 +31,6 @@ _WIDE, _NARROW = {"width": 1400, "height": 900}, {"width": 360, "height": 780}
 _COLOURS = 256
 _WAIT_MS = 300_000
 _SETTLED_MS = 1500  # figures are drawn after the page says that it is done
-_PAGES = ("overview", "redundancy", "sensitivity", "tune", "compare", "apply", "runs")
 # Thin attention and hidden units where the shipped curves say that the demo stands it.
 _SCHEDULE = Schedule(
     tuple(BlockSchedule(*((0.5, 0.5) if block > 3 else (0.0, 0.0)), 0.0, 0.6 if block > 2 else 0.0) for block in range(12)),
@@ -48,7 +48,7 @@ def main() -> None:
         _prepare(page, address)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            for name in _PAGES:
+            for name in pages():
                 _shoot(page, _address_of(address, name), f"{name}-{scheme}")
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(_NARROW)

@@ -18,20 +18,23 @@ def wilson_percent(correct: int, total: int) -> tuple[float, float]:
 
 
 def mean_interval(values: np.ndarray, z: float = Z95) -> tuple[float, float]:
-    """Return the normal interval of a mean, z standard errors to each side; of one value, everything."""
+    """Return the normal interval of a mean, 95 % unless `z` says otherwise; unbounded for a single value."""
     mean = float(np.mean(values))
     half = z * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return mean - half, mean + half
 
 
 def paired_interval(before: np.ndarray, after: np.ndarray, z: float = Z95) -> tuple[float, float]:
-    """Return the interval of the paired difference after - before of hits, in points, by Agresti and Min's adjusted Wald.
+    """Return the interval of the paired difference after - before of hits, in points; see `paired_interval_of_counts`."""
+    return paired_interval_of_counts(int(np.sum(~before & after)), int(np.sum(before & ~after)), len(before), z)
+
+
+def paired_interval_of_counts(gained: int, lost: int, images: int, z: float = Z95) -> tuple[float, float]:
+    """Return the interval of the paired difference (gained - lost) / images, in points, by Agresti and Min's adjusted Wald (2005).
 
     Half an image is added to each of the four cells of the paired table, so that no discordant image still gives a width.
     """
-    n = len(before) + 2.0
-    gained = float(np.sum(~before & after)) + 0.5
-    lost = float(np.sum(before & ~after)) + 0.5
-    difference = (gained - lost) / n
-    half = z * math.sqrt(max(gained + lost - (gained - lost) ** 2 / n, 0.0)) / n
+    n, more, less = images + 2.0, gained + 0.5, lost + 0.5
+    difference = (more - less) / n
+    half = z * math.sqrt(max(more + less - (more - less) ** 2 / n, 0.0)) / n
     return 100 * (difference - half), 100 * (difference + half)

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, NEUTRAL, ORANGE, PURPLE, SKY, VERMILION
 from dashboard.charts.theme import empty_figure, themed
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 
 _SORTED, _SHUFFLED, _OTHER_SAMPLE = (VERMILION, "square"), ((BLUE, "circle"), (SKY, "diamond")), ((ORANGE, "x"), (PURPLE, "cross"))
 _LINE_CHARACTERS = 125

@@ -4,8 +4,8 @@ import streamlit as st
 
 from dashboard.components.engine_status import show_engine_status
 from dashboard.evidence.commands import analyze_command, report_command
-from dashboard.evidence.find import METRICS, Evidence, find_evidence
-from dashboard.navigation import PAGES, page
+from dashboard.evidence.find import Evidence, find_by_card
+from dashboard.navigation import page, pages
 from dashboard.session import state, view
 
 
@@ -15,10 +15,7 @@ def choose_analysis(metric: str) -> Evidence | None:
     if shape is None:
         show_engine_status()
         return None
-    setup = state.engine_client().setup
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(setup, shape.name, data["digest"] if data else None)
+    found = find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     for problem in found.problems:
         st.warning(problem)
     offered = {one.short_id: one for one in found.of(metric)}
@@ -47,8 +44,7 @@ def show_command(evidence: Evidence) -> None:
 
 
 def _show_nothing(metric: str, model: str) -> None:
-    st.info(f"No {METRICS[metric].lower()} analysis of {model} is stored yet. Type this in a terminal; its results appear here:")
+    st.info(f"No {pages()[metric].title.lower()} analysis of {model} is stored yet. Type this in a terminal; its results appear here:")
     st.code(analyze_command(state.engine_client().setup, metric), language="bash", wrap_lines=True)
-    if "runs" in PAGES:
-        st.page_link(page("runs"), label="Or start it on the Runs page")
+    st.page_link(page("runs"), label="Or start it on the Runs page")
     st.button("Look again", key="look-again")

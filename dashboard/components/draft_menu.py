@@ -2,8 +2,9 @@
 
 import streamlit as st
 
+from dashboard.evidence.draft import Draft
 from dashboard.session import autosave, state
-from dashboard.session.drafts import MAX_NAME, Draft, DraftError
+from dashboard.session.drafts import MAX_NAME, DraftError
 from toast_core.cost.shapes import ModelShape
 
 _KEPT = "Every edit is kept by itself, for this browser only. Save closes the draft: your next edit begins a new one that descends from it."

@@ -10,22 +10,22 @@ _REFRESH_S = 1.0
 def show_engine_status() -> bool:
     """Say how the engine is unless it is ready; return whether it is."""
     found = state.engine_state()
-    if found["state"] == "failed":
-        st.error(found["error"])
+    if found.state == "failed":
+        st.error(found.error)
         st.button("Try again", on_click=_retry, key="engine-retry")
-    elif found["state"] == "starting":
+    elif found.state == "starting":
         _show_progress()
-    return found["state"] == "ready"
+    return found.is_ready
 
 
 @st.fragment(run_every=_REFRESH_S)
 def _show_progress() -> None:
     """Ask again every second; the whole page runs again once there is news."""
     found = state.engine_state()
-    if found["state"] != "starting":
+    if found.state != "starting":
         st.rerun()
     waiting = "Computed figures are here already, measured ones" if state.model_shape() else "The figures"
-    st.info(f"{found['progress']}. {waiting} follow in a few seconds.")
+    st.info(f"{found.progress}. {waiting} follow in a few seconds.")
 
 
 def _retry() -> None:

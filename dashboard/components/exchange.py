@@ -12,8 +12,8 @@ from analysis_cache.exchange import export_bundle, import_bundle
 from analysis_cache.store import EvidenceStore
 from analysis_cache.upkeep import Added
 from dashboard.evidence.find import Evidence
-from dashboard.server.launch import MAX_UPLOAD_MB
 from dashboard.session import state
+from dashboard.uploads import MAX_BUNDLE_MB
 
 _OUTCOME = "exchange-outcome"
 _SHORT = 8
@@ -28,7 +28,7 @@ def show_exchange(found: Sequence[Evidence]) -> None:
     with take:
         st.markdown("**Bring an analysis**")
         st.file_uploader(
-            "Evidence bundle (.toastbundle)", type=SUFFIX.removeprefix("."), max_upload_size=MAX_UPLOAD_MB, key=_uploader_key(),
+            "Evidence bundle (.toastbundle)", type=SUFFIX.removeprefix("."), max_upload_size=MAX_BUNDLE_MB, key=_uploader_key(),
             on_change=_take, help="Every part is checked before any of it is used; a file that is not sound changes nothing.",
         )
     with give:
@@ -59,8 +59,8 @@ def take_bundle(store: str | None, data: bytes) -> Added:
     Raises:
         StoreError: too large, not sound in some part, or the store cannot be written.
     """
-    if len(data) > MAX_UPLOAD_MB << 20:
-        raise StoreError(f"it has {len(data) / 1e6:.0f} MB, more than {MAX_UPLOAD_MB}; take it in with toast cache import")
+    if len(data) > MAX_BUNDLE_MB << 20:
+        raise StoreError(f"it has {len(data) / 1e6:.0f} MB, more than {MAX_BUNDLE_MB}; take it in with toast cache import")
     with tempfile.TemporaryDirectory() as folder, EvidenceStore.open(store) as opened:
         path = Path(folder) / f"upload{SUFFIX}"
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The head of every page."""
+"""The heading of every page, and the style that all pages share."""
 
 from collections.abc import Callable
 

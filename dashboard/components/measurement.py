@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import wording
 from dashboard.session import state
+from toast_core.engine.protocol import Measurement, Message, Progress
 from toast_core.errors import ToastError
 
 _REDRAW_S = 0.4  # the browser draws figures with the processor that measures them
@@ -25,27 +26,27 @@ class MeasuredSlots:
     progress: DeltaGenerator
 
 
-def begin() -> Iterator[dict]:
+def begin() -> Iterator[Message | None]:
     """Ask the engine for the schedule in hand, which it measures while the page is drawn. Nothing comes where there is nothing to ask.
 
     An error is raised by the iterator that is returned, when it is read.
     """
     schedule, engine = state.schedule(), state.engine_state()
-    if state.kept_result(schedule) or (engine["state"] == "ready" and engine["data"] is None):
+    if state.kept_result(schedule) or (engine.is_ready and engine.data is None):
         return iter(())
     messages = state.engine_client().measure(st.session_state["session"], schedule)
     try:
-        return chain((next(messages, {}),), messages)
+        return chain((next(messages, None),), messages)
     except ToastError as error:
         return _failing(error)
 
 
-def _failing(error: ToastError) -> Iterator[dict]:
+def _failing(error: ToastError) -> Iterator[Message | None]:
     raise error
-    yield {}
+    yield None
 
 
-def open_slots(card: DeltaGenerator, messages: Iterator[dict]) -> MeasuredSlots:
+def open_slots(card: DeltaGenerator, messages: Iterator[Message | None]) -> MeasuredSlots:
     """Fill the places with what is known by now: nothing, a result this session has already, or the first figures of `begin`."""
     slots, kept = MeasuredSlots(card.empty(), card.empty(), card.empty()), state.kept_result(state.schedule())
     _show(slots, kept)
@@ -54,45 +55,45 @@ def open_slots(card: DeltaGenerator, messages: Iterator[dict]) -> MeasuredSlots:
     return slots
 
 
-def follow(slots: MeasuredSlots, messages: Iterator[dict]) -> None:
+def follow(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
     """Show the figures of `begin` as they come. The next edit interrupts it wherever it is."""
     engine = state.engine_state()
-    if engine["state"] == "ready" and engine["data"] is None and not state.kept_result(state.schedule()):
+    if engine.is_ready and engine.data is None and not state.kept_result(state.schedule()):
         slots.progress.info("Not measured: the dashboard was started without images. Start it with --data FOLDER and weights to measure.")
     _draw(slots, messages)
 
 
-def _draw(slots: MeasuredSlots, messages: Iterator[dict]) -> None:
+def _draw(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
     drawn_s = -math.inf
     try:
         for message in messages:
-            # Reading the session is where Streamlit lets a newer run take over: on every message, empty ones too.
+            # Reading the session is where Streamlit lets a newer run take over: on every message, and where there is none.
             schedule = state.schedule()
-            if message.get("done"):
+            if isinstance(message, Measurement) and message.is_done:
                 state.keep_result(schedule, message)
                 _show(slots, message)
                 slots.progress.caption(_summary(message))
-            elif "images_done" in message and time.monotonic() - drawn_s > _REDRAW_S:
+            elif isinstance(message, Measurement) and time.monotonic() - drawn_s > _REDRAW_S:
                 _show(slots, message)
-                share = message["images_done"] / message["images_total"]
-                slots.progress.progress(share, text=f"Measuring: {message['images_done']:,} of {message['images_total']:,} images")
+                share = message.images_done / message.images_total
+                slots.progress.progress(share, text=f"Measuring: {message.images_done:,} of {message.images_total:,} images")
                 drawn_s = time.monotonic()
-            elif "progress" in message and drawn_s < 0:  # a word about waiting must not empty a bar that has moved
-                slots.progress.progress(0.0, text=message["progress"])
+            elif isinstance(message, Progress) and drawn_s < 0:  # a word about waiting must not empty a bar that has moved
+                slots.progress.progress(0.0, text=message.text)
     except ToastError as error:
         with slots.progress.container():
             st.error(str(error))
             st.button("Measure again", key="measure-again")
 
 
-def _show(slots: MeasuredSlots, message: Mapping | None) -> None:
+def _show(slots: MeasuredSlots, message: Measurement | None) -> None:
     badge = wording.BADGES["measured"]
     with slots.top1.container():
         if message is None:
             st.metric(f"Top-1 {badge}", "\N{EN DASH}")
             st.caption("not measured")
         else:
-            top1, before = wording.read_estimate(message["top1"]), wording.read_estimate(message["baseline"]["top1"])
+            top1, before = message.scheduled.top1, message.baseline.top1
             st.metric(f"Top-1 {badge}", wording.accuracy(top1))
             st.caption(f"95 %: {wording.accuracy_interval(top1)}; baseline {wording.accuracy(before)}")
     with slots.delta.container():
@@ -100,7 +101,7 @@ def _show(slots: MeasuredSlots, message: Mapping | None) -> None:
             st.metric(f"Top-1 vs baseline {badge}", "\N{EN DASH}")
             st.caption("on the same images")
         else:
-            delta = wording.read_estimate(message["delta_top1"])
+            delta = message.delta_top1
             st.metric(f"Top-1 vs baseline {badge}", wording.points(delta))
             st.caption(f"95 %: {wording.points_interval(delta)}; {_verdict(delta)}")
 
@@ -109,5 +110,5 @@ def _verdict(delta: wording.Estimate) -> str:
     return "this is the baseline" if state.schedule().is_baseline else wording.verdict(delta)
 
 
-def _summary(message: Mapping) -> str:
-    return f"Measured on {message['images_done']:,} images; both accuracies are of the same ones."
+def _summary(message: Measurement) -> str:
+    return f"Measured on {message.images_done:,} images; both accuracies are of the same ones."

@@ -3,7 +3,6 @@
 The process outlives the dashboard, so that a restarted dashboard finds its model loaded; it ends by itself when idle.
 """
 
-import base64
 import hashlib
 import json
 import os
@@ -15,22 +14,25 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-import toast_core
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine import protocol
+from toast_core.engine.protocol import Address, Description, Job, Measurement, Message, Offered, Progress, Request, Superseded
 from toast_core.errors import ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
-PROTOCOL = 2
 SETUP_VARIABLE = "TOAST_SETUP"
 STATE_VARIABLE = "TOAST_STATE"
 _SHIPPED_SHAPES = Path(__file__).parents[1] / "static" / "demo_shapes.json"
+_PACKAGE = Path(protocol.__file__).parents[1]
 _START_LIMIT_S = 120
 _POLL_S = 0.25
 _CONNECT_S = 2.0
 _SILENCE_S = 60.0
 _TICK_S = 0.1
+_Wanted = TypeVar("_Wanted")
 
 
 class EngineError(ToastError, RuntimeError):
@@ -57,8 +59,7 @@ def state_root() -> Path:
 @cache
 def _engine_stamp() -> str:
     """Changes with the engine's code and embedded weights: a process started before an update must not be reused."""
-    root = Path(toast_core.__file__).parent
-    files = sorted(path for suffix in ("*.py", "*.safetensors") for path in root.rglob(suffix))
+    files = sorted(path for suffix in ("*.py", "*.safetensors") for path in _PACKAGE.rglob(suffix))
     return hashlib.sha256("".join(f"{path}{path.stat().st_mtime_ns}" for path in files).encode()).hexdigest()
 
 
@@ -74,10 +75,10 @@ class EngineClient:
 
     def start(self) -> None:
         """Start the engine unless one answers or is on its way; one that failed to load is replaced."""
-        state = self._try_describe()
-        if state is not None and state["state"] != "failed":
+        found = self._try_describe()
+        if found is not None and found.state != "failed":
             return
-        if state is not None:
+        if found is not None:
             self.stop()
         if self._process is None or self._process.poll() is not None:
             self._spawn()
@@ -85,125 +86,137 @@ class EngineClient:
     def stop(self) -> None:
         """End the engine process, if one answers."""
         try:
-            next(self._ask({"request": "stop"}), None)
+            next(self._ask(protocol.StopRequest()), None)
         except (OSError, EngineError):
             return
         deadline = time.monotonic() + _CONNECT_S
-        while (self.folder / "worker.json").exists() and time.monotonic() < deadline:
+        while (self.folder / protocol.STATE_FILE).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def describe(self) -> dict:
-        """The engine's state and cards (`toast_core.engine.server`, describe), starting it where there is none. Raises nothing."""
-        state = self._try_describe()
-        if state is not None:
-            return state
+    def address(self) -> Address:
+        """Where the engine listens, as it has written it down.
+
+        Raises:
+            EngineError: there is none.
+        """
+        try:
+            return Address.read(self.folder)
+        except (OSError, ValueError) as error:
+            raise EngineError(f"no engine has left its address in {self.folder}; start one") from error
+
+    def describe(self) -> Description:
+        """How the engine is, with its cards once it is ready; it is started where there is none. Raises nothing."""
+        found = self._try_describe()
+        if found is not None:
+            return found
         # One that has answered and is gone was killed, and is replaced; one that never did would fail again.
         if self._process is not None and self._process.poll() not in (None, 0) and not self._answered:
-            return {"state": "failed", "error": f"the engine ended at once ({self._last_words()}); see {self.folder / 'worker.log'}"}
+            return Description("failed", error=f"the engine ended at once ({self._last_words()}); see {self._log_file}")
         try:
             if self._process is None or self._process.poll() is not None:
                 self._spawn()
         except EngineError as error:
-            return {"state": "failed", "error": str(error)}
-        return {"state": "starting", "progress": "Starting the engine"}
+            return Description("failed", error=str(error))
+        return Description("starting", progress="Starting the engine")
 
-    def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[dict]:
+    @property
+    def _log_file(self) -> Path:
+        return self.folder / protocol.LOG_FILE
+
+    def measure(
+        self, session: str, schedule: Schedule, images: int | None = None
+    ) -> Iterator[Progress | Measurement | Superseded | None]:
         """Yield the engine's messages about one measurement, waiting for an engine that is still starting.
 
-        An empty message says that the engine has been asked, or that nothing has come for a moment, so that a page can look whether it
-        is still wanted.
+        None says that the engine has been asked, or that nothing has come for a moment, so that a page can look whether it is still
+        wanted.
 
         Raises:
             EngineError: the engine refused, went away, or did not come up.
         """
         deadline = time.monotonic() + _START_LIMIT_S
-        while (state := self.describe())["state"] == "starting":
+        while (found := self.describe()).state == "starting":
             if time.monotonic() > deadline:
-                raise EngineError(f"the engine did not answer within {_START_LIMIT_S} s; see {self.folder / 'worker.log'}")
-            yield {"progress": state["progress"]}
+                raise EngineError(f"the engine did not answer within {_START_LIMIT_S} s; see {self._log_file}")
+            yield Progress(found.progress)
             time.sleep(_POLL_S)
-        if state["state"] == "failed":
-            raise EngineError(state["error"])
+        if found.state == "failed":
+            raise EngineError(found.error)
         try:
-            for message in self._ask({"request": "measure", "session": session, "schedule": schedule.to_dict(), "images": images}, _TICK_S):
-                if "error" in message:
-                    raise EngineError(message["error"])
+            for message in self._ask(protocol.MeasureRequest(session, schedule, images), _TICK_S):
+                if isinstance(message, protocol.Refusal):
+                    raise EngineError(message.error)
                 yield message
-                if message.get("done") or message.get("superseded"):
+                if isinstance(message, Superseded) or (isinstance(message, Measurement) and message.is_done):
                     return
         except OSError as error:
             raise EngineError(f"the engine went away while measuring ({error}); measure again to start it anew") from error
         raise EngineError("the engine went away while measuring; measure again to start it anew")
 
-    def jobs(self) -> list[dict]:
-        """Every job of this state folder, newest first; see `toast_core.jobs.book.Job` for the fields.
+    def jobs(self) -> tuple[Job, ...]:
+        """Every open job of this state folder and the latest ended ones, newest first.
 
         Raises:
             EngineError: no engine answers, or it refused; the same goes for the requests below.
         """
-        return self._answer({"request": "jobs"}, "jobs")["jobs"]
+        return self._answer(protocol.JobsRequest(), protocol.AllJobs).jobs
 
-    def quote(self, run: dict) -> dict:
-        """What a run would cost ("quote"), its "title", and the "command" line that measures the same. Takes seconds at first."""
-        return self._answer({"request": "quote", "run": run}, "quote")
+    def quote(self, run: dict) -> Offered:
+        """What a run would cost, its title, and the command line that measures the same. Takes seconds at first."""
+        return self._answer(protocol.QuoteRequest(run), Offered)
 
-    def submit(self, run: dict) -> dict:
+    def submit(self, run: dict) -> Job:
         """Queue a run; return its job, or the open job that does the same already."""
-        return self._answer({"request": "submit", "run": run}, "job")["job"]
+        return self._answer(protocol.SubmitRequest(run), protocol.OneJob).job
 
-    def control(self, action: str, number: int) -> dict:
+    def control(self, action: str, number: int) -> Job:
         """`pause`, `resume` or `cancel` a job; return it."""
-        return self._answer({"request": action, "job": number}, "job")["job"]
+        return self._answer(protocol.REQUESTS[action](number), protocol.OneJob).job
 
     def log(self, number: int) -> str:
         """The end of a job's log."""
-        return self._answer({"request": "log", "job": number}, "log")["log"]
+        return self._answer(protocol.LogRequest(number), protocol.LogEnd).text
 
     def pictures(self, index: list[int]) -> list[bytes | None]:
         """PNGs of images of the set, at most 48 at once; None for one that cannot be read."""
-        found = self._answer({"request": "pictures", "index": index}, "pictures")["pictures"]
-        return [None if one is None else base64.b64decode(one) for one in found]
+        return self._answer(protocol.PicturesRequest(tuple(index)), protocol.Pictures).decoded()
 
-    def _answer(self, request: dict, wanted: str) -> dict:
-        """The message of an answer that holds what is wanted; those before it are about the waiting."""
+    def _answer(self, request: Request, wanted: type[_Wanted]) -> _Wanted:
+        """The message of an answer that is wanted; those before it are about the waiting."""
         try:
             for message in self._ask(request):
-                if "error" in message:
-                    raise EngineError(message["error"])
-                if wanted in message:
+                if isinstance(message, protocol.Refusal):
+                    raise EngineError(message.error)
+                if isinstance(message, wanted):
                     return message
         except OSError as error:
             raise EngineError(f"the engine went away ({error}); open the page again to start it anew") from error
         raise EngineError("the engine went away without an answer; open the page again to start it anew")
 
-    def _try_describe(self) -> dict | None:
+    def _try_describe(self) -> Description | None:
         try:
-            state = next(self._ask({"request": "describe"}), None)
+            found = next(self._ask(protocol.DescribeRequest()), None)
         except (OSError, EngineError):
             return None
-        if not state or state.get("protocol") != PROTOCOL:
+        if not isinstance(found, Description) or found.protocol != protocol.PROTOCOL:
             return None
         self._answered = True
-        return state
+        return found
 
-    def _ask(self, request: dict, tick_s: float | None = None) -> Iterator[dict]:
+    def _ask(self, request: Request, tick_s: float | None = None) -> Iterator[Message | None]:
         """Send one request on a connection of its own; yield what comes back.
 
-        With `tick_s`, {} says that it is sent, and later that nothing came for so long.
+        With `tick_s`, None says that it is sent, and later that nothing came for so long.
         """
-        try:
-            address = json.loads((self.folder / "worker.json").read_text())
-            port, token = int(address["port"]), str(address["token"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EngineError(f"no engine has left its address in {self.folder}; start one") from error
-        with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S) as connection:
-            connection.sendall(json.dumps({"token": token, **request}).encode() + b"\n")
+        address = self.address()
+        with socket.create_connection(("127.0.0.1", address.port), timeout=_CONNECT_S) as connection:
+            connection.sendall(json.dumps({"token": address.token, **request.to_dict()}).encode() + b"\n")
             unread, silent_since = b"", time.monotonic()
             if tick_s is not None:
-                yield {}
+                yield None
             while time.monotonic() - silent_since < _SILENCE_S:
                 if not select.select([connection], [], [], tick_s or _SILENCE_S)[0]:
-                    yield {}
+                    yield None
                     continue
                 received = connection.recv(1 << 16)
                 if not received:
@@ -215,12 +228,12 @@ class EngineClient:
     def _spawn(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C in the dashboard's terminal leaves it alive."""
         command = [sys.executable, "-m", "toast_core.engine.server", "--state", str(self.folder), "--setup", self.setup.to_json()]
-        home = str(Path(toast_core.__file__).parents[1])
+        home = str(_PACKAGE.parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._answered = False
-            with (self.folder / "worker.log").open("ab") as log:
+            with self._log_file.open("ab") as log:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
                 )
@@ -229,17 +242,16 @@ class EngineClient:
 
     def _last_words(self) -> str:
         try:
-            lines = (self.folder / "worker.log").read_text(errors="replace").strip().splitlines()
+            lines = self._log_file.read_text(errors="replace").strip().splitlines()
         except OSError:
             lines = []
         return lines[-1][:200] if lines else "it said nothing"
 
 
-def _parse(line: bytes) -> dict:
+def _parse(line: bytes) -> Message:
     try:
-        message = json.loads(line)
+        return protocol.read_message(json.loads(line))
+    except protocol.ProtocolError as error:
+        raise EngineError(str(error)) from error
     except ValueError as error:
         raise EngineError("the engine's answer is cut off; measure again") from error
-    if not isinstance(message, dict):
-        raise EngineError(f"the engine answered {type(message).__name__}, not an object; restart the dashboard")
-    return message

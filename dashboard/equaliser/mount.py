@@ -23,7 +23,7 @@ _component = st.components.v2.component("toast_equaliser", html='<div class="equ
 
 
 @dataclass(frozen=True)
-class Desk:
+class EditorState:
     """What a session keeps for the equaliser: `seen` numbers the last message taken, `linked` names the pairs that move together."""
 
     seen: int = 0
@@ -31,18 +31,18 @@ class Desk:
 
 
 def show_equaliser(data: dict) -> None:
-    """Mount it on what `data_in_hand` has put together."""
+    """Mount the equaliser with the data of `data_in_hand`; what it sends is taken into the session before the page runs again."""
     _component(key=KEY, data=data, on_sent_change=_receive)
 
 
 def data_in_hand(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> dict:
     """The equaliser's data for the schedule in hand; `ghost` is the schedule that the marks show."""
-    desk = st.session_state.setdefault("desk", Desk())
-    return equaliser_data(shape, state.schedule(), state.limits(), desk, stored, latency, ghost)
+    editor = st.session_state.setdefault("editor", EditorState())
+    return equaliser_data(shape, state.schedule(), state.limits(), editor, stored, latency, ghost)
 
 
 def equaliser_data(
-    shape: ModelShape, schedule: Schedule, limits: Limits, desk: Desk, stored: StoredCurves, latency: StoredLatency,
+    shape: ModelShape, schedule: Schedule, limits: Limits, editor: EditorState, stored: StoredCurves, latency: StoredLatency,
     ghost: Schedule | None,
 ) -> dict:
     """Everything the browser draws and counts with, as JSON values; `counted` is what the schedule in hand costs."""
@@ -50,7 +50,7 @@ def equaliser_data(
     return {
         **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
         "counted": {"macs": cost.macs, "params": cost.params},
-        "multiple_of": schedule.multiple_of, "seen": desk.seen, "linked": desk.linked,
+        "multiple_of": schedule.multiple_of, "seen": editor.seen, "linked": editor.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,
         **_curves_data(stored, shape, schedule), **_latency_data(latency, schedule),
@@ -110,18 +110,18 @@ def _curves_note(stored: StoredCurves, schedule: Schedule) -> str:
 
 def _receive() -> None:
     """Take the messages that have not been taken yet, in their order; one that is no schedule changes nothing."""
-    desk: Desk = st.session_state["desk"]
+    editor: EditorState = st.session_state["editor"]
     for message in st.session_state[KEY].get("sent") or ():
-        if message["number"] <= desk.seen:
+        if message["number"] <= editor.seen:
             continue
-        desk = replace(desk, seen=message["number"])
+        editor = replace(editor, seen=message["number"])
         if "linked" in message:
-            desk = replace(desk, linked=tuple(message["linked"]))
+            editor = replace(editor, linked=tuple(message["linked"]))
         try:
             _take(message)
         except ScheduleError as error:
             st.session_state["notice"] = f"Not changed: {error}"
-    st.session_state["desk"] = desk
+    st.session_state["editor"] = editor
 
 
 def _take(message: Mapping) -> None:

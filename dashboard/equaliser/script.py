@@ -25,5 +25,5 @@ def script() -> str:
 
 
 def style() -> str:
-    """The style sheet."""
+    """The equaliser's style sheet as text."""
     return (_HERE / "equaliser.css").read_text(encoding="utf-8")

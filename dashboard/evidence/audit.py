@@ -6,9 +6,9 @@ from typing import Protocol
 
 from dashboard import wording
 from dashboard.evidence.damage import Arrays, paired_change
+from dashboard.evidence.draft import Result
 from dashboard.evidence.prediction import Curves, Interaction, effects, joint_loss, learn, predict_change
 from dashboard.evidence.starting_points import BASELINE, identity
-from dashboard.session.drafts import Result
 from toast_core.cost.shapes import ModelShape
 from toast_core.intervals import wilson_percent
 from toast_core.schedule.schedule import Schedule
@@ -46,7 +46,7 @@ class Check:
 
     @property
     def miss(self) -> float:
-        """Measured less predicted, in points."""
+        """Measured less predicted difference in points: negative where more was lost than predicted."""
         return self.measured.value - self.predicted.value
 
 

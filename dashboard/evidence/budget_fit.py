@@ -18,7 +18,7 @@ _LOOK_AGAIN_S = 20
 
 
 @dataclass(frozen=True)
-class Wish:
+class BudgetRequest:
     """A budget in one of UNITS, the sites that may change, and whether what is dropped is made up for."""
 
     unit: str
@@ -27,7 +27,7 @@ class Wish:
     compensated: bool
 
     def limit(self, shape: ModelShape) -> tuple[str, int]:
-        """The tuner's unit and limit.
+        """The budget as the tuner takes it: "macs" or "params", and how many at most.
 
         Raises:
             ScheduleError: the budget is not below the baseline's cost.
@@ -73,24 +73,24 @@ def _fits(evidence: Evidence, compensated: bool) -> bool:
     return isinstance(settings, dict) and (settings.get("ffn"), settings.get("attention")) == (wanted.ffn, wanted.attention)
 
 
-def asked_of(shape: ModelShape, schedule: Schedule, limits: Limits, wish: Wish) -> dict:
-    """The tuning run (`toast_core.studies.tuning.job`) for a wish; sites that may not change are locked at their ratios in hand.
+def tuning_run(shape: ModelShape, schedule: Schedule, limits: Limits, request: BudgetRequest) -> dict:
+    """The tuning run (`toast_core.studies.tuning.job`) for a request; sites that may not change are locked at their ratios in hand.
 
     Raises:
         ScheduleError: the budget is not below the baseline's cost.
     """
-    unit, limit = wish.limit(shape)
+    unit, limit = request.limit(shape)
     locks, ranges = [], []
     for block in range(len(shape.blocks)):
         for site in SITES:
             ratio, held = schedule.ratios(site)[block], limits.get((site, block))
-            if (held and held.locked) or (site not in wish.sites and ratio):
+            if (held and held.locked) or (site not in request.sites and ratio):
                 locks.append([block, site, ratio])
-            elif held and site in wish.sites:
+            elif held and site in request.sites:
                 ranges.append([block, site, held.low, min(held.high, 0.99)])
     return {
-        "kind": "tuning", "unit": unit, "limit": limit, "sites": list(wish.sites), "locks": locks, "ranges": ranges,
-        "compensation": dict(vars(FULL if wish.compensated else NONE)), "multiple_of": schedule.multiple_of,
+        "kind": "tuning", "unit": unit, "limit": limit, "sites": list(request.sites), "locks": locks, "ranges": ranges,
+        "compensation": dict(vars(FULL if request.compensated else NONE)), "multiple_of": schedule.multiple_of,
     }
 
 
@@ -117,7 +117,7 @@ class Fit:
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def fit(shape: ModelShape, schedule: Schedule, asked: dict, curves: DamageCurves) -> Fit:
-    """Solve for what was asked on these curves; seconds.
+    """Solve a `tuning_run` on these curves by prediction alone; takes seconds.
 
     Raises:
         ScheduleError: no such curves, or locks, ranges and budget that cannot be met together.

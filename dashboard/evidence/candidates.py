@@ -15,10 +15,10 @@ from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from dashboard import wording
 from dashboard.evidence.damage import paired_change
+from dashboard.evidence.draft import Draft, Result
 from dashboard.evidence.find import Found
 from dashboard.evidence.prediction import Curves, Interaction, predict
 from dashboard.evidence.starting_points import BASELINE, StartingPoint, identity
-from dashboard.session.drafts import Draft, Result
 from toast_core.cost.macs import Cost, count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
@@ -69,7 +69,7 @@ class Candidate:
 
     @property
     def is_measured(self) -> bool:
-        """Whether its accuracy was measured."""
+        """Whether `top1` was measured rather than predicted."""
         return self.badge == "measured"
 
 

@@ -2,26 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
-import toast_core
 from analysis_cache.analysis import Analysis
 from analysis_cache.database import default_store, file_of
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
-from analysis_cache.staleness import analysis_stale_reason, digest_of_weights
-from dashboard.engine.client import shipped_shape
+from analysis_cache.staleness import analysis_stale_reason
 from dashboard.evidence.commands import setting
-from dashboard.evidence.sweep import SweepSoFar, intervals, planned_cells
+from dashboard.evidence.sweep import SweepSoFar, planned_cells
+from dashboard.evidence.weights import weights_concern
+from toast_core.engine.protocol import Description
 from toast_core.setup import Setup
 
-METRICS = {"redundancy": "Redundancy", "sensitivity": "Sensitivity"}  # those that have a page
 _SHORT = 8
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,12 @@ class Evidence:
 
     @property
     def short_id(self) -> str:
-        """What people see and type."""
+        """The beginning of the analysis' id that people see and type."""
         return self.analysis.short_id
 
     @property
     def metric(self) -> str:
-        """What was measured: a name of METRICS, or another kind of analysis, which is listed only."""
+        """What was measured. Some metrics have a page (see dashboard.navigation), the others are listed only."""
         return str(self.analysis.request.get("metric"))
 
     @property
@@ -70,12 +66,12 @@ class Evidence:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all its cells were measured."""
         return self.analysis.finished_utc is not None
 
     @property
     def title(self) -> str:
-        """One line for a list to choose from."""
+        """The analysis in one line of a list to choose from: images, mode, source, day, id."""
         parts = (f"{self.images:,} images", self.mode, self.source, f"from {self.analysis.created_utc[:10]}", self.short_id[:_SHORT])
         return ", ".join(parts) + ("" if self.finished else ", not finished")
 
@@ -100,7 +96,7 @@ class Found:
     problems: tuple[str, ...]
 
     def of(self, metric: str) -> tuple[Evidence, ...]:
-        """Those of one metric."""
+        """The analyses of one metric, in the same order."""
         return tuple(one for one in self.evidence if one.metric == metric)
 
 
@@ -128,6 +124,11 @@ def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> F
     ranked = sorted(found.values(), key=lambda one: one.analysis.created_utc, reverse=True)
     ranked.sort(key=lambda one: (not one.finished, bool(one.concerns), -one.images))
     return Found(tuple(ranked), tuple(problems))
+
+
+def find_by_card(setup: Setup, model: str, engine: Description) -> Found:
+    """`find_evidence` for the images on the engine's card; while the engine is not ready, which images those are is not known."""
+    return find_evidence(setup, model, engine.data.digest if engine.data else None)
 
 
 def own_rows(setup: Setup, short_id: str) -> list[dict[str, object]] | None:
@@ -184,68 +185,11 @@ def _sweep_so_far(replay: Replay, analysis_id: str) -> SweepSoFar:
     return SweepSoFar(replay, replay.analysis(analysis_id))
 
 
-def with_intervals(evidence: Evidence, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The rows with the 95 % intervals of their differences in top-5 and loss, from the stored images' outcomes where there are any.
-
-    Raises:
-        StoreError: the source cannot be read any more.
-    """
-    baseline = evidence.replay.baseline(evidence.analysis.id)
-    if baseline is None:
-        return rows
-    return [row | _stored_intervals(evidence.replay, row["key"], baseline.key) if "key" in row else row for row in rows]
-
-
-@st.cache_data(show_spinner=False, max_entries=20_000, hash_funcs={Replay: lambda replay: replay.name})
-def _stored_intervals(replay: Replay, key: str, baseline_key: str) -> dict[str, list[float]]:
-    return intervals(replay.outcomes(key), _baseline_outcomes(replay, baseline_key))
-
-
-@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Replay: lambda replay: replay.name})
-def _baseline_outcomes(replay: Replay, key: str) -> dict[str, np.ndarray]:
-    return replay.outcomes(key)
-
-
 def _place(row: dict[str, object]) -> tuple:
     return row["block"], row["site"], row["ratio"]
-
-
-def weights_concern(setup: Setup, request: dict[str, object]) -> str | None:
-    """Say that an analysis is of other weights than the dashboard runs, as far as that can be told without loading them."""
-    if setup.weights == "random":
-        return "measured with stored weights, this dashboard runs random ones" if request.get("weights_file") else None
-    digest, dtype = _digest_of_own_weights(setup)
-    if digest is None or dtype != request.get("dtype") or digest == request.get("weights_digest"):
-        return None
-    return f"measured with other weights: sha256 {str(request.get('weights_digest'))[:_SHORT]}, this dashboard's {digest[:_SHORT]}"
-
-
-def weights_digest(setup: Setup) -> str | None:
-    """sha256 of the weights that the dashboard runs; None where that cannot be told without loading them."""
-    return None if setup.weights == "random" else _digest_of_own_weights(setup)[0]
-
-
-def _digest_of_own_weights(setup: Setup) -> tuple[str | None, str | None]:
-    if setup.weights is not None:
-        path = Path(setup.weights)
-    elif shipped_shape(setup.model) is not None:
-        path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{setup.model}.safetensors"
-    else:
-        return None, None
-    return digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)
 
 
 def _data_concern(data_digest: str | None, request: dict[str, object]) -> str | None:
     if data_digest is None or data_digest == request.get("data_digest"):
         return None
     return f"measured on other images: sha256 {str(request.get('data_digest'))[:_SHORT]}, this dashboard's {data_digest[:_SHORT]}"
-
-
-def age(created_utc: str, now: datetime | None = None) -> str:
-    """For example `3 hours ago`."""
-    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created_utc)).total_seconds()
-    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"

@@ -1,26 +1,24 @@
 """What a sweep that still runs knows so far: its finished parts in the store, paired with the baseline. Imports no torch.
 
 An exact sweep finishes all its cells with the last batch; until then a cell's figures are in parts, one a block and batch, which
-`toast_core.studies.sensitivity.parts.StoreParts` writes and removes at the end.
+`toast_core.studies.sensitivity.parts.StoreParts` writes and the sweep removes at its end.
 """
 
-import json
-import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.cell import Cell
 from analysis_cache.errors import StoreError
-from analysis_cache.key import CellIdentity
 from analysis_cache.replay import Replay
 from toast_core.intervals import mean_interval, paired_interval
+from toast_core.studies.sensitivity.cells import OUTCOME_NAMES, CellOutcomes, summarize
+from toast_core.studies.sensitivity.cells import Cell as GridCell
+from toast_core.studies.sensitivity.parts import PartKeys
 
-_SHARED = tuple(part.name for part in fields(CellIdentity) if part.name != "details")
-_KEPT = ("correct", "top5", "loss", "kl")
 Place = tuple[str, float]
 
 
@@ -41,11 +39,11 @@ def planned_cells(analysis: Analysis) -> list[tuple[int, str, float]]:
 class SweepSoFar:
     """Rows of an unfinished sweep, as `Replay.rows` gives them of a finished one, on the images that each block has seen.
 
-    Parts are read once and kept, so that asking again reads what is new. Safe to share between threads.
+    Parts are read once and held, so that asking again reads what is new. Safe to share between threads.
     """
 
     def __init__(self, replay: Replay, analysis: Analysis) -> None:
-        self.replay, self.request, self.analysis_id = replay, analysis.request, analysis.id
+        self.replay, self.analysis_id, self.request = replay, analysis.id, analysis.request
         self._wanted = set(planned_cells(analysis))
         self._blocks = {block: _Block() for block, _, _ in sorted(self._wanted)}
         self._lock = threading.Lock()
@@ -65,23 +63,24 @@ class SweepSoFar:
         with self._lock:
             self._read()
             return [
-                _row(block, *place, {name: np.concatenate(parts) for name, parts in arrays.items()}, self._baseline)
+                _row(GridCell(block, *place), {name: np.concatenate(parts) for name, parts in arrays.items()}, self._baseline)
                 for block, read in self._blocks.items() for place, arrays in read.arrays.items() if arrays["correct"]
             ]
 
     def _read(self) -> None:
-        batches = math.ceil(self.request["images"] / self.request["batch_size"])
-        keys = {(block, batch): self._key(batch, block) for block, read in self._blocks.items() for batch in range(read.batches, batches)}
-        there = {head.key for head in self.replay.source.heads(list(keys.values()))}
-        for (block, batch), key in keys.items():
+        keys = PartKeys.of_request(self.request)
+        ahead = ((block, batch) for block, read in self._blocks.items() for batch in range(read.batches, keys.batches))
+        wanted = {(block, batch): keys.identity_of(batch, block).key for block, batch in ahead}
+        there = {head.key for head in self.replay.source.heads(list(wanted.values()))}
+        for (block, batch), key in wanted.items():
             read = self._blocks[block]
             # a block's batches come in order, and pairing needs them without a gap
             if key in there and batch == read.batches and (part := self._part(key)) is not None:
                 for row, (site, ratio) in enumerate(part.summary["cells"]):
-                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in _KEPT})
+                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in OUTCOME_NAMES})
                     # another sweep's parts have the same keys and may lack a cell of this one
                     if (block, site, ratio) in self._wanted and len(arrays["correct"]) == batch:
-                        for name in _KEPT:
+                        for name in OUTCOME_NAMES:
                             arrays[name].append(part.arrays[name][row])
                 read.batches += 1
 
@@ -92,23 +91,12 @@ class SweepSoFar:
         except StoreError:
             return None
 
-    def _key(self, batch: int, block: int) -> str:
-        settings = json.dumps(self.request["settings"], sort_keys=True)
-        details = {"part": "sensitivity", "calibration": self.request["calibration"], "settings": settings, "batch": batch, "block": block}
-        return CellIdentity(**{name: self.request[name] for name in _SHARED}, details=details).key
 
-
-def _row(block: int, site: str, ratio: float, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, object]:
-    count = len(arrays["correct"])
-    before = (baseline["predicted"] == baseline["label"])[:count]
-    return {
-        "block": block, "site": site, "ratio": ratio, "images": count,
-        "top1": 100 * float(np.mean(arrays["correct"])), "top1_delta": 100 * float(np.mean(arrays["correct"]) - np.mean(before)),
-        "ci95": list(paired_interval(before, arrays["correct"])), "top5": 100 * float(np.mean(arrays["top5"])),
-        "top5_delta": 100 * float(np.mean(arrays["top5"]) - np.mean(baseline["top5"][:count])), "loss": float(np.mean(arrays["loss"])),
-        "loss_delta": float(np.mean(arrays["loss"] - baseline["loss"][:count])), "kl": float(np.mean(arrays["kl"])),
-        **intervals(arrays, baseline),
-    }
+def _row(cell: GridCell, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, object]:
+    """The cell's row, with `intervals`: the baseline has no divergence from itself, and a row tells no margin."""
+    nothing = np.zeros_like(baseline["loss"])
+    before = CellOutcomes(baseline["predicted"] == baseline["label"], baseline["top5"], baseline["loss"], nothing, nothing)
+    return summarize(cell, before, CellOutcomes(**arrays)) | intervals(arrays, baseline)
 
 
 def intervals(arrays: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, list[float]]:

@@ -11,24 +11,26 @@ from dashboard.charts.composition import composition_figure
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
-from dashboard.components.written import digest_of_file, show_download, written_file
+from dashboard.components.jobs import OPEN, price_text, progress_text
+from dashboard.components.model_file import digest_of_file, show_download, written_file
 from dashboard.engine.client import EngineError
-from dashboard.evidence.find import Evidence, Found, age, find_evidence
-from dashboard.navigation import PAGES, page
-from dashboard.pages.runs.page import price_text, progress_text
+from dashboard.evidence.find import Evidence, Found, find_by_card
+from dashboard.navigation import page
 from dashboard.session import state
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job
 from toast_core.errors import ScheduleError
 from toast_core.schedule.reference import to_reference
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.result import Agreement, Timing
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.agreement.result import Agreement
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Timing
 
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000
-_OPEN = ("running", "queued", "paused")
 _EXECUTIONS = {"baseline": "Baseline", "masked": "Masked", "compact": "Compact"}
 _WAITING = {"queued": "it starts when its turn comes", "paused": "resume it on the Runs page"}
 _SHORT = 8
@@ -52,7 +54,7 @@ def render() -> None:
         st.info("The schedule in hand prunes nothing, so there is nothing to apply yet. Choose ratios on the Tune page, then come back.")
         st.page_link(page("tune"), label="Tune")
         return
-    ready, found = show_engine_status(), _find(shape)
+    ready, found = show_engine_status(), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     for problem in found.problems:
         st.warning(problem)
     with st.container(border=True):
@@ -69,12 +71,6 @@ def _show_schedule(schedule: Schedule, shape: ModelShape) -> None:
         f"**Schedule `{schedule.digest()[:_SHORT]}`** of {shape.name}, channels chosen {schedule.selection.replace('_', ' ')}: "
         f"{wording.gmacs(cost.macs)} GMACs per image, {wording.change(cost.macs, before.macs)} {wording.BADGES['computed']}"
     )
-
-
-def _find(shape: ModelShape) -> Found:
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
 
 
 def of_schedule(found: Found, metric: str, schedule: Schedule) -> Evidence | None:
@@ -118,8 +114,8 @@ def _show_record(record: Agreement, evidence: Evidence) -> None:
     )
     # as plain text: a record can come out of a bundle that someone else wrote
     st.text(
-        f"Measured {age(evidence.analysis.created_utc)} on {record.images:,} images, batches of {record.batch_size}, {record.dtype}, on "
-        f"{record.processor} ({record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}), "
+        f"Measured {wording.age(evidence.analysis.created_utc)} on {record.images:,} images, batches of {record.batch_size}, "
+        f"{record.dtype}, on {record.processor} ({record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}), "
         f"{', '.join(f'{name} {version}' for name, version in record.versions.items())}. Times: medians of {many.pairs} pairs, with "
         "quartiles; baseline and compact took turns, beside whatever else ran on the machine."
     )
@@ -188,16 +184,16 @@ def _show_file(record: Agreement, key: str) -> None:
 def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     """What a run costs with a button that starts it, or how far the one that is open has come; its command line below."""
     engine = state.engine_state()
-    if engine["data"] is None:
+    if engine.data is None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")
         return
     job = _last_job(kind, run["schedule"])
-    if job and job["state"] in _OPEN:
+    if job and job.state in OPEN:
         _follow(kind, run["schedule"])
         return
-    if job and job["state"] == "failed":
-        st.error(f"Run {job['number']} failed: {job['message']}")
-    most = engine["data"]["images"]
+    if job and job.state == "failed":
+        st.error(f"Run {job.number} failed: {job.message}")
+    most = engine.data.images
     choose, price, start = st.columns([2, 4, 1], vertical_alignment="bottom")
     images = choose.number_input(f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key=f"{kind}-images")
     run = run | {"images": None if images == most else images}
@@ -207,14 +203,14 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     except EngineError as error:
         st.error(str(error))
         return
-    price.markdown(price_text(offer["quote"]))
+    price.markdown(price_text(offer.quote))
     start.button(
         label, type="primary" if prominent else "secondary", on_click=_start, args=(kind, run), width="stretch", key=f"{kind}-start"
     )
     if error := st.session_state.pop(f"{kind}-error", None):
         st.error(error)
     with st.expander("The same on the command line"):
-        st.code(offer["command"], language="bash", wrap_lines=True)
+        st.code(offer.command, language="bash", wrap_lines=True)
 
 
 def _start(kind: str, run: dict) -> None:
@@ -224,26 +220,26 @@ def _start(kind: str, run: dict) -> None:
         st.session_state[f"{kind}-error"] = str(error)
 
 
-def _last_job(kind: str, schedule: dict) -> dict | None:
+def _last_job(kind: str, schedule: dict) -> Job | None:
     """The open run of this kind for this schedule, else the last one."""
     try:
         jobs = state.engine_client().jobs()
     except EngineError:
         return None
-    same = [job for job in jobs if job["run"]["kind"] == kind and job["run"].get("schedule") == schedule]
-    return next((job for job in same if job["state"] in _OPEN), next(iter(same), None))
+    same = [job for job in jobs if job.run.kind == kind and job.run.settings.get("schedule") == schedule]
+    return next((job for job in same if job.state in OPEN), next(iter(same), None))
 
 
 @st.fragment(run_every=_REFRESH_S)
 def _follow(kind: str, schedule: dict) -> None:
     """Look every second how far the run is; the whole page is drawn again once it has ended."""
     job = _last_job(kind, schedule)
-    if job is None or job["state"] not in _OPEN:
+    if job is None or job.state not in OPEN:
         st.rerun()
-    elif job["state"] == "running":
-        st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
+    elif job.state == "running":
+        st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
     else:
-        st.info(f"Run {job['number']} is {job['state']}; {_WAITING[job['state']]}.")
+        st.info(f"Run {job.number} is {job.state}; {_WAITING[job.state]}.")
     st.page_link(page("runs"), label="Pause, cancel or read its log on the Runs page")
 
 
@@ -270,8 +266,7 @@ def _show_composition(found: Found, schedule: Schedule, ready: bool) -> None:
         )
     if ready and not (rows and evidence.finished):
         _show_run("composition", {"kind": "composition", "schedule": schedule.to_dict()}, "Check", prominent=False)
-    if "compare" in PAGES:
-        st.page_link(page("compare"), label="Which classes and images lose: the Compare page")
+    st.page_link(page("compare"), label="Which classes and images lose: the Compare page")
 
 
 def _composition_rows(evidence: Evidence) -> list[CompositionRow]:

@@ -1,5 +1,7 @@
 """Overview: what the model costs, where it is redundant, what a schedule would save, and which analyses say so."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -13,9 +15,9 @@ from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.find import METRICS, Evidence, Found, age, find_evidence
+from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.evidence.starting_points import StartingPoint, starting_points
-from dashboard.navigation import PAGES, page
+from dashboard.navigation import metrics, page
 from dashboard.session import state
 from toast_core.cost.macs import Cost, count_cost
 from toast_core.cost.shapes import ModelShape
@@ -39,7 +41,7 @@ def render() -> None:
     shape = state.model_shape()
     if shape is None:
         return
-    cost, found = count_cost(shape), _find(shape)
+    cost, found = count_cost(shape), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
     model, redundant = st.columns(2)
     with model.container(border=True, height="stretch"):
         _show_model(shape, cost)
@@ -62,12 +64,6 @@ def render() -> None:
         show_exchange(found.evidence)
 
 
-def _find(shape: ModelShape) -> Found:
-    engine = state.engine_state()
-    data = engine.get("data") if engine["state"] == "ready" else None
-    return find_evidence(state.engine_client().setup, shape.name, data["digest"] if data else None)
-
-
 def _show_model(shape: ModelShape, cost: Cost) -> None:
     st.subheader(f"Model: {shape.name}", anchor=False)
     widths = sorted({block.width for block in shape.blocks})
@@ -82,8 +78,8 @@ def _show_model(shape: ModelShape, cost: Cost) -> None:
     st.markdown(f"**{wording.gmacs(cost.macs)} GMACs** per image, by part {wording.BADGES['computed']}")
     show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
     engine = state.engine_state()
-    if engine["state"] == "ready":
-        st.caption(f"Weights: {wording.plain(engine['model']['weights'])}")
+    if engine.is_ready:
+        st.caption(f"Weights: {wording.plain(engine.model.weights)}")
 
 
 def _listed(values: list[int]) -> str:
@@ -96,8 +92,7 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     if evidence is None:
         st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
         st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
-        if "runs" in PAGES:
-            st.page_link(page("runs"), label="Or start it on the Runs page")
+        st.page_link(page("runs"), label="Or start it on the Runs page")
         return
     sites = list(dict.fromkeys(row["site"] for row in rows if "+" not in row["site"]))
     stood = tolerances([row for row in rows if row["site"] in sites], _LIMIT_POINTS)
@@ -138,19 +133,19 @@ def _show_analyses(shape: ModelShape, found: Found) -> None:
         st.warning(problem)
     if not found.evidence:
         st.markdown(f"None of {shape.name} is stored yet. Each of these makes one:")
-        lines = (analyze_command(state.engine_client().setup, metric) for metric in METRICS)
+        lines = (analyze_command(state.engine_client().setup, metric) for metric in metrics())
         st.code("\n".join(lines), language="bash", wrap_lines=True)
         return
     show_table(pd.DataFrame([_analysis_row(one) for one in found.evidence]), "overview-analyses", f"{shape.name}-analyses")
-    for column, name in zip(st.columns(len(METRICS)), METRICS, strict=True):
+    for column, (name, title) in zip(st.columns(len(metrics())), metrics().items(), strict=True):
         if found.of(name):
-            column.page_link(page(name), label=f"{METRICS[name]} in full")
+            column.page_link(page(name), label=f"{title} in full")
 
 
 def _analysis_row(one: Evidence) -> dict[str, str]:
     return {
-        "Analysis": one.metric.capitalize(), "Measured": age(one.analysis.created_utc), "Images": f"{one.images:,}", "How": one.mode,
-        "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
+        "Analysis": one.metric.capitalize(), "Measured": wording.age(one.analysis.created_utc), "Images": f"{one.images:,}",
+        "How": one.mode, "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
         "From": one.source, "Id": one.short_id,
     }
 
@@ -158,27 +153,27 @@ def _analysis_row(one: Evidence) -> dict[str, str]:
 def _show_data(shape: ModelShape) -> None:
     st.subheader("Data", anchor=False)
     engine = state.engine_state()
-    if engine["state"] != "ready":
+    if not engine.is_ready:
         st.caption("Read when the engine is ready.")
         return
-    data, calibration = engine["data"], engine["calibration"]
+    data, calibration = engine.data, engine.calibration
     if data is None:
         st.info(f"No images were given for {shape.name}: costs are computed, accuracy is not measured. Start with --data FOLDER.")
         return
-    drawn = f"class-balanced, {data['order']} with seed {data['seed']}, in batches of {data['batch_size']}"
+    drawn = f"class-balanced, {data.order} with seed {data.seed}, in batches of {data.batch_size}"
     rows = {
-        "Set": f"{wording.plain(data['name'])}, {data['images']:,} images", "Classes": _classes(data["classes"]),
-        "Measured on": f"{data['measured']:,} of them, {drawn}",
-        "Digest": f"`{data['digest'][:_SHORT_DIGEST]}`",
-        "Calibration": f"{calibration['images']:,} images of {wording.plain(calibration['name'])}" if calibration else "none given",
-        "Device": engine["device"],
+        "Set": f"{wording.plain(data.name)}, {data.images:,} images", "Classes": _classes(data.classes),
+        "Measured on": f"{data.measured:,} of them, {drawn}",
+        "Digest": f"`{data.digest[:_SHORT_DIGEST]}`",
+        "Calibration": f"{calibration.images:,} images of {wording.plain(calibration.name)}" if calibration else "none given",
+        "Device": engine.device,
     }
     for column, part in zip(st.columns(2), (list(rows.items())[::2], list(rows.items())[1::2]), strict=True):
         for label, value in part:
             column.markdown(f":gray[{label}]  \n{value}")
 
 
-def _classes(names: list[str]) -> str:
+def _classes(names: Sequence[str]) -> str:
     shown = ", ".join(map(wording.plain, names[:10]))
     return f"{len(names)}: {shown}" + (", ..." if len(names) > 10 else "")
 

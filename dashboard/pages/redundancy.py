@@ -25,7 +25,7 @@ _WHAT = (
 
 
 def render() -> None:
-    """Show the page."""
+    """Show one redundancy analysis: figures over the blocks, then the channels of one block."""
     show_heading("Redundancy")
     st.markdown(_WHAT)
     evidence = choose_analysis("redundancy")

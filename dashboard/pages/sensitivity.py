@@ -23,7 +23,8 @@ from dashboard.charts.sensitivity import (
 from dashboard.components.analysis_choice import choose_analysis, show_command
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
-from dashboard.evidence.find import Evidence, find_evidence, with_intervals
+from dashboard.evidence.find import Evidence, find_evidence
+from dashboard.evidence.intervals import with_intervals
 from dashboard.evidence.sweep import planned_cells
 from dashboard.session import state, view
 from toast_core.cost.macs import count_cost

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 from dashboard.engine.client import SETUP_VARIABLE, EngineClient
+from dashboard.navigation import pages
 from dashboard.server.sharing import PASSWORD_VARIABLE, Sharing
+from dashboard.uploads import MAX_BUNDLE_MB
 from toast_core.errors import ToastError
 from toast_core.setup import Setup
 
 FIRST_PORT = 8501
-MAX_UPLOAD_MB = 100  # of an evidence bundle; what takes in other files sets a lower limit of its own
 _PORTS_TRIED = 100
 _ADDRESS, _EVERY_ADDRESS = "127.0.0.1", "0.0.0.0"
 _START_LIMIT_S = 60
@@ -22,7 +23,7 @@ _STOP_LIMIT_S = 5
 _SERVER = Path(__file__).with_name("server.py")
 _SETTINGS = {
     "server.fileWatcherType": "none",
-    "server.maxUploadSize": str(MAX_UPLOAD_MB),
+    "server.maxUploadSize": str(MAX_BUNDLE_MB),
     "server.enableCORS": "true",
     "server.enableXsrfProtection": "true",
     "server.showEmailPrompt": "false",
@@ -59,7 +60,9 @@ def launch(setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, 
     Raises:
         DashboardError: the port is taken or not a port, or the server does not come up.
         EngineError: the engine process cannot be started.
+        NavigationError: two installed packages add the same page.
     """
+    pages()
     setup = setup.completed().anchored()
     # neither the server nor the engine needs it, so neither has it
     os.environ.pop(PASSWORD_VARIABLE, None)

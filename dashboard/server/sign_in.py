@@ -5,6 +5,12 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard.components.heading import show_heading
+from dashboard.server.sharing import Sharing
+
+
+def admits() -> bool:
+    """Whether the visitor may see the pages; where people must sign in first and this one has not, the page that asks for it is drawn."""
+    return not Sharing.from_environment().sign_in or is_signed_in()
 
 
 def is_signed_in() -> bool:

@@ -8,18 +8,20 @@ owner, and keeps no drafts.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.engine.client import state_root
-from dashboard.evidence.find import weights_digest
+from dashboard.evidence.draft import Draft, Result
 from dashboard.evidence.starting_points import starting_points
+from dashboard.evidence.weights import weights_digest
 from dashboard.owner import OWNER_COOKIE, is_owner
-from dashboard.session.drafts import Draft, DraftBook, DraftError, Result
+from dashboard.session.drafts import DraftBook, DraftError
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Description, Measurement
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -42,7 +44,7 @@ def _book(folder: Path) -> DraftBook:
 
 
 def book() -> DraftBook:
-    """The drafts of this state folder."""
+    """The book of drafts in this state folder, opened once for all sessions."""
     return _book(state_root() / _FOLDER)
 
 
@@ -107,7 +109,7 @@ def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tup
 
 
 def _named(shape: ModelShape, schedule: Schedule) -> str | None:
-    """The starting point that a schedule is."""
+    """The name of the starting point that a schedule equals; None where it equals none."""
     return next((point.name for point in starting_points(shape, schedule.selection) if point.schedule == schedule), None)
 
 
@@ -146,21 +148,21 @@ def remove(number: int) -> None:
         st.session_state["hand"] = Hand(None, held.draft.name, held.schedule)
 
 
-def subject(setup: Setup, engine: Mapping) -> str:
+def subject(setup: Setup, engine: Description) -> str:
     """What results are about: the weights, and the images that they are measured on and calibrated with."""
     weights = weights_digest(setup) or setup.weights
-    calibration = engine["calibration"]["digest"] if engine["calibration"] else None
-    return json.dumps([engine["model"]["name"], weights, setup.img_size, engine["data"]["digest"], calibration])
+    calibration = engine.calibration.digest if engine.calibration else None
+    return json.dumps([engine.model.name, weights, setup.img_size, engine.data.digest, calibration])
 
 
-def keep_result(setup: Setup, engine: Mapping, schedule: Schedule, message: Mapping) -> None:
+def keep_result(setup: Setup, engine: Description, schedule: Schedule, message: Measurement) -> None:
     """Store a finished measurement: `top1`, the baseline's, `delta_top1` (Estimate.to_dict each) and `images`."""
     who = owner()
-    if who is None or engine["data"] is None:
+    if who is None or engine.data is None:
         return
     figures = {
-        "images": message["images_done"], "top1": message["top1"], "baseline": message["baseline"]["top1"],
-        "delta_top1": message["delta_top1"],
+        "images": message.images_done, "top1": message.scheduled.top1.to_dict(), "baseline": message.baseline.top1.to_dict(),
+        "delta_top1": message.delta_top1.to_dict(),
     }
     try:
         book().keep_result(who, subject(setup, engine), schedule, figures)
@@ -168,7 +170,7 @@ def keep_result(setup: Setup, engine: Mapping, schedule: Schedule, message: Mapp
         st.session_state["notice"] = str(error)
 
 
-def results(setup: Setup, engine: Mapping) -> dict[str, Result]:
+def results(setup: Setup, engine: Description) -> dict[str, Result]:
     """What this browser has measured while editing, by the schedule's digest, newest first."""
     who = owner()
-    return book().results(who, subject(setup, engine)) if who and engine["state"] == "ready" and engine["data"] else {}
+    return book().results(who, subject(setup, engine)) if who and engine.is_ready and engine.data else {}

@@ -8,19 +8,17 @@ Every row belongs to an owner, and no question is answered about another owner's
 import json
 import sqlite3
 import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from dashboard.evidence.draft import Draft, Result, Steps, pack
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.schedule import Schedule
 
 MAX_NAME = 60
 MAX_DRAFTS = 200
 _MAX_RESULTS = 1000
-_MAX_STEPS = 50
 _FILE = "drafts.sqlite"
 _TIMEOUT_S = 30
 _TABLES = """
@@ -36,47 +34,10 @@ CREATE TABLE IF NOT EXISTS results (
 );
 """
 _COLUMNS = "number, name, parent, origin, schedule, steps, closed, revision, created, changed"
-Steps = tuple[Sequence[Schedule], Sequence[Schedule]]
 
 
 class DraftError(ToastError, RuntimeError):
     """The book of drafts cannot be used, or a draft cannot be named so."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One draft. Times are seconds since 1970.
-
-    parent    number of the draft that it began from, which may be gone; None where it began from something else
-    origin    name of what it began from: a draft, a starting point, or a link
-    steps     packed undo history, see `history`
-    closed    an edit begins a new draft that descends from this one
-    revision  counts its changes
-    """
-
-    number: int
-    name: str
-    parent: int | None
-    origin: str
-    schedule: Schedule
-    steps: bytes
-    closed: bool
-    revision: int
-    created: float
-    changed: float
-
-    def history(self) -> Steps:
-        """The schedules before and after it in the undo history."""
-        past, future = json.loads(zlib.decompress(self.steps))
-        return [Schedule.from_dict(one) for one in past], [Schedule.from_dict(one) for one in future]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A schedule that was measured, and the figures (see `dashboard.session.autosave.keep_result`)."""
-
-    schedule: Schedule
-    figures: dict
 
 
 class DraftBook:
@@ -113,7 +74,7 @@ class DraftBook:
             row = connection.execute(
                 "INSERT INTO drafts (owner, model, name, parent, origin, schedule, steps, created, changed)"
                 f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING {_COLUMNS}",
-                (owner, model, f"Draft {max([len(names), *numbers]) + 1}", parent, origin, text, _pack(steps), now, now),
+                (owner, model, f"Draft {max([len(names), *numbers]) + 1}", parent, origin, text, pack(steps), now, now),
             ).fetchone()
             connection.execute(
                 "DELETE FROM drafts WHERE owner = ? AND model = ? AND number NOT IN"
@@ -127,7 +88,7 @@ class DraftBook:
         """The draft with another schedule; None where it is closed, gone, or was changed by another tab since it was read."""
         return self._change(
             owner, draft.number, "schedule = ?, steps = ?, changed = ?, revision = revision + 1",
-            (json.dumps(schedule.to_dict()), _pack(steps), time.time()), "AND revision = ? AND NOT closed", (draft.revision,),
+            (json.dumps(schedule.to_dict()), pack(steps), time.time()), "AND revision = ? AND NOT closed", (draft.revision,),
         )
 
     def close(self, owner: str, number: int) -> Draft | None:
@@ -211,10 +172,3 @@ def _schedule(text: str) -> Schedule | None:
         return Schedule.from_json(text)
     except ScheduleError:
         return None
-
-
-def _pack(steps: Steps) -> bytes:
-    """The schedules next to the present one; neighbours differ in little, so that they pack well."""
-    past, future = steps
-    near = [[one.to_dict() for one in past[-_MAX_STEPS:]], [one.to_dict() for one in future[:_MAX_STEPS]]]
-    return zlib.compress(json.dumps(near).encode())

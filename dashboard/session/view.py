@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-NAMES = ("analysis", "site", "metric", "block", "ratio", "threshold", "dropped", "cost", "reference", "candidate", "without", "class")
+from dashboard.session.link import PARAMETERS
 
 
 def choice_key(
@@ -36,10 +36,10 @@ def choose(page: str, name: str, value: str) -> None:
 
 
 def publish(**chosen: str) -> None:
-    """Write the page's choices into the address bar, and remember them for when the page is shown again."""
+    """Write the page's choices into the address bar in place of another page's, and remember them for when the page is shown again."""
     st.session_state["view"] = {**st.session_state.get("view", {}), **chosen}
-    for name in NAMES:
-        if name not in chosen and name in st.query_params:
+    for name in list(st.query_params):
+        if name not in chosen and name not in PARAMETERS:
             del st.query_params[name]
     for name, value in chosen.items():
         if st.query_params.get(name) != value:

@@ -21,7 +21,7 @@ def start(*arguments: object) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_eight_processes_write_ten_thousand_cells(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     writers = [start("write", path, 1245 * number, 1245, 40) for number in range(8)]
@@ -35,13 +35,13 @@ def test_eight_processes_write_ten_thousand_cells(tmp_path: Path) -> None:
         assert store.has_many(wanted) == set(wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_a_writer_killed_at_random_moments_loses_nothing_acknowledged(tmp_path: Path) -> None:
     done = start("kill", tmp_path / "a.sqlite", 20)
     assert done.communicate(timeout=TIMEOUT_S)[0] == "" and done.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_an_import_that_is_killed_took_over_all_or_nothing(tmp_path: Path) -> None:
     with EvidenceStore.open(tmp_path / "source.sqlite") as store:
         fill(store, 300)

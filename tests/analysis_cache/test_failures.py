@@ -120,7 +120,7 @@ def test_a_full_store_keeps_what_it_has(tmp_path: Path) -> None:
         assert store.put(identity(stored), summary(), outcomes(stored, 2000))
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     # a mount of its own, seen by this child only and gone with it
     script = f"mount -t tmpfs -o size=2m none {tmp_path} && exec {sys.executable} -m tests.support.crash full {tmp_path}/a.sqlite"

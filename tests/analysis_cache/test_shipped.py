@@ -226,7 +226,7 @@ def test_wheels_take_the_bundles_along() -> None:
     assert "shipped/*.toastbundle" in data["analysis_cache"] and set(shipped_bundles()) <= matched
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_exports_are_equal_bytes_whatever_the_order_of_merging(tmp_path: Path) -> None:
     """Two machines' stores, merged either way round, exported by id in any order: one file, also once it was imported again."""
     for name in MODELS:

@@ -21,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda model, **how: model)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_it_runs_on_a_cpu_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "gpu.json"
     gpu.main("cpu", True, out)

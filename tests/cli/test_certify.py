@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from tests.support.families import tiny_vit
+from tests.support.families import tiny_demo
 from tests.support.folders import make_folder
 from toast_core.cli import app as cli
 from toast_core.export import export_model
@@ -27,11 +27,6 @@ ISSUE = (*BASE, "--data", "val", "--batch-size", "4", "--export", "pruned.safete
 Say = Callable[..., tuple[int, str, str]]
 
 
-def tiny(num_classes: int, img_size: int = 28) -> torch.nn.Module:
-    """A tiny model in place of a demo's, by name."""
-    return tiny_vit(in_chans=1, img_size=img_size, patch_size=7, num_classes=num_classes)
-
-
 def run(*arguments: str) -> int:
     """Run the command line in this process."""
     with pytest.MonkeyPatch.context() as patch:
@@ -45,7 +40,7 @@ def run(*arguments: str) -> int:
 def small() -> None:
     """A tiny model has a name, and is timed in few pairs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny)
+        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
         patch.setattr(measure, "PAIRS", 5)
         yield
 
@@ -54,7 +49,7 @@ def small() -> None:
 def issued(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights, schedule, images, an exported file and their certificate."""
     root = tmp_path_factory.mktemp("issued")
-    save_file(tiny(3).state_dict(), root / "w.safetensors")
+    save_file(tiny_demo(3).state_dict(), root / "w.safetensors")
     schedule = Schedule.uniform(3, qk=0.5, vo=0.25, fc2=0.5, selection="calibrated", compensation=FULL)
     (root / "s.json").write_text(schedule.to_json())
     make_folder(root / "val", CLASSES)
@@ -133,7 +128,7 @@ class TestIssue:
         assert code == 1
         assert any(line.startswith("differs: exported pruned.safetensors: a logit differs from the") for line in out.splitlines())
 
-    @pytest.mark.slow
+    @pytest.mark.export
     def test_programs_are_certified_beside_the_weights(self, say: Say, folder: Path) -> None:
         compact, images = load_model(weights=folder / "pruned.safetensors"), torch.randn(4, 1, 28, 28)
         export_model(compact, "torch_export", folder / "m.pt2", images)

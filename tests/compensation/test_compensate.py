@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.families import ALL, Family, block_count, images_for, relative_error, schedule_for, shared_model
+from tests.support.families import ALL, block_count, images_for, relative_error, schedule_for, shared_model
+from tests.support.tiers import over
 from toast_core.compensation.one_shot import one_shot_sums
 from toast_core.compensation.walk import compensate, score_channels, uncompensated
 from toast_core.cost.macs import count_cost, kept_counts
@@ -24,9 +25,9 @@ from toast_core.schedule.compensation import CALIBRATIONS, FULL, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.tuning.judging import plan_for
 
-FAMILIES = pytest.mark.parametrize("family", ALL, ids=[family.name for family in ALL])
+FAMILIES = over("name", [family.name for family in ALL])
 SOME_NAMES = ("plain", "layer_scale", "qk_norm", "registers", "no_proj_bias", "swin", "swin_padded_windows")
-SOME = pytest.mark.parametrize("name", SOME_NAMES)
+SOME = over("name", SOME_NAMES)
 NORMALISED = ("qk_norm", "everything")
 
 
@@ -69,8 +70,8 @@ def squared_distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @FAMILIES
-def test_compact_is_masked(family: Family) -> None:
-    model, x, plan = shared_model(family.name), images_for(family.name, 3, seed=7), full_plan(family.name)
+def test_compact_is_masked(name: str) -> None:
+    model, x, plan = shared_model(name), images_for(name, 3, seed=7), full_plan(name)
     with torch.inference_mode():
         masked, compact = (apply_plan(model, plan, execution)(x) for execution in ("masked", "compact"))
     assert relative_error(compact, masked) < 1e-4
@@ -78,21 +79,21 @@ def test_compact_is_masked(family: Family) -> None:
 
 
 @FAMILIES
-def test_shapes_and_cost_are_those_of_pruning(family: Family) -> None:
-    model, plan = shared_model(family.name), full_plan(family.name)
+def test_shapes_and_cost_are_those_of_pruning(name: str) -> None:
+    model, plan = shared_model(name), full_plan(name)
     compact = apply_plan(model, plan, "compact")
     assert sum(value.numel() for value in compact.parameters()) == count_cost(get_info(model).shape, plan.schedule).params
 
 
 @FAMILIES
-def test_across_a_norm_qk_falls_back_and_says_so(family: Family) -> None:
-    notes, blocks = full_plan(family.name).notes, block_count(shared_model(family.name))
+def test_across_a_norm_qk_falls_back_and_says_so(name: str) -> None:
+    notes, blocks = full_plan(name).notes, block_count(shared_model(name))
     expected = [f"block {block}: q and k are normalised, so qk keeps a selection of its dimensions" for block in range(blocks)]
-    assert list(notes) == (expected if family.name in NORMALISED else [])
+    assert list(notes) == (expected if name in NORMALISED else [])
     if notes:
-        model = shared_model(family.name)
-        plain = make_plan(model, asked(family.name, Compensation(), qk=0.5), collect_statistics(model, calibration(family.name)))
-        assert torch.equal(full_plan(family.name).blocks[0].qk.first, plain.blocks[0].qk.first)
+        model = shared_model(name)
+        plain = make_plan(model, asked(name, Compensation(), qk=0.5), collect_statistics(model, calibration(name)))
+        assert torch.equal(full_plan(name).blocks[0].qk.first, plain.blocks[0].qk.first)
 
 
 @SOME
@@ -142,7 +143,7 @@ def test_folding_repairs_more_than_a_bias_and_a_bias_more_than_nothing(name: str
     assert error(Compensation(ffn)) <= error(less) * 1.001
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_error_correction_ends_nearer_to_the_baseline() -> None:
     """After the last block, on the calibration images. Block by block it is guaranteed; at the end of the model it takes images."""
     shares = []
@@ -174,7 +175,7 @@ def test_shared_sums_give_what_one_shot_calibration_gives(name: str, site: str, 
         assert relative_error(other, one) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize("execution", ["masked", "compact"])
 @pytest.mark.parametrize("name", ["demo_vit", "demo_swin"])
 def test_a_saved_compensated_model_is_the_same(tmp_path: Path, name: str, execution: str) -> None:

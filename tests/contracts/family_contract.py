@@ -6,7 +6,6 @@ import functools
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support.families import (
     CASES,
@@ -23,6 +22,7 @@ from tests.support.families import (
 )
 from toast_core.cost.macs import count_cost
 from toast_core.models.adapters import adapter_for
+from toast_core.models.counting import counted_macs
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan
@@ -124,12 +124,15 @@ class FamilyContract:
         model = pruned(family.name, schedule_for(shared_model(family.name), **EVERY_SITE), execution)
         with torch.inference_mode():
             expected = model(x)
-            twin = copy.deepcopy(model)
+        # Copied outside of inference mode, whose tensors PyTorch 2.9 sends through another kernel: the last digit would differ.
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
             for value in model.parameters():
                 value.zero_()
+        refilled = copy.deepcopy(model)
+        refilled.load_state_dict(twin.state_dict())
+        with torch.inference_mode():
             assert torch.equal(twin(x), expected)
-            refilled = copy.deepcopy(model)
-            refilled.load_state_dict(twin.state_dict())
             assert torch.equal(refilled(x), expected)
 
     @pytest.mark.parametrize("training", [False, True])
@@ -191,9 +194,7 @@ class FamilyContract:
         model = shared_model(family.name)
         schedule = schedule_for(model, "calibrated", **CASES.get(case, {}))
         compact = shared_pruned(family.name, schedule, "compact")
-        with FlopCounterMode(display=False) as counter:
-            compact(images_for(family.name, 1))
-        counted = counter.get_total_flops() / 2
+        counted = counted_macs(compact, images_for(family.name, 1))
         assert counted == pytest.approx(macs_without_slots(model, count_cost(baseline_shape(model), schedule).macs), rel=1e-9)
 
     def test_the_baseline_is_counted_exactly(self, family: Family) -> None:

@@ -4,12 +4,13 @@ import pytest
 
 from tests.contracts.family_contract import FamilyContract
 from tests.support.families import ALL, ENTRY_POINTS, SWINS, VITS, Family, shared_model
+from tests.support.tiers import tier_of
 from toast_core.models.adapters import FAMILIES
 
 
 def over(families: tuple[Family, ...]) -> pytest.MarkDecorator:
-    """Run a contract on each family, named in the test's id."""
-    return pytest.mark.parametrize("family", families, ids=[family.name for family in families])
+    """Run a contract on each family, named in the test's id; those that others stand for with --all alone."""
+    return pytest.mark.parametrize("family", [pytest.param(family, id=family.name, marks=tier_of(family.name)) for family in families])
 
 
 @over(VITS)

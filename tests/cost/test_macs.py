@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support.families import CASES, macs_without_slots
+from tests.support.tiers import tier_of
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.errors import ScheduleError
@@ -73,7 +74,10 @@ class TestPublishedBudgets:
 class TestAgainstTorch:
     """The analytic count of compact models against FlopCounterMode, on the meta device."""
 
-    @pytest.mark.parametrize("row", PUBLISHED, ids=[row["model"] for row in PUBLISHED])
+    @pytest.mark.parametrize("row", [
+        pytest.param(row, id=row["model"], marks=tier_of(row["model"], ("deit_tiny_patch16_224", "swin_tiny_patch4_window7_224")))
+        for row in PUBLISHED
+    ])
     @pytest.mark.parametrize("ratios", [{}, {"qk": 0.9, "vo": 0.6, "fc2": 0.7}], ids=["baseline", "compact"])
     def test_macs_and_parameters(self, row: dict, ratios: dict) -> None:
         model = load_model(row["model"], weights="none")

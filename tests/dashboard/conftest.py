@@ -1,6 +1,5 @@
 """What the dashboard's tests share: a stand-in for the engine, a real engine, and a real browser."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,69 +8,16 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import EngineClient, shipped_shape
+from dashboard.engine.client import EngineClient
 from dashboard.evidence import find as evidence
 from dashboard.session import state
-from tests.support.equaliser_page import FLAGS
+from tests.support.browsers import FLAGS
+from tests.support.engines import SMALL_ENGINE, FakeEngine
 from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
-SMALL_ENGINE = Setup("demo_vit", "random", images=75, batch_size=25, calibration_images=50).completed()
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def estimate(value: float, half: float) -> dict:
-    """An estimate's JSON values."""
-    return {"value": value, "ci95": [value - half, value + half]}
-
-
-def message(done: int, total: int, top1: float, delta: float) -> dict:
-    """One message of a measurement, as the engine sends it."""
-    figures = {"top1": estimate(top1, 2.0), "top5": estimate(99.0, 0.5), "loss": estimate(0.4, 0.1)}
-    before = {**figures, "top1": estimate(top1 - delta, 2.0)}
-    return {
-        "images_done": done, "images_total": total, "done": done == total, **figures, "baseline": before,
-        "delta_top1": estimate(delta, 0.5),
-    }
-
-
-class FakeEngine:
-    """Answers like `EngineClient`, at once. `state` is what describe says; `measured` collects the schedules asked for."""
-
-    def __init__(self, options: Setup | None = None) -> None:
-        self.setup = options or Setup().completed()
-        self.measured: list[Schedule] = []
-        self.error: Exception | None = None
-        self.restarts = 0
-        data = {
-            "name": "fashion-mnist", "classes": ["T-shirt/top", "Trouser"], "images": 10_000, "digest": "0123456789abcdef",
-            "measured": 1000, "batch_size": 64, "order": "shuffled", "seed": 0,
-        }
-        self.state = {
-            "state": "ready", "data": data, "calibration": {"name": "fashion-mnist:calibration", "images": 500, "digest": "fedcba"},
-            "model": {"name": "demo_vit", "weights": "random", "shape": shipped_shape("demo_vit").to_dict()},
-            "device": "cpu", "versions": {},
-        }
-
-    def describe(self) -> dict:
-        """The state."""
-        return self.state
-
-    def start(self) -> None:
-        """Count, and be ready."""
-        self.restarts += 1
-
-    def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[dict]:
-        """Two batches, after a word of progress."""
-        self.measured.append(schedule)
-        if self.error:
-            raise self.error
-        yield {"progress": "Measuring the baseline"}
-        yield {}
-        delta = 0.0 if schedule.is_baseline else -3.2
-        yield message(500, 1000, 85.0 + delta, delta)
-        yield message(1000, 1000, 87.4 + delta, delta)
 
 
 @pytest.fixture
@@ -105,11 +51,6 @@ def chromium() -> str:
     if not found:
         pytest.skip(f"no browser: set CHROMIUM or install one of {', '.join(_CHROMIUM_NAMES)}")
     return found
-
-
-def read_state_file(client: EngineClient) -> dict:
-    """Port, token and pid of a running engine."""
-    return json.loads((client.folder / "worker.json").read_text())
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from dashboard.charts.style import chart_config
 from dashboard.engine.client import shipped_shape
 from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.starting_points import starting_points
-from dashboard.session.state import History, decode_schedule, default_selection, encode_schedule, link_parameters, read_link
+from dashboard.session.history import History
+from dashboard.session.link import decode_schedule, encode_schedule, link_parameters, read_link
+from dashboard.session.state import default_selection
 from tests.support.commands import parsed
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError

@@ -30,7 +30,7 @@ def test_readme_has_one_example_of_a_few_lines() -> None:
     assert "<!-- example: tests/docs/test_examples.py runs it -->\n```python" in text_of(README)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize(("path", "code"), EXAMPLES, ids=[name_of(path) for path, _ in EXAMPLES])
 def test_an_example_runs_as_it_stands(path: Path, code: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TOAST_STORE": str(tmp_path / "evidence.sqlite")}

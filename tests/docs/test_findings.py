@@ -15,7 +15,7 @@ from tests.support.cells import TIME, identity
 from tests.support.compositions import composition_rows
 from toast_core.intervals import paired_interval
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.composition.result import judge
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from tests.support.families import block_count
 from tests.support.greys import grey_data, grey_model
+from toast_core.compensation.walk import compensate
 from toast_core.engine.live import LiveEvaluator
 from toast_core.errors import ModelError, PlanError, ScheduleError
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics, collect_statistics
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import SELECTIONS, SITES, Schedule
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Outcomes
@@ -79,6 +81,17 @@ def test_a_changed_setting_is_noticed(settings: dict) -> None:
     *_, second = evaluator.measure(changed)
     same(second, whole("vit", changed))
     assert not np.allclose(first.loss, second.loss)
+
+
+def test_compensated_edits_equal_whole_forwards() -> None:
+    model, evaluator = grey_model(), live()
+    images = [batch.images for batch in grey_data(model, seed=9).batches(8)]
+    schedule = Schedule.uniform(3, selection="calibrated", compensation=FULL)
+    for block, site, ratio in ((2, "fc2", 0.6), (1, "qk", 0.5), (2, "fc1", 0.3), (0, "vo", 0.5), (2, "fc2", 0.0), (0, "vo", 0.0)):
+        schedule = schedule.with_ratio(block, site, ratio)
+        plan = compensate(model, schedule, images)
+        *_, last = evaluator.measure(schedule, plan=plan)
+        same(last, evaluate(apply_plan(model, compensate(model, schedule, images), "masked"), grey_data(model), BATCH_SIZE).outcomes)
 
 
 def test_the_baseline_and_back() -> None:

@@ -21,18 +21,21 @@ from toast_core.models.info import get_info
 from toast_core.pruning.calibrate import calibrate
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.composition.store import analyze_composition
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.redundancy.measure import redundancy, shards
 from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import Subject, analyze_composition, analyze_sensitivity
+from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.curves import measure_curves
-from toast_core.studies.tuning.request import Ask, split
+from toast_core.studies.tuning.images import split
+from toast_core.studies.tuning.request import TuningRequest
 
 CELLS = grid(3, ("qk", "fc2", "fc1+fc2"), (0.3, 0.6))
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Each executor in turn."""
     with ExitStack() as stack:
@@ -76,8 +79,8 @@ class TestNumbers:
         found = {}
         for name, own in (("local", LOCAL), ("other", executor)):
             with EvidenceStore.open(tmp_path / f"{name}.db") as store:
-                subject = self.subject(own, "sensitivity")
-                analysis, rows = analyze_sensitivity(subject, store, CELLS, rule, None, {"selection": selection}, executor=own)
+                subject, request = self.subject(own, "sensitivity"), SweepRequest(CELLS, rule, None, {"selection": selection})
+                analysis, rows = analyze_sensitivity(subject, store, request, executor=own)
                 arrays = [store.get(key).arrays for key in analysis.cell_keys]
                 assert store.verify().cells == len(analysis.cell_keys), "parts are left"
                 found[name] = (analysis.id, rows, [{name: array.tobytes() for name, array in one.items()} for one in arrays])
@@ -111,9 +114,9 @@ class TestNumbers:
 
     def test_the_same_curves(self, executor: Executor) -> None:
         model, data = grey_model("vit"), grey_data(grey_model("vit"), 40)
-        ask = Ask(read_budget(get_info(model).shape, reduction=0.4), ratios=(0.3, 0.6), batch_size=8)
+        request = TuningRequest(read_budget(get_info(model).shape, reduction=0.4), ratios=(0.3, 0.6), batch_size=8)
         parts = split(data, 8, True)
-        assert measure_curves(model, ask, parts, executor=executor) == measure_curves(model, ask, parts)
+        assert measure_curves(model, request, parts, executor=executor) == measure_curves(model, request, parts)
 
     def test_the_same_composition(self, executor: Executor, tmp_path: Path) -> None:
         schedule, found = Schedule.uniform(3, fc2=0.8, selection="per_batch"), []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ray
 
 from analysis_cache.store import EvidenceStore  # noqa: E402 - not without Ray
 from tests.support.greys import grey_data, grey_model  # noqa: E402
@@ -18,8 +18,8 @@ from toast_core.errors import ExecutorError  # noqa: E402
 from toast_core.executors import Executor, open_executor  # noqa: E402
 from toast_core.studies.sensitivity.cells import grid  # noqa: E402
 from toast_core.studies.sensitivity.parts import StoreParts  # noqa: E402
-from toast_core.studies.sensitivity.sweep import Rule  # noqa: E402
-from toast_core.studies.subject import Subject, analyze_sensitivity  # noqa: E402
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity  # noqa: E402
+from toast_core.studies.subject import Subject  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CELLS = grid(3, ("qk", "fc2"), (0.3, 0.6))
@@ -38,7 +38,7 @@ def sweep(store: EvidenceStore, executor: Executor | None = None, marker: Path |
     changed = lethal(model, marker, at) if marker else model
     more = {"executor": executor} if executor else {}
     subject = Subject.of(changed, grey_data(model), 4, "sensitivity", **more)
-    return analyze_sensitivity(subject, store, CELLS, Rule(), **more)[1]
+    return analyze_sensitivity(subject, store, SweepRequest(CELLS), **more)[1]
 
 
 def test_tasks_run_in_other_processes_on_the_device_asked_for(executor: Executor) -> None:

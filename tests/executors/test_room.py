@@ -3,7 +3,7 @@
 import pytest
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ray
 
 from toast_core.errors import ExecutorError  # noqa: E402 - not without Ray
 from toast_core.executors import open_executor  # noqa: E402

@@ -91,7 +91,7 @@ class TestEveryFormat(ExportContract):
 
     @pytest.fixture(
         scope="class",
-        params=[pytest.param(case, id="-".join(case), marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES],
+        params=[pytest.param(case, id="-".join(case), marks=[] if case in QUICK else [pytest.mark.export]) for case in CASES],
     )
     def written(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
         return export(*request.param, tmp_path_factory.mktemp("export"))
@@ -119,7 +119,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Written:
 class TestLoader:
     """A file of a few lines."""
 
-    @pytest.mark.slow
+    @pytest.mark.export
     def test_it_runs_without_toast_and_without_timm(self, loader: Written, tmp_path: Path) -> None:
         code = (
             "import sys; sys.modules.update(dict.fromkeys(('toast_core', 'timm', 'safetensors', 'torchvision')))\n"
@@ -178,7 +178,7 @@ class TestWhatIsInside:
         with pytest.raises(ExportError, match="holds pickled parts, which can run anything when they are loaded"):
             open_exported(path)
 
-    @pytest.mark.slow
+    @pytest.mark.export
     def test_a_graph_names_them_too_and_has_the_opset_asked_for(self, tmp_path: Path) -> None:
         import onnx
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from toast_core.jobs import queue as queue_module
-from toast_core.jobs.book import Job, JobBook
+from toast_core.jobs.book import Job, JobBook, Quote
 from toast_core.jobs.queue import JobQueue
 
 BASIS = {"model": "demo_vit", "data": "fashion-mnist", "store": "postgresql://user:secret@host/evidence"}
-QUOTE = {"cells": 1, "stored": 0, "images": 1, "macs": 1, "calibration": 0, "seconds": 1.0}
+QUOTE = Quote(cells=1, stored=0, images=1, macs=1, calibration=0, seconds=1.0)
 
 
 @pytest.fixture

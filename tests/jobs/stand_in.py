@@ -14,7 +14,7 @@ parser.add_argument("--number", type=int)
 options = parser.parse_args()
 book = JobBook(options.folder)
 book.lock_path(options.number).write_text(str(os.getpid()))
-steps = book.get(options.number).run["steps"]
+steps = book.get(options.number).run.settings["steps"]
 if not steps:
     print("Traceback: a long story")
     sys.exit("RuntimeError: it broke")

@@ -8,12 +8,13 @@ import pytest
 
 from analysis_cache.store import EvidenceStore
 from tests.jobs.conftest import kill, process_of, until
+from toast_core.jobs.book import Quote
 from toast_core.jobs.queue import JobQueue
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 from toast_core.workbench import Workbench
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.kill
 SWEEP = {"kind": "sensitivity", "sites": ["qk", "fc2"], "ratios": [0.3, 0.6], "images": 32, "batch_size": 8, "selection": "per_image"}
 _START_S = 240
 
@@ -25,7 +26,7 @@ def setup_in(store: Path) -> Setup:
 
 def test_a_killed_sweep_is_completed_with_the_rows_of_an_undisturbed_one(book, tmp_path):
     queue, setup = JobQueue(book), setup_in(tmp_path / "killed.sqlite")
-    quote = {"cells": 48, "stored": 0, "images": 32, "macs": 1, "calibration": 0, "seconds": 1.0}
+    quote = Quote(cells=48, stored=0, images=32, macs=1, calibration=0, seconds=1.0)
     number = queue.submit("sweep", SWEEP, setup.to_dict(), "toast", quote).number
     seen = []
     job = until(queue, number, lambda job: seen.append(job.done) or job.done > 150, _START_S)
@@ -56,7 +57,7 @@ def test_a_killed_sweep_is_completed_with_the_rows_of_an_undisturbed_one(book, t
 def test_cancelling_and_pausing_keep_what_is_finished_and_a_resumed_run_uses_it(book, tmp_path):
     queue, setup = JobQueue(book), setup_in(tmp_path / "evidence.sqlite")
     run = {**SWEEP, "sites": ["fc2"], "ratios": [0.5]}
-    quote = {"cells": 12, "stored": 0, "images": 32, "macs": 1, "calibration": 0, "seconds": 1.0}
+    quote = Quote(cells=12, stored=0, images=32, macs=1, calibration=0, seconds=1.0)
     number = queue.submit("sweep", run, setup.to_dict(), "toast", quote).number
     until(queue, number, lambda job: job.done > 30, _START_S)
     queue.cancel(number)
@@ -75,8 +76,8 @@ def test_cancelling_and_pausing_keep_what_is_finished_and_a_resumed_run_uses_it(
 
 def test_what_cannot_be_measured_fails_at_once_with_its_line(book, tmp_path):
     queue, setup = JobQueue(book), setup_in(tmp_path / "evidence.sqlite")
-    quote = {"cells": 1, "stored": 0, "images": 8, "macs": 1, "calibration": 0, "seconds": 1.0}
+    quote = Quote(cells=1, stored=0, images=8, macs=1, calibration=0, seconds=1.0)
     number = queue.submit("sweep", {**SWEEP, "selection": "calibrated"}, setup.to_dict(), "toast", quote).number
     job = until(queue, number, lambda job: job.state not in ("queued", "running"), _START_S)
     assert (job.state, job.lives, job.crashes) == ("failed", 1, 0)
-    assert job.message.startswith("calibrated selection needs calibration images") and job.message in book.log(number)
+    assert job.message.startswith("selection 'calibrated' needs calibration images") and job.message in book.log(number)

@@ -1,15 +1,18 @@
 """The queue on stand-ins: order, pausing, cancelling, crashing, and several engines on one folder."""
 
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import kill, process_of, submit, until
+from tests.jobs.conftest import BASIS, QUOTE, kill, process_of, submit, until
 from toast_core.errors import JobError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.queue import MAX_CRASHES, JobQueue
@@ -162,6 +165,18 @@ def test_only_one_engine_leads(book, quick_queue):
 def test_a_job_for_pages_names_no_store(quick_queue):
     number = submit(quick_queue, 1)
     assert "secret" not in str(quick_queue.book.get(number).to_dict())
+
+
+def test_a_row_is_read_as_earlier_versions_wrote_it(book):
+    run, quote = {"kind": "evaluation", "schedule": {"version": 1}, "images": None}, {**asdict(QUOTE), "room": "for more"}
+    with sqlite3.connect(book.folder / "jobs.sqlite") as connection:
+        connection.execute(
+            "INSERT INTO jobs (title, run, basis, command, quote, queued_at, submitted_at) VALUES ('a', ?, ?, 'toast', ?, 1.0, 1.0)",
+            (json.dumps(run), json.dumps(BASIS), json.dumps(quote)),
+        )
+    (job,) = book.jobs()
+    assert (job.run.kind, job.run.settings, job.run.to_dict()) == ("evaluation", {"schedule": {"version": 1}, "images": None}, run)
+    assert job.quote == QUOTE and (job.model, job.data) == ("demo_vit", "fashion-mnist")
 
 
 def test_a_book_that_is_none_is_one_line(tmp_path):

@@ -49,7 +49,7 @@ def test_timm_still_registers_its_names_there() -> None:
     assert {name for names in representatives().values() for name in names} == set(family_names())
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize("name", representatives())
 def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
     try:

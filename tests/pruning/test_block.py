@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.support.families import block_count, images_for, relative_error, schedule_for, shared_model, shared_statistics
 from tests.support.oracle import attend, token_score_loop, top_loop, zeroed
+from tests.support.tiers import over
 from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import HeadKeep, Plan
@@ -41,7 +42,7 @@ def zero_by_hand(attn: nn.Module, plan: Plan, index: int) -> None:
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
-@pytest.mark.parametrize("family", ZEROABLE)
+@over("family", ZEROABLE)
 def test_masked_attention_is_timms_with_weights_zeroed(family: str, coupling: str) -> None:
     model, x = shared_model(family), images_for(family, 3)
     plan = make_plan(model, Schedule.uniform(block_count(model), qk=0.5, vo=0.25, coupling=coupling))
@@ -74,7 +75,7 @@ def test_uncoupled_sides_keep_different_dimensions() -> None:
 
 
 @pytest.mark.parametrize("selection", ["per_image", "per_batch"])
-@pytest.mark.parametrize("family", ["plain", "layer_scale", "qk_norm", "registers", "siglip", "average_pooled", "no_embed_class"])
+@over("family", ["plain", "layer_scale", "qk_norm", "registers", "siglip", "average_pooled", "no_embed_class"])
 def test_a_dynamic_block_follows_the_equations(family: str, selection: str) -> None:
     model, adapter = shared_model(family), adapter_for(shared_model(family))
     schedule = schedule_for(model, selection, qk=0.5, vo=0.25, fc1=0.4, fc2=0.7, class_weight=3.0)

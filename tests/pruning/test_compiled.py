@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.support.families import EVERY_SITE, images_for, relative_error, schedule_for, shared_model, shared_statistics
+from tests.support.tiers import over
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 
@@ -18,7 +19,7 @@ def fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", ["plain", "everything", "siglip", "dinov2_registers", "swin", "swin_odd_grid"])
+@over("name", ["plain", "everything", "siglip", "dinov2_registers", "swin", "swin_odd_grid"], always=("everything", "swin_odd_grid"))
 def test_a_calibrated_compact_model_is_one_graph(name: str) -> None:
     model, x, graphs = shared_model(name), images_for(name, 2), []
 

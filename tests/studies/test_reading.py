@@ -1,40 +1,43 @@
 """Every kind of run as JSON: what is refused in one line, and that a run survives being written and read."""
 
 import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
 
-from tests.studies.agreement.test_job import APPLY, COMPOSITION, PRUNED
-from tests.studies.recovery.test_job import RUN as RECOVERY
-from tests.studies.test_jobs import EVALUATION, SWEEP
-from tests.studies.tuning.test_job import RUN as TUNING
-from toast_core.errors import ToastError
+from tests.support.runs import APPLY, COMPOSITION, EVALUATION, RECOVERY, REDUNDANCY, SENSITIVITY, TUNING, WHOLE
+from toast_core.errors import JobError, ToastError
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.sensitivity.job import KINDS, read_run, run_to_dict
+from toast_core.studies import registry
+from toast_core.studies.registry import GROUP, kinds, read_run, run_to_dict
 
-EXAMPLES = [SWEEP, {"kind": "redundancy"}, EVALUATION, COMPOSITION, APPLY, TUNING, RECOVERY]
+EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, APPLY, TUNING, RECOVERY]
 NO_RUNS = [
     ([], "a run is a JSON object, not list; send its kind and fields"),
     ({}, "unknown kind of run None; choose from sensitivity, redundancy, evaluation"),
     ({"kind": "training"}, "unknown kind of run 'training'; choose from sensitivity, redundancy, evaluation"),
     ({"kind": "redundancy", "sites": []}, "unknown field 'sites' of a run of kind redundancy; choose from images, batch_size"),
     ({"kind": "evaluation"}, "a run of kind evaluation needs a schedule; send it"),
-    ({**SWEEP, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
-    ({**SWEEP, "images": True}, "images is True"),
-    ({**SWEEP, "batch_size": None}, "batch_size is None; send a whole number of at least 1"),
-    ({**SWEEP, "sites": []}, "sites is []; send a list of at least one, each once"),
-    ({**SWEEP, "sites": "fc2"}, "sites is 'fc2'; send a list"),
-    ({**SWEEP, "sites": ["fc2", "fc2"]}, "each once"),
-    ({**SWEEP, "sites": ["fc3"]}, "unknown site 'fc3'; choose from qk, vo, qk+vo, fc1, fc2, fc1+fc2"),
-    ({**SWEEP, "ratios": [50]}, "write 0.5 for 50 %"),
-    ({**SWEEP, "ratios": [0.0]}, "ratio 0 prunes nothing"),
-    ({**SWEEP, "mode": "quick"}, "unknown mode 'quick'; choose from exact, adaptive"),
-    ({**SWEEP, "width": -1}, "width is -1; send points above 0 and up to 100"),
-    ({**SWEEP, "selection": "best"}, "unknown selection 'best'; choose from per_batch, per_image, calibrated"),
+    ({**SENSITIVITY, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
+    ({**SENSITIVITY, "images": True}, "images is True"),
+    ({**SENSITIVITY, "batch_size": None}, "batch_size is None; send a whole number of at least 1"),
+    ({**SENSITIVITY, "sites": []}, "sites is []; send a list of at least one, each once"),
+    ({**SENSITIVITY, "sites": "fc2"}, "sites is 'fc2'; send a list"),
+    ({**SENSITIVITY, "sites": ["fc2", "fc2"]}, "each once"),
+    ({**SENSITIVITY, "sites": ["fc3"]}, "unknown site 'fc3'; choose from qk, vo, qk+vo, fc1, fc2, fc1+fc2"),
+    ({**SENSITIVITY, "ratios": [50]}, "write 0.5 for 50 %"),
+    ({**SENSITIVITY, "ratios": [0.0]}, "ratio 0 prunes nothing"),
+    ({**SENSITIVITY, "mode": "quick"}, "unknown mode 'quick'; choose from exact, adaptive"),
+    ({**SENSITIVITY, "width": -1}, "width is -1; send points above 0 and up to 100"),
+    ({**SENSITIVITY, "selection": "best"}, "unknown selection 'best'; choose from per_batch, per_image, calibrated"),
     ({**EVALUATION, "execution": "fast"}, "unknown execution 'fast'; choose from"),
     ({**EVALUATION, "schedule": 3}, "a schedule is a JSON object, not int"),
     ({**APPLY, "schedule": Schedule.uniform(12).to_dict()}, "the schedule prunes nothing, so there is nothing to apply"),
-    ({**APPLY, "schedule": {**PRUNED.to_dict(), "coupling": "uncoupled"}}, "there is no compact form; choose coupled"),
+    ({**APPLY, "schedule": {**WHOLE.to_dict(), "coupling": "uncoupled"}}, "there is no compact form; choose coupled"),
     ({**APPLY, "schedule": []}, "a schedule is a JSON object, not list"),
     ({**APPLY, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
     ({**APPLY, "batch_size": 0}, "batch_size is 0"),
@@ -64,10 +67,10 @@ NO_RUNS = [
 
 
 def test_every_kind_has_an_example():
-    assert [values["kind"] for values in EXAMPLES] == list(KINDS)
+    assert [values["kind"] for values in EXAMPLES] == list(kinds())
 
 
-@pytest.mark.parametrize("values", EXAMPLES, ids=list(KINDS))
+@pytest.mark.parametrize("values", EXAMPLES, ids=[values["kind"] for values in EXAMPLES])
 def test_a_run_survives_json(values):
     run = read_run(values)
     assert read_run(json.loads(json.dumps(run_to_dict(run)))) == run
@@ -78,3 +81,57 @@ def test_what_is_no_run_is_one_line(values, says):
     with pytest.raises(ToastError) as caught:
         read_run(values)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class OtherRun:
+    """A kind of run that another package brings."""
+
+    kind: ClassVar[str] = "noise"
+    overhead: ClassVar[float] = 1.0
+    images: int | None = None
+    batch_size: int = 64
+
+
+class TestOthers:
+    """Kinds of other packages come through the entry points of a group, the way ours do."""
+
+    def offer(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        """Let a package be installed that offers this kind."""
+        monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, group)] if group == GROUP else [])
+
+    def test_a_kind_of_another_package_is_read_and_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offer(monkeypatch, "noise", f"{__name__}:OtherRun")
+        assert list(kinds()) == [*(values["kind"] for values in EXAMPLES), "noise"]
+        run = read_run({"kind": "noise", "images": 3})
+        assert run == OtherRun(3) and run_to_dict(run) == {"kind": "noise", "images": 3, "batch_size": 64}
+
+    def test_two_packages_with_one_kind_are_both_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offer(monkeypatch, "evaluation", f"{__name__}:OtherRun")
+        with pytest.raises(JobError) as caught:
+            read_run(REDUNDANCY)
+        assert str(caught.value) == (
+            "the kind of run 'evaluation' is offered twice, by toast_core.studies.evaluation.job:EvaluationRun "
+            f"and by {__name__}:OtherRun; uninstall one of them"
+        )
+
+    def test_the_same_place_named_twice_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offer(monkeypatch, "evaluation", "toast_core.studies.evaluation.job:EvaluationRun")
+        assert len(kinds()) == len(EXAMPLES)
+
+    @pytest.mark.parametrize(("value", "says"), [
+        ("no_such.job:Run", "cannot be loaded from no_such.job:Run (No module named 'no_such'); mend or uninstall it"),
+        (f"{__name__}:Missing", "has no attribute 'Missing'); mend or uninstall it"),
+        (f"{__name__}:OtherRun", "is of kind 'noise', not 'other' as its entry point says; mend or uninstall it"),
+    ])
+    def test_one_that_cannot_be_loaded_is_one_line(self, monkeypatch: pytest.MonkeyPatch, value: str, says: str) -> None:
+        self.offer(monkeypatch, "other", value)
+        assert read_run(REDUNDANCY).kind == "redundancy", "the others go on"
+        with pytest.raises(JobError) as caught:
+            read_run({"kind": "other"})
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_of_kinds_load_no_torch():
+    code = "import sys; from toast_core.studies.registry import kinds; assert len(kinds()) > 6 and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

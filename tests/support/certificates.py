@@ -2,6 +2,7 @@
 
 from toast_core.intervals import wilson_percent
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
 from toast_core.studies.evaluation.result import Estimate
 
@@ -21,7 +22,12 @@ def form(name: str, right: int = 180, file: str | None = None, **values: object)
 
 RECORD = Certificate(
     version=VERSION, created="2026-01-31T12:00:00Z",
-    asked=Asked("demo_vit", None, None, None, "s.json", "fashion-mnist", IMAGES, "fashion-mnist:calibration", 64, 32),
+    asked=Asked(
+        Setup(
+            "demo_vit", data="fashion-mnist", images=IMAGES, calibration="fashion-mnist:calibration", calibration_images=64, batch_size=32,
+        ),
+        "s.json",
+    ),
     schedule=Schedule.uniform(2, fc2=0.5, selection="calibrated"),
     digests=Digests("11" * 32, Schedule.uniform(2, fc2=0.5, selection="calibrated").digest(), "22" * 32, "33" * 32),
     setting=Setting("cpu", "a processor", 2, "float32", {"torch": "2.9", "numpy": "2"}),

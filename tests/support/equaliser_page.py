@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import shipped_shape
-from dashboard.equaliser.mount import Desk, equaliser_data
+from dashboard.equaliser.mount import EditorState, equaliser_data
 from dashboard.equaliser.script import script, section, style
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
 from tests.support.evaluations import CURVES, VIT
 from toast_core.schedule.schedule import Schedule
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 SWIN = shipped_shape("demo_swin")
+FRESH = EditorState()
 STORED = StoredCurves(CURVES)
 NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analyze")
 
@@ -58,9 +58,11 @@ def open_sections(browser):
     return page
 
 
-def data_of(schedule: Schedule, shape=VIT, limits=None, desk: Desk = Desk(), stored: StoredCurves = STORED, ghost=None, table=None) -> dict:  # noqa: B008
+def data_of(
+    schedule: Schedule, shape=VIT, limits=None, editor: EditorState = FRESH, stored: StoredCurves = STORED, ghost=None, table=None
+) -> dict:
     """What Python sends."""
-    return equaliser_data(shape, schedule, limits or {}, desk, stored, StoredLatency(table, "no latency table stored"), ghost)
+    return equaliser_data(shape, schedule, limits or {}, editor, stored, StoredLatency(table, "no latency table stored"), ghost)
 
 
 def bar(page, site: str, block: int):

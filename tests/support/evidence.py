@@ -80,11 +80,11 @@ def put_sweep(store: EvidenceStore) -> Analysis:
 
 def put_running_sweep(store: EvidenceStore, batches: int) -> Analysis:
     """Announce the sweep and store the parts of its first batches, and of one block on the next, as the engine does."""
-    from toast_core.studies.sensitivity.parts import StoreParts
+    from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
 
     store.put_analysis(sweep(finished=False))
     put_baseline(store)
-    parts = StoreParts(store, _identity("sensitivity"), "none", SETTINGS)
+    parts = StoreParts(store, PartKeys(_identity("sensitivity"), "none", SETTINGS))
     for batch in range(batches + 1):
         for block in range(BLOCKS if batch < batches else 1):
             taken = slice(batch * BATCH, (batch + 1) * BATCH)

@@ -45,6 +45,11 @@ def tiny_vit(**options: object) -> nn.Module:
     return randomise(VisionTransformer(**settings))
 
 
+def tiny_demo(num_classes: int = 10, img_size: int = 28) -> nn.Module:
+    """Three blocks for the demos' grey images: given a name in DEMO_BUILDERS, commands and jobs load it as they load a demo."""
+    return tiny_vit(in_chans=1, img_size=img_size, patch_size=7, num_classes=num_classes)
+
+
 def tiny_swin(img_size: int | tuple[int, int] = 56, window_size: int = 7, **options: object) -> nn.Module:
     """Two stages of two blocks, widths 24 and 48."""
     settings = {"depths": (2, 2), "num_heads": (3, 6), "embed_dim": 24, "num_classes": CLASSES, "patch_size": 4, **options}
@@ -91,6 +96,8 @@ ENTRY_POINTS = (
     ),
 )
 ALL = (*VITS, *SWINS, *ENTRY_POINTS)
+# These differ in what pruning meets: class token, registers, norms of q and k, pooling heads, windows shifted, padded and odd, own strides.
+REPRESENTATIVE = ("plain", "everything", "registers", "siglip", "swin", "swin_padded_windows", "swin_odd_grid", "swin_s3")
 _BY_NAME = {family.name: family for family in ALL}
 
 

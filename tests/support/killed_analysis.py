@@ -23,8 +23,8 @@ from analysis_cache.store import EvidenceStore
 from tests.support.greys import grey_data, grey_model
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.measure import Sweep
-from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import Subject, analyze_sensitivity
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
+from toast_core.studies.subject import Subject
 
 BATCH_SIZE, BATCHES, MOST_NEW, LONGEST_WAIT_S = 4, 16, 9, 0.03
 DATA = grey_data(grey_model("vit"), BATCH_SIZE * BATCHES)
@@ -35,7 +35,7 @@ Measured = set[tuple[int, int, str, float]]
 def sweep(path: Path) -> None:
     """The whole analysis, from wherever the store stands."""
     with EvidenceStore.open(path) as store:
-        analyze_sensitivity(Subject.of(grey_model("vit"), DATA, BATCH_SIZE, "sensitivity"), store, CELLS, Rule())
+        analyze_sensitivity(Subject.of(grey_model("vit"), DATA, BATCH_SIZE, "sensitivity"), store, SweepRequest(CELLS))
 
 
 def watched(path: Path, log: Path, life: int, pipe: int) -> None:

@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.recoveries import RECIPE, recovered
-from toast_core.studies.recovery.loop import Told
+from toast_core.studies.recovery.checkpoint import Checkpoints
+from toast_core.studies.recovery.loop import RecoveryProgress
 
 LONGEST_WAIT_S = 0.05
 HARD = replace(RECIPE, epochs=4, mixup=0.4, cutmix=0.4, distill_blocks=True)  # everything that draws or remembers: 36 steps
@@ -29,10 +30,10 @@ HARD = replace(RECIPE, epochs=4, mixup=0.4, cutmix=0.4, distill_blocks=True)  # 
 def life(folder: Path, pipe: int) -> None:
     """One life in a child, which writes the number of each step done into the pipe."""
 
-    def told(seen: Told) -> None:
+    def told(seen: RecoveryProgress) -> None:
         os.write(pipe, seen.images_done.to_bytes(4, "little"))
 
-    found = recovered(HARD, checkpoint=folder, checkpoint_steps=2, progress=told)
+    found = recovered(HARD, checkpoints=Checkpoints(folder, 2), progress=told)
     save_file(found.model.state_dict(), folder / "result.safetensors")
     (folder / "history.json").write_text(json.dumps(found.report["history"]))
 

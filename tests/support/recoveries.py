@@ -1,6 +1,6 @@
 """Small recoveries of a tiny grey model."""
 
-from pathlib import Path
+from functools import cache
 
 import torch
 
@@ -10,7 +10,8 @@ from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.loop import Recovered, recover
+from toast_core.studies.recovery.checkpoint import Checkpoints
+from toast_core.studies.recovery.loop import Recovered, RecoveryStart, recover
 from toast_core.studies.recovery.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=4, lr=3e-3, ema=0.9)  # 40 images: 36 to train on, 9 steps an epoch
@@ -31,12 +32,19 @@ def plan_of(kind: str, schedule: Schedule) -> Plan:
 
 def recovered(
     recipe: Recipe = RECIPE, kind: str = "vit", schedule: Schedule | None = None, data: ImageData | None = None,
-    checkpoint: Path | None = None, **settings: object,
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - frozen
+    **settings: object,
 ) -> Recovered:
     """One recovery."""
     model, schedule = grey_model(kind), schedule or schedule_for(kind)
     data = data or grey_data(model, 40)
-    return recover(model, schedule, lambda: plan_of(kind, schedule), data, recipe, checkpoint=checkpoint, **settings)
+    return recover(model, RecoveryStart(schedule, lambda: plan_of(kind, schedule)), data, recipe, checkpoints=checkpoints, **settings)
+
+
+@cache
+def undisturbed(recipe: Recipe = RECIPE) -> Recovered:
+    """The recovery by this recipe from beginning to end, made once: never change its model."""
+    return recovered(recipe)
 
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -12,7 +12,8 @@ from toast_core.cli.output import Bar, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.composition.result import CompositionRow, judge
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Work:
 
     def redundancy(self) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows."""
-        from toast_core.studies.subject import analyze_redundancy
+        from toast_core.studies.redundancy.store import analyze_redundancy
 
         with Bar("redundancy") as advance:
             return analyze_redundancy(self._subject("redundancy"), self.evidence, self.memory_gb, advance, self.workbench.executor)
@@ -117,21 +118,21 @@ class _Work:
     ) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows; the seed of its cells' token samples is the setup's."""
         from toast_core.studies.sensitivity.cells import grid
-        from toast_core.studies.subject import analyze_sensitivity
+        from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 
         blocks = len(self.workbench.shape.blocks)
         cells, settings = grid(blocks, *cells_of), {"selection": selection, "seed": self.workbench.setup.seed}
         needs = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
         statistics = self.workbench.statistics(_CLASS_WEIGHT) if needs else None
         with Bar("sensitivity") as advance:
+            sweep = SweepRequest(cells, rule, statistics, settings)
             return analyze_sensitivity(
-                self._subject("sensitivity"), self.evidence, cells, rule, statistics, settings, advance, self.memory_gb,
-                self.workbench.executor,
+                self._subject("sensitivity"), self.evidence, sweep, advance, self.memory_gb, self.workbench.executor
             )
 
     def composition(self, schedule: Schedule) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows."""
-        from toast_core.studies.subject import analyze_composition
+        from toast_core.studies.composition.store import analyze_composition
 
         statistics = self.workbench.statistics_for(schedule)
         with Bar("composition") as advance:

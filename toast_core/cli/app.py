@@ -62,9 +62,9 @@ def test() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from toast_core.version import code_version
 
-        print(f"toast {version('toast-studio')}")
+        print(f"toast {code_version()}")
         raise typer.Exit
 
 

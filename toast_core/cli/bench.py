@@ -16,7 +16,7 @@ from toast_core.setup import Setup
 if TYPE_CHECKING:
     from torch import nn
 
-    from toast_core.studies.agreement.result import Latencies
+    from toast_core.studies.latency.result import Latencies
     from toast_core.workbench import Workbench
 
 _NOTE = "weights do not matter for speed"
@@ -117,10 +117,10 @@ def _models(workbench: "Workbench", schedule: Schedule | None) -> "tuple[nn.Modu
 def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
     """Measure the table anew, with a progress bar, and keep it."""
     from analysis_cache.store import EvidenceStore
-    from toast_core.studies.latency.store import keep_table
+    from toast_core.studies.latency.store import put_table
 
     with EvidenceStore.open(store) as evidence, Bar("latency table") as advance:
-        return keep_table(evidence, model, batch_size, advance)
+        return put_table(evidence, model, batch_size, advance)
 
 
 def _timed(baseline: Any, compact: Any, size: int, dtype: str, compiled: bool, pairs: int) -> "Latencies":

@@ -15,7 +15,7 @@ from toast_core.setup import Setup
 from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests
 
 if TYPE_CHECKING:
-    from toast_core.studies.certificate.measure import Subject
+    from toast_core.studies.certificate.measure import CertificateSubject
     from toast_core.workbench import Workbench
 
 # What a check takes from the certificate: it would be about something else if these were given.
@@ -47,7 +47,7 @@ def certify(
         raise CertificateError(f"--check takes {flag} from the certificate; leave out --{flag}")
     record = _record(check)
     changed = {name: getattr(setup, name) for name in ("weights", "calibration", "data") if name in given}
-    asked = replace(record.asked, **changed, **({"schedule_file": str(schedule)} if schedule else {}))
+    asked = Asked(replace(record.asked.setup, **changed), str(schedule) if schedule else record.asked.schedule_file)
     raise typer.Exit(_check(record, asked, _exports(record, export), setup.device, as_json))
 
 
@@ -57,10 +57,7 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
     if len({str(path) for path in exports}) < len(exports):
         raise CertificateError("the same --export is given twice; keep one of them")
     schedule = read_schedule(file)
-    asked = Asked(
-        setup.model, setup.weights, setup.num_classes, setup.img_size, str(file), setup.data, setup.images,
-        setup.calibration if schedule.needs_calibration else None, setup.calibration_images, setup.batch_size,
-    )
+    asked = Asked(setup if schedule.needs_calibration else replace(setup, calibration=None), str(file))
     workbench, subject = _subject(asked, schedule, setup.device)
     certificate = _measured(workbench, subject, subject.digests(), exports)
     try:
@@ -135,24 +132,21 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
     return tuple(given)
 
 
-def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, Subject]":
-    from toast_core.studies.certificate.measure import Subject, check_subject
+def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, CertificateSubject]":
+    from toast_core.studies.certificate.measure import CertificateSubject, check_subject
     from toast_core.workbench import Workbench
 
-    setup = Setup(
-        asked.model, asked.weights, asked.num_classes, asked.img_size, asked.data, asked.calibration, asked.calibration_images, device,
-        images=asked.images, batch_size=asked.batch_size, seed=schedule.seed,
-    )
+    setup = replace(asked.setup, device=device, seed=schedule.seed)
     workbench = Workbench.load(setup, show_steps)
     check_subject(workbench.model, schedule)
     data = workbench.images(setup.images)
     if schedule.needs_calibration and setup.calibration is None:
         raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
     calibration = workbench.calibration(schedule.seed) if schedule.needs_calibration else None
-    return workbench, Subject(asked, schedule, workbench.model, data, calibration)
+    return workbench, CertificateSubject(asked, schedule, workbench.model, data, calibration)
 
 
-def _measured(workbench: "Workbench", subject: "Subject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+def _measured(workbench: "Workbench", subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
     """The plan is fitted on the calibration images that the digests are of: the workbench has them once."""
     from toast_core.pruning.execution.apply import apply_plan
     from toast_core.studies.certificate.measure import measure, open_form
@@ -168,8 +162,8 @@ def _measured(workbench: "Workbench", subject: "Subject", digests: Digests, expo
 
 def _print(certificate: Certificate) -> None:
     """Forms side by side, one quantity a line."""
-    setting, asked, forms = certificate.setting, certificate.asked, certificate.forms
-    print(f"{asked.model} on {certificate.image_count} images of {asked.data}, {certificate.skipped_count} skipped")
+    setting, setup, forms = certificate.setting, certificate.asked.setup, certificate.forms
+    print(f"{setup.model} on {certificate.image_count} images of {setup.data}, {certificate.skipped_count} skipped")
     print(f"{setting.device}, {setting.processor}, {setting.threads} threads, {setting.dtype}, torch {setting.versions['torch']}")
     files = [Path(form.file) for form in forms if form.file is not None]
     for number, file in enumerate(files):

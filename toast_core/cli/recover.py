@@ -66,9 +66,11 @@ def recover(
     from analysis_cache.store import EvidenceStore
     from toast_core.data.load import load_data
     from toast_core.loading import save_model
+    from toast_core.studies.recovery.checkpoint import Checkpoints
+    from toast_core.studies.recovery.loop import RecoveryStart
     from toast_core.studies.recovery.loop import recover as run
-    from toast_core.studies.recovery.processes import joined
-    from toast_core.studies.recovery.store import recover_kept
+    from toast_core.studies.recovery.processes import process_group
+    from toast_core.studies.recovery.store import recover_into
     from toast_core.workbench import Workbench
 
     recipe = Recipe(
@@ -77,10 +79,9 @@ def recover(
         labels=labels, mixup=mixup, cutmix=cutmix, smoothing=smoothing, augment=augment, ema=ema, patience=patience,
         validation_share=validation_share, precision=precision, execution=execution, seed=seed,
     )
-    with joined(setup.device) as world:
+    with process_group(setup.device) as world:
         workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
         data = load_data(setup.train, workbench.model, images, seed=seed, labelled=labels)
-        planner = partial(workbench.plan, chosen)
         with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 
@@ -93,13 +94,14 @@ def recover(
                     spoke = time.monotonic()
                     print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
 
-            settings = {"world": world, "checkpoint": checkpoint, "checkpoint_steps": checkpoint_steps, "progress": tell}
-            settings["fitted_on"] = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
+            fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
+            start = RecoveryStart(chosen, partial(workbench.plan, chosen), fitted_on)
+            settings = {"checkpoints": Checkpoints(checkpoint, checkpoint_steps), "world": world, "progress": tell}
             if not world.is_first:
-                run(workbench.model, chosen, planner, data, recipe, **settings)
+                run(workbench.model, start, data, recipe, **settings)
                 return
             with EvidenceStore.open(setup.store) as evidence:
-                recovered, _ = recover_kept(evidence, workbench.model, chosen, planner, data, recipe, **settings)
+                recovered, _ = recover_into(evidence, workbench.model, start, data, recipe, **settings)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:

@@ -1,6 +1,7 @@
 """`toast tune`: the schedule that meets a budget with the least damage, found on calibration images."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -69,29 +70,26 @@ def tune(
     with ExitStack() as opened:
         runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
-        from toast_core.loading import load_model
-        from toast_core.machine import pick_device
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune as run
-        from toast_core.studies.tuning.request import Ask
-        from toast_core.studies.tuning.store import Kept
+        from toast_core.studies.tuning.request import TuningRequest
+        from toast_core.studies.tuning.store import TuningStore
         from toast_core.workbench import Workbench
 
         # here whatever runs the curves: candidates are fitted and judged in this process
-        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, pick_device(runner.device), setup.seed)
-        workbench = Workbench(model, setup, show_steps)
-        table = partial(latency_table, model, latency_batch_size, setup.store)
+        workbench = Workbench.load(replace(setup, device=runner.device), show_steps)
+        model, table = workbench.model, partial(latency_table, workbench.model, latency_batch_size, setup.store)
         budget = read_budget(workbench.shape, reduction, gmacs, params, latency_ms, table)
         data = workbench.calibration()
-        ask = Ask(budget, asked, measured, locks, ranges, wants, multiple_of, setup.seed, setup.batch_size)
+        request = TuningRequest(budget, asked, measured, locks, ranges, wants, multiple_of, setup.seed, setup.batch_size)
         evidence, advance = opened.enter_context(EvidenceStore.open(setup.store)), opened.enter_context(Bar("tuning"))
-        kept = Kept(evidence, Subject.of(model, data, setup.batch_size, "tuning"))
+        stored = TuningStore(evidence, Subject.of(model, data, setup.batch_size, "tuning"))
         stages = ("curves", "candidates", *(["front"] if front else []))
 
         def told(what: str, done: int, total: int) -> None:
             advance(done + total * stages.index(what), len(stages) * total)
 
-        tuned = run(model, data, ask, front, told, kept, runner)
+        tuned = run(model, data, request, front, told, stored, runner)
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
     note(report["notes"])

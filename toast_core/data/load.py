@@ -73,6 +73,10 @@ class ImageData:
         if images:
             yield self._batch(images, index)
 
+    def unread(self) -> DataError:
+        """The error where a pass over the images gave not one of them."""
+        return DataError(f"none of the {len(self)} images of {self.source.name} could be read; first {self.skipped[0]}")
+
     def _batch(self, images: list[torch.Tensor], index: list[int]) -> Batch:
         positions = np.asarray(index, np.int64)
         return Batch(torch.stack(images), torch.from_numpy(self.source.labels[positions]), positions)

@@ -55,7 +55,7 @@ class LiveEvaluator:
             ScheduleError, PlanError: the schedule does not fit, or needs calibration that is not there.
         """
         plan = plan or make_plan(self.model, schedule, self.statistics)
-        keys = [_block_key(schedule, index, plan.blocks[index]) for index in range(len(self.blocks))]
+        keys = [schedule.block_key(index) for index in range(len(self.blocks))]
         first = next((index for index, key in enumerate(keys) if key != self.current[index]), len(keys))
         for index in range(first, len(keys)):
             self.current_blocks[index] = self._block(index, plan.blocks[index], plan)
@@ -91,12 +91,3 @@ class LiveEvaluator:
             if index + 1 < len(self.blocks):
                 x = self.adapter.before_block(self.model, index + 1, x)
         return outcomes_of(self.adapter.head(self.model, x), chunk.batch.labels, chunk.batch.index)
-
-
-def _block_key(schedule: Schedule, index: int, plan: BlockPlan) -> tuple:
-    """What a block's pruning depends on: with refitted weights, on every block before it too."""
-    if plan.weights is not None:
-        return (schedule.digest(), index)
-    block = schedule.blocks[index]
-    settings = (schedule.score, schedule.coupling, schedule.multiple_of, schedule.seed, schedule.class_weight, schedule.token_fraction)
-    return (block,) if block.is_baseline else (block, schedule.selection, *settings)

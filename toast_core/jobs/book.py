@@ -8,7 +8,7 @@ last word is the same for all. WAL keeps what was committed through kill -9, and
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -33,12 +33,49 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_open_job_a_request ON jobs (run, basis) WH
 
 
 @dataclass(frozen=True)
+class JobRun:
+    """What a job was asked to do: its kind, and that kind's fields as plain JSON values (see `toast_core.studies.registry.read_run`)."""
+
+    kind: str
+    settings: dict
+
+    def to_dict(self) -> dict:
+        """The kind and the fields in one object."""
+        return {"kind": self.kind, **self.settings}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "JobRun":
+        """Read `to_dict`'s values back."""
+        return cls(values["kind"], {name: value for name, value in values.items() if name != "kind"})
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a run comes to, as told before it starts.
+
+    cells, stored   what it measures, and how much of that is in the store already
+    images          that each of them sees
+    macs            that are left; 0 where everything is stored
+    calibration     images that are looked at before
+    seconds         on this machine, starting up included; 0 where everything is stored
+    """
+
+    cells: int
+    stored: int
+    images: int
+    macs: int
+    calibration: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Job:
     """One row. Times are seconds since 1970.
 
-    run, basis   what was asked and what it is about, see `kinds` and `basis`
+    run          what was asked, as `studies.registry.run_to_dict` writes it
+    basis        what it is about: a `Setup`'s values, of which a page gets only the names of model and images
     command      the command line that measures the same
-    quote        cells, stored, images, macs and seconds, as told before the start
+    quote        the price, as told before the start
     state        one of STATES; queued jobs start in the order of queued_at
     wish         pause or cancel, until the process is gone
     done, total  steps of the job, of this life: what was stored before it is not counted
@@ -52,10 +89,10 @@ class Job:
 
     number: int
     title: str
-    run: dict
+    run: JobRun
     basis: dict
     command: str
-    quote: dict
+    quote: Quote
     state: str
     queued_at: float
     submitted_at: float
@@ -71,9 +108,19 @@ class Job:
     finished_at: float | None
     measured_s: float | None
 
+    @property
+    def model(self) -> str:
+        """The name of the model that it is about."""
+        return self.basis["model"]
+
+    @property
+    def data(self) -> str:
+        """The name or folder of the images that it measures on."""
+        return self.basis["data"]
+
     def to_dict(self) -> dict:
         """Plain JSON values for a page; of the basis only the names, since a store's address can hold a password."""
-        return {**asdict(self), "basis": {name: self.basis[name] for name in ("model", "data")}}
+        return {**asdict(self), "run": self.run.to_dict(), "basis": {"model": self.model, "data": self.data}}
 
 
 class JobBook:
@@ -86,7 +133,7 @@ class JobBook:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLE)
 
-    def add(self, title: str, run: dict, basis: dict, command: str, quote: dict) -> Job:
+    def add(self, title: str, run: dict, basis: dict, command: str, quote: Quote) -> Job:
         """Put a job at the end of the queue; where an equal one is open already, return that one."""
         now, texts = time.time(), [json.dumps(value, sort_keys=True) for value in (run, basis)]
         equal = "SELECT * FROM jobs WHERE run = ? AND basis = ? AND state IN ('queued', 'running', 'paused')"
@@ -95,7 +142,7 @@ class JobBook:
             if not connection.execute(equal, texts).fetchone():
                 connection.execute(
                     "INSERT INTO jobs (title, run, basis, command, quote, queued_at, submitted_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (title, *texts, command, json.dumps(quote), now, now),
+                    (title, *texts, command, json.dumps(asdict(quote)), now, now),
                 )
             row = connection.execute(equal, texts).fetchone()
             connection.execute("COMMIT")
@@ -172,9 +219,15 @@ class JobBook:
 
 
 _COLUMNS = tuple(field.name for field in fields(Job))
-_JSON_COLUMNS = ("run", "basis", "quote")
+
+
+def _quote(values: dict) -> Quote:
+    return Quote(**{field.name: values[field.name] for field in fields(Quote)})
+
+
+_JSON_COLUMNS = {"run": JobRun.from_dict, "basis": dict, "quote": _quote}
 
 
 def _job(row: tuple) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
-    return Job(**values | {name: json.loads(values[name]) for name in _JSON_COLUMNS})
+    return Job(**values | {name: read(json.loads(values[name])) for name, read in _JSON_COLUMNS.items()})

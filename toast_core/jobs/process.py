@@ -92,12 +92,12 @@ def _work(book: JobBook, number: int) -> None:
 
     from toast_core.jobs.quote import job_threads
     from toast_core.setup import Setup
-    from toast_core.studies.sensitivity.job import read_run
+    from toast_core.studies.registry import read_run
     from toast_core.workbench import Workbench
 
     torch.set_num_threads(job_threads(torch.get_num_threads()))
     job = book.get(number)
-    run, setup = read_run(job.run), Setup.from_dict(job.basis)
+    run, setup = read_run(job.run.to_dict()), Setup.from_dict(job.basis)
     _say(book, number, f"Loading {setup.model}")
 
     def tell(what: str, done: int, total: int) -> None:
@@ -116,7 +116,7 @@ def _work(book: JobBook, number: int) -> None:
         outcome = run.outcome(store, analysis)
     _log.info("done in %.1f s, analysis %s", took, analysis.short_id)
     # The rate that later quotes are made of must be that of the whole work in one go.
-    measured_s = took if job.lives == 1 and work.macs == job.quote["macs"] else None
+    measured_s = took if job.lives == 1 and work.macs == job.quote.macs else None
     ended = {"state": "done", "message": outcome, "left_s": None, "finished_at": time.time()}
     book.change(number, ("running",), **ended, measured_s=measured_s)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from toast_core.errors import JobError
-from toast_core.jobs.book import Job, JobBook
+from toast_core.jobs.book import Job, JobBook, Quote
 
 MAX_CRASHES = 3
 _LEADER_LOCK = "queue.lock"
@@ -35,7 +35,7 @@ class JobQueue:
         self._leader: TextIO | None = None
         self._children: list[subprocess.Popen] = []
 
-    def submit(self, title: str, run: dict, basis: dict, command: str, quote: dict) -> Job:
+    def submit(self, title: str, run: dict, basis: dict, command: str, quote: Quote) -> Job:
         """Queue a job; an equal one that is open already is returned instead."""
         return self.book.add(title, run, basis, command, quote)
 

@@ -10,14 +10,13 @@ import torch
 from analysis_cache.store import EvidenceStore
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
-from toast_core.jobs.book import JobBook
-from toast_core.studies.sensitivity.job import Run, run_to_dict
+from toast_core.jobs.book import JobBook, Quote
+from toast_core.studies.base import Run
+from toast_core.studies.registry import run_to_dict
 from toast_core.workbench import Workbench
 
 _PROBE_IMAGES = 32
 _PAST_JOBS = 5
-# CPU seconds a MAC against those of a plain forward, measured on the demos; the first finished job of a kind takes their place.
-_OVERHEAD = {"sensitivity": 1.05, "redundancy": 1.5, "evaluation": 1.1, "composition": 1.5, "apply": 1.2, "tuning": 1.0, "recovery": 1.0}
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Offer:
     run: dict
     basis: dict
     command: str
-    quote: dict
+    quote: Quote
 
 
 class Quoter:
@@ -43,8 +42,8 @@ class Quoter:
         setup = self.workbench.setup
         return Offer(run.title(), run_to_dict(run), setup.to_dict(), run.command(setup), self.quote(run))
 
-    def quote(self, run: Run) -> dict:
-        """Cells, how many of them are stored, images, MACs left, and seconds: 0 where everything is stored. The model must be free.
+    def quote(self, run: Run) -> Quote:
+        """The price of a run here and now. The model must be free.
 
         Raises:
             ToastError: the run does not fit the model or the data.
@@ -53,19 +52,19 @@ class Quoter:
             work = run.work(self.workbench, store)
         before = work.calibration * count_cost(self.workbench.shape).macs
         seconds = self.start_s + (before + work.macs) * self._rate(run) if work.macs else 0.0
-        return {**vars(work), "seconds": seconds}
+        return Quote(**vars(work), seconds=seconds)
 
     def _rate(self, run: Run) -> float:
         """Seconds a MAC: the median of this machine's last jobs of the kind, model and device, else a short measurement."""
         setup = self.workbench.setup
         past = [
-            job.measured_s / job.quote["macs"] for job in self.book.jobs()
-            if job.measured_s and job.quote["macs"] and job.run["kind"] == run.kind
-            and (job.basis["model"], job.basis["device"]) == (setup.model, setup.device)
+            job.measured_s / job.quote.macs for job in self.book.jobs()
+            if job.measured_s and job.quote.macs and job.run.kind == run.kind
+            and (job.model, job.basis["device"]) == (setup.model, setup.device)
         ]
         if past:
             return statistics.median(past[:_PAST_JOBS])
-        return self._probe(self.workbench.images(run.images)) * _OVERHEAD[run.kind]
+        return self._probe(self.workbench.images(run.images)) * run.overhead
 
     def _probe(self, images: ImageData) -> float:
         """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from toast_core.cost.macs import count_cost
@@ -26,7 +27,12 @@ def count_macs(model: nn.Module | ModelShape, schedule: Schedule | None = None) 
 
 
 def counted_macs(forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> int:
-    """Return the multiply-accumulates of one forward as PyTorch counts its operators; 0 where the forward runs outside of PyTorch."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    """Return the multiply-accumulates of one forward as PyTorch counts its operators; 0 where the forward runs outside of PyTorch.
+
+    Attention runs as its two matrix products meanwhile: the count is the same, and not every PyTorch from 2.9 on counts the CPU's fused
+    kernel.
+    """
+    # Gradients stay on: without them the counter's module hooks fail where a module is handed a parameter, as SigLIP's pooling does.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         forward(images)
     return counter.get_total_flops() // 2

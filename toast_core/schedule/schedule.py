@@ -163,6 +163,18 @@ class Schedule:
         if len(self.blocks) != blocks:
             raise ScheduleError(f"the schedule has {len(self.blocks)} blocks but {model} has {blocks}; use a schedule made for this model")
 
+    def block_key(self, index: int) -> tuple:
+        """What becomes of one block depends on nothing else: schedules of one model with equal keys prune it alike.
+
+        Every field is in it, so that a new one is too. A compensated block is refitted to what the blocks before it left, so that
+        their ratios count; those of other blocks never do. Where nothing is dropped, no setting matters.
+        """
+        self.check_block(index)
+        own = self.blocks[index : index + 1] if self.compensation.is_none else self.blocks[: index + 1]
+        if all(block.is_baseline for block in own):
+            return self.blocks[index : index + 1]
+        return own, *(getattr(self, field.name) for field in fields(self) if field.name != "blocks")
+
     def to_dict(self) -> dict:
         """Plain JSON values, with the version; compensation only where there is any, so that older digests stay what they were."""
         values = {"version": VERSION, **asdict(self), "blocks": [asdict(block) for block in self.blocks]}

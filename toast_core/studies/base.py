@@ -1,16 +1,18 @@
-"""What every kind of run must do, and what the kinds share."""
+"""The contract of a run: what every kind of study must do as a job, and the checks that the kinds share. Imports no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.errors import JobError
-from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.workbench import Workbench
+
+if TYPE_CHECKING:
+    from toast_core.pruning.statistics import Statistics
 
 Report = Callable[[int, int], None]
 
@@ -27,9 +29,20 @@ class Work:
 
 
 class Run(Protocol):
-    """What a kind must do. Fields are plain values, checked when it is made."""
+    """A measurement that can be asked for, priced and done in a process of its own: what a study's `job.py` holds.
+
+    A frozen dataclass; its fields are plain values, checked when it is made, and written to JSON by `registry.run_to_dict`.
+
+    kind        its name in the registry and in the book of jobs
+    overhead    CPU seconds a MAC against those of a plain forward, measured on the demos; this machine's finished jobs take its place
+    images      how many it measures on; None: all
+    batch_size  images of one forward
+    """
 
     kind: ClassVar[str]
+    overhead: ClassVar[float]
+    images: int | None
+    batch_size: int
 
     def title(self) -> str:
         """One line for people."""
@@ -38,7 +51,7 @@ class Run(Protocol):
         """The command line that measures the same."""
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
-        """Say what there is to do. Measures nothing but calibration statistics."""
+        """Count what there is to do. Measures nothing but calibration statistics."""
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Do it, every finished part at once into the store, and go on from what is there. `report` is told steps done and all steps."""
@@ -61,6 +74,6 @@ def as_schedule(values: object) -> Schedule:
     return values if isinstance(values, Schedule) else Schedule.from_dict(values)
 
 
-def calibration_images(statistics: Statistics | None) -> int:
+def calibration_images(statistics: "Statistics | None") -> int:
     """How many images were looked at to calibrate."""
     return statistics.images if statistics else 0

@@ -1,1 +1,1 @@
-"""Compare."""
+"""The Compare page: page.py puts it together from one file a section."""

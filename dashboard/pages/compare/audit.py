@@ -47,7 +47,7 @@ def coverage_in_words(found: Audit) -> str:
 
 
 def learned_in_words(interaction: Interaction | None, checks: int) -> str:
-    """What the measured schedules taught, or why they did not."""
+    """The correction learned from the measured schedules and what it is worth, or why there is none."""
     if interaction is None:
         return (
             f"No correction is used. One is learned from {MIN_LEARNED} schedules on that prune two sites or more and are predicted to keep "

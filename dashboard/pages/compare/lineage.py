@@ -11,10 +11,10 @@ from dashboard import wording
 from dashboard.components.draft_menu import take
 from dashboard.components.figure import show_table
 from dashboard.evidence.candidates import Candidate, change_to
-from dashboard.evidence.find import age
+from dashboard.evidence.draft import Draft
 from dashboard.navigation import page
 from dashboard.session import autosave
-from dashboard.session.drafts import Draft, DraftError
+from dashboard.session.drafts import DraftError
 from toast_core.schedule.schedule import SITES, Schedule
 from toast_core.studies.evaluation.result import Estimate
 
@@ -84,7 +84,7 @@ def _row(one: Candidate, depth: int, known: Sequence[Candidate]) -> dict[str, ob
         "Sites changed": sites_changed(one.schedule, parent.schedule) if parent else None, "GMACs": wording.gmacs(one.cost.macs),
         "Cost": wording.change(one.cost.macs, parent.cost.macs) if parent else "",
         "Top-1": f"{wording.accuracy(one.top1)} {one.badge}" if one.top1 else "not known", "Top-1 difference": _in_words(step),
-        "Last in hand": age(changed), "State": _state(draft),
+        "Last in hand": wording.age(changed), "State": _state(draft),
     }
 
 

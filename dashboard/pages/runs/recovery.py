@@ -7,10 +7,12 @@ from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.charts.recovery import chosen_epoch, recovery_figure
 from dashboard.components.figure import show_figure, show_table
-from dashboard.components.written import show_download, written_file
+from dashboard.components.model_file import show_download, written_file
 from dashboard.evidence.find import own_rows
 from dashboard.navigation import page
+from dashboard.pages.runs.form import Form
 from dashboard.session import state
+from toast_core.engine.protocol import Description, Job
 from toast_core.studies.recovery.recipe import Recipe
 
 _RECIPE = Recipe()
@@ -27,9 +29,9 @@ _COLUMNS = {
 }
 
 
-def choose_recovery(engine: dict) -> dict | None:
+def choose_recovery(engine: Description, run: dict) -> dict | None:
     """The recovery of the schedule in hand that the fields describe; None while something is missing, which is said."""
-    schedule, place = state.schedule(), state.engine_client().setup.train or (engine["calibration"] or {}).get("name")
+    schedule, place = state.schedule(), state.engine_client().setup.train or (engine.calibration and engine.calibration.name)
     if place is None:
         st.info("Recovery needs training images, which are never the test images: start the dashboard with --train FOLDER.")
         return None
@@ -48,7 +50,7 @@ def choose_recovery(engine: dict) -> dict | None:
             "Peak learning rate", 1e-7, 1.0, _RECIPE.lr, 1e-4, "%.1e", key="recovery-lr", width=200,
             help="Reached after half an epoch, then along a cosine to a hundredth.",
         )
-        most = engine["data"]["images"]
+        most = engine.data.images
         tests = st.number_input(
             f"Measured on, of {most:,} images", 1, most, min(most, _TEST_IMAGES), key="recovery-tests", width=220,
             help="Images of the dashboard, which recovery never learns from: in the end the model that is written is evaluated on them.",
@@ -66,17 +68,17 @@ def choose_recovery(engine: dict) -> dict | None:
         st.info("Choose at least one thing to learn from to see what the run costs.")
         return None
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr} | {name: name in taught for name in _TEACHERS}
-    run = {"kind": "recovery", "schedule": schedule.to_dict(), "images": images, "recipe": recipe}
+    run |= {"schedule": schedule.to_dict(), "images": images, "recipe": recipe}
     return run | {"test_images": None if tests == most else tests}
 
 
-def show_recovery(job: dict) -> None:
+def show_recovery(job: Job) -> None:
     """Behind a switch: the epochs of a run, as far as it is, and the model once it is done."""
-    number = job["number"]
-    if not st.toggle("Epochs", value=job["state"] == "running", key=f"job-epochs-{number}"):
+    number = job.number
+    if not st.toggle("Epochs", value=job.state == "running", key=f"job-epochs-{number}"):
         return
     try:
-        rows = own_rows(state.engine_client().setup, job["analysis"])
+        rows = own_rows(state.engine_client().setup, job.analysis)
         if rows is None:
             st.caption("The figures of this run are not in this dashboard's store.")
             return
@@ -89,7 +91,7 @@ def show_recovery(job: dict) -> None:
     except (StoreError, KeyError, TypeError, ValueError) as error:
         st.error(f"The stored epochs of this run cannot be read ({error}); run it again.")
         return
-    name = f"{job['basis']['model']}-{job['analysis']}"
+    name = f"{job.model}-{job.analysis}"
     alt = f"Losses and validation accuracy of {len(history) - 1} epochs; the lowest validation loss is epoch {best}'s"
     show_figure(figure, f"job-recovery-{number}", f"{name}-epochs", alt)
     with st.expander("As a table"):
@@ -122,3 +124,9 @@ def _show_model(report: dict, name: str, number: int) -> None:
         st.warning("The model of this run is not on this machine any more. Start the same run again to write it.")
         return
     show_download(path, f"{name}-recovered.safetensors", f"job-model-{number}")
+
+
+FORM = Form(
+    "recovery", "Recovery", "fine-tune what that schedule leaves of the model, and write it into a file.", 4, choose_recovery,
+    images="training images", unit="epoch", needs_schedule=True, details=show_recovery,
+)

@@ -3,17 +3,16 @@
 import streamlit as st
 
 from dashboard import wording
+from dashboard.components.jobs import OPEN, price_text, progress_text
 from dashboard.engine.client import EngineError
-from dashboard.evidence.budget_fit import UNITS, Fit, Wish, asked_of, damage_curves, fit
-from dashboard.evidence.tunings import take
-from dashboard.pages.runs.page import price_text, progress_text
+from dashboard.evidence.budget_fit import UNITS, BudgetRequest, Fit, damage_curves, fit, tuning_run
 from dashboard.session import state
+from dashboard.session.tunings import take_tuning
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
 from toast_core.schedule.schedule import SITES
 
 _POLL_S = 1.0
-_OPEN = ("queued", "running", "paused")
 _HELP = (
     "Keeps locked bars and ranges, and gives every other bar the ratio that does the least predicted damage within the budget. Sites "
     "that are not chosen stay as they are."
@@ -27,10 +26,10 @@ def show_fit(shape: ModelShape) -> None:
     if not _calibrates():
         st.caption("The tuner fits calibrated schedules; start the dashboard with --calibration IMAGES to use it.")
         return
-    wish = _wish(shape)
+    request = _budget_request(shape)
     left, right = st.columns(2)
-    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=_fit, args=(shape, wish))
-    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=_offer, args=(shape, wish))
+    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=_fit, args=(shape, request))
+    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=_offer, args=(shape, request))
     if error := st.session_state.get("fit-error"):
         st.error(error)
     _show_offer()
@@ -46,7 +45,7 @@ def _calibrates() -> bool:
     return state.default_selection(engine) == "calibrated"
 
 
-def _wish(shape: ModelShape) -> Wish:
+def _budget_request(shape: ModelShape) -> BudgetRequest:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.get, key="budget-unit", width=170)
         if chosen == "reduction":
@@ -57,7 +56,7 @@ def _wish(shape: ModelShape) -> Wish:
             wanted = st.number_input("Budget", 0.0, None, 0.6 * whole, whole / 50, format="%.4g", key=f"budget-{chosen}", width=150)
         sites = st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
         compensated = st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
-    return Wish(chosen, wanted, tuple(site for site in SITES if site in sites), compensated)
+    return BudgetRequest(chosen, wanted, tuple(site for site in SITES if site in sites), compensated)
 
 
 def _whole(shape: ModelShape, unit: str) -> float:
@@ -67,21 +66,21 @@ def _whole(shape: ModelShape, unit: str) -> float:
     return cost.macs / 1e9 if unit == "gmacs" else cost.params / 1e6
 
 
-def _fit(shape: ModelShape, wish: Wish) -> None:
+def _fit(shape: ModelShape, request: BudgetRequest) -> None:
     """Solve and take the answer in hand, or leave one line that says why not."""
     st.session_state.pop("fit-error", None)
     st.session_state.pop("tuning-offer", None)
     try:
-        if not wish.sites:
+        if not request.sites:
             st.session_state["fit-error"] = "no site may change; choose at least one"
             return
-        curves = damage_curves(state.engine_client().setup, shape.name, wish.compensated)
+        curves = damage_curves(state.engine_client().setup, shape.name, request.compensated)
         if not curves.rows:
             st.session_state["fit-error"] = curves.note
             return
         schedule = state.schedule()
         with st.spinner("Fitting"):
-            found = fit(shape, schedule, asked_of(shape, schedule, state.limits(), wish), curves)
+            found = fit(shape, schedule, tuning_run(shape, schedule, state.limits(), request), curves)
     except ToastError as error:
         st.session_state["fit-error"] = str(error)
         return
@@ -89,16 +88,16 @@ def _fit(shape: ModelShape, wish: Wish) -> None:
     state.edit(found.schedule)
 
 
-def _offer(shape: ModelShape, wish: Wish) -> None:
+def _offer(shape: ModelShape, request: BudgetRequest) -> None:
     """Ask what refining would cost."""
     st.session_state.pop("fit-error", None)
     try:
-        if not wish.sites:
+        if not request.sites:
             st.session_state["fit-error"] = "no site may change; choose at least one"
             return
-        asked = asked_of(shape, state.schedule(), state.limits(), wish)
+        asked = tuning_run(shape, state.schedule(), state.limits(), request)
         with st.spinner("Looking at what is stored, and how fast this machine is"):
-            st.session_state["tuning-offer"] = (asked, state.engine_client().quote(asked)["quote"])
+            st.session_state["tuning-offer"] = (asked, state.engine_client().quote(asked).quote)
     except ToastError as error:
         st.session_state["fit-error"] = str(error)
 
@@ -115,7 +114,7 @@ def _show_offer() -> None:
 def _submit(asked: dict) -> None:
     st.session_state.pop("tuning-offer", None)
     try:
-        st.session_state["tuning-job"] = state.engine_client().submit(asked)["number"]
+        st.session_state["tuning-job"] = state.engine_client().submit(asked).number
     except EngineError as error:
         st.session_state["fit-error"] = str(error)
 
@@ -125,21 +124,21 @@ def _follow_job(shape: ModelShape) -> None:
     """Progress of the run that this session started; its schedule is taken in hand once, when it is done."""
     number = st.session_state.get("tuning-job")
     try:
-        job = next((one for one in state.engine_client().jobs() if one["number"] == number), None)
+        job = next((one for one in state.engine_client().jobs() if one.number == number), None)
     except EngineError:
         st.caption("Waiting for the engine.")
         return
-    if job is not None and job["state"] in _OPEN:
-        if job["state"] == "running":
-            st.progress(job["done"] / job["total"] if job["total"] else 0.0, text=progress_text(job))
+    if job is not None and job.state in OPEN:
+        if job.state == "running":
+            st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
         else:
-            st.caption(f"Run {number} is {job['state']}; see Runs.")
+            st.caption(f"Run {number} is {job.state}; see Runs.")
         return
     st.session_state["tuning-job"] = None
-    if job is not None and job["state"] == "done":
-        take(shape, job)
+    if job is not None and job.state == "done":
+        take_tuning(shape, job)
     elif job is not None:
-        st.session_state["fit-error"] = f"run {number} is {job['state']}. {job['message']}".strip()
+        st.session_state["fit-error"] = f"run {number} is {job.state}. {job.message}".strip()
     st.rerun()
 
 

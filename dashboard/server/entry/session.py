@@ -3,5 +3,6 @@ its script for pages in themselves, and would answer a link to one with an empty
 """
 
 from dashboard.app import main
+from dashboard.server.sign_in import admits
 
-main()
+main(admits)

@@ -3,28 +3,18 @@
 import pytest
 
 from dashboard.charts.recovery import chosen_epoch, recovery_figure
+from tests.support.chart_rows import EPOCHS, epoch
 from toast_core.intervals import wilson_percent
 
 
-def epoch(number: int, loss: float, top1: float | None = 80.0) -> dict:
-    """A row as the engine keeps it."""
-    return {
-        "epoch": number, "images": 100 * number, "training_loss": loss + 0.1 if number else None, "validation_loss": loss,
-        "validation_top1": top1, "validation_agreement": 90.0, "validation_images": 50,
-    }
-
-
-ROWS = [epoch(0, 0.9, 60.0), epoch(1, 0.4), epoch(2, 0.4, 82.0), epoch(3, 0.5)]
-
-
 def test_the_first_of_the_lowest_validation_loss_is_kept() -> None:
-    assert chosen_epoch(ROWS) == 1 and chosen_epoch(ROWS[:1]) == 0
-    (line,) = recovery_figure(ROWS).layout.shapes[:1]
+    assert chosen_epoch(EPOCHS) == 1 and chosen_epoch(EPOCHS[:1]) == 0
+    (line,) = recovery_figure(EPOCHS).layout.shapes[:1]
     assert line.x0 == line.x1 == 1
 
 
 def test_losses_left_accuracies_right_with_intervals_of_the_images_held_out() -> None:
-    figure = recovery_figure(ROWS)
+    figure = recovery_figure(EPOCHS)
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces) == ["Training loss", "Validation loss", "Top-1", "Agrees with the baseline"]
     assert list(traces["Training loss"].x) == [1, 2, 3] and list(traces["Validation loss"].y) == [0.9, 0.4, 0.4, 0.5]
@@ -36,7 +26,7 @@ def test_losses_left_accuracies_right_with_intervals_of_the_images_held_out() ->
 
 def test_ticks_are_whole_epochs_and_few() -> None:
     many = [epoch(number, 0.5) for number in range(31)]
-    assert [recovery_figure(rows).layout.xaxis.dtick for rows in (ROWS[:1], ROWS, many)] == [1, 1, 3]
+    assert [recovery_figure(rows).layout.xaxis.dtick for rows in (EPOCHS[:1], EPOCHS, many)] == [1, 1, 3]
 
 
 def test_without_labels_there_is_no_top1() -> None:

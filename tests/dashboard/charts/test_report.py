@@ -79,7 +79,7 @@ def test_a_browser_that_fails_costs_no_page(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 def test_kaleido_draws_both_formats(tmp_path: Path) -> None:
     pytest.importorskip("kaleido")
     files, messages = write_report({"sensitivity": SENSITIVITY[:5]}, tmp_path, "title")

@@ -11,12 +11,12 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import shipped_shape
 from dashboard.equaliser import mount
-from dashboard.equaliser.mount import Desk
+from dashboard.equaliser.mount import EditorState
 from dashboard.evidence.curves import StoredCurves, stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.prediction import Curves, Point, effective_ratio, predict, read_curves
 from dashboard.limits import Limit, held_back, hold
-from dashboard.session.state import History
+from dashboard.session.history import History
 from tests.support import curves as made_up
 from tests.support.cells import identity
 from toast_core.schedule.rounding import keep_count
@@ -107,7 +107,7 @@ def test_stored_curves_are_those_of_these_weights(tmp_path, monkeypatch):
 
 
 def test_messages_are_taken_once_and_in_order(monkeypatch):
-    session = {"history": History(Schedule.uniform(12)), "desk": Desk(seen=1)}
+    session = {"history": History(Schedule.uniform(12)), "editor": EditorState(seen=1)}
     ratios = {site: [0.0] * 12 for site in SITES}
     first, second = {**ratios, "fc2": [0.5] * 12}, {**ratios, "fc2": [0.7] * 12}
     session[mount.KEY] = {"sent": [
@@ -119,7 +119,7 @@ def test_messages_are_taken_once_and_in_order(monkeypatch):
     mount._receive()
     assert session["history"].present.ratios("fc2") == (0.5,) * 12
     assert session["history"].future[0].ratios("fc2") == (0.7,) * 4 + (0.5,) + (0.7,) * 7
-    assert session["desk"] == Desk(7, ("qk+vo",)) and session["limits"] == {("fc2", 4): Limit(locked=True)}
+    assert session["editor"] == EditorState(7, ("qk+vo",)) and session["limits"] == {("fc2", 4): Limit(locked=True)}
     assert session["notice"].startswith("Not changed: qk ratio is 2")
 
 

@@ -8,13 +8,13 @@ import pytest
 from dashboard.evidence.audit import MIN_IMAGES, audit
 from dashboard.evidence.candidates import candidates, change_to, on_same_images, pareto, stored_evaluations
 from dashboard.evidence.damage import damage_of, holm, mcnemar, paired_change
+from dashboard.evidence.draft import Draft, Result
 from dashboard.evidence.find import find_evidence
 from dashboard.evidence.prediction import MIN_LEARNED, Interaction, effects, joint_loss, learn, predict, predict_change
 from dashboard.evidence.starting_points import starting_points
 from dashboard.pages.compare.audit import coverage_in_words, learned_in_words
+from dashboard.pages.compare.evaluation import lacking, run_of
 from dashboard.pages.compare.lineage import in_tree_order, parent_of, step_in_accuracy
-from dashboard.pages.compare.measuring import lacking, run_of
-from dashboard.session.drafts import Draft, Result
 from tests.support.evaluations import BASE, CURVES, DRAFT, IMAGES, LABELS, LESS, VIT, WAS, arrays, schedules
 from toast_core.intervals import paired_interval
 from toast_core.schedule.schedule import Schedule

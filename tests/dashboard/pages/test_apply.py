@@ -19,18 +19,20 @@ from dashboard.engine.client import EngineError
 from dashboard.pages.apply import record_table
 from dashboard.pages.tune.page import _upload
 from dashboard.session import state
-from tests.dashboard.conftest import FakeEngine
-from tests.dashboard.pages.test_runs_page import QUOTE, job
+from dashboard.session.link import encode_schedule
+from tests.support import apps
 from tests.support.cells import fill
 from tests.support.cells import identity as any_identity
 from tests.support.compositions import composition_rows
+from tests.support.engines import QUOTE, FakeEngine, job
 from tests.support.evidence import put_redundancy
-from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job, Offered
 from toast_core.schedule.reference import from_reference
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.agreement.result import Agreement, Timing
+from toast_core.studies.agreement.result import Agreement
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Timing
 
 SCHEDULE = Schedule.uniform(12, fc2=0.5, selection="calibrated").with_ratio(0, "fc2", 0.0)
 MODEL_FILE = b"a model"
@@ -55,18 +57,18 @@ class ApplyEngine(FakeEngine):
         self.refusal: str | None = None
         EvidenceStore.open(self.setup.store).close()
 
-    def jobs(self) -> list[dict]:
+    def jobs(self) -> list[Job]:
         """The jobs."""
         return self.listed
 
-    def quote(self, run: dict) -> dict:
+    def quote(self, run: dict) -> Offered:
         """The price."""
         if self.refusal:
             raise EngineError(self.refusal)
         self.asked.append(("quote", run))
-        return {"quote": QUOTE | {"cells": 1}, "title": "a run", "command": f"toast {run['kind']} --of this"}
+        return Offered("a run", f"toast {run['kind']} --of this", replace(QUOTE, cells=1))
 
-    def submit(self, run: dict) -> dict:
+    def submit(self, run: dict) -> Job:
         """Take it."""
         self.asked.append(("submit", run))
         self.listed = [job(1, "queued", run=run)]
@@ -133,7 +135,7 @@ def _overview() -> None:
 def open_page(schedule: Schedule = SCHEDULE) -> AppTest:
     """The page with this schedule in hand."""
     at = AppTest.from_function(_apply, default_timeout=180)
-    at.query_params["schedule"] = state.encode_schedule(schedule)
+    at.query_params["schedule"] = encode_schedule(schedule)
     at.query_params["selection"] = schedule.selection
     at.run()
     assert not at.exception
@@ -142,8 +144,7 @@ def open_page(schedule: Schedule = SCHEDULE) -> AppTest:
 
 def words(at: AppTest) -> str:
     """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "warning", "success", "code", "text")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "warning", "success", "text")
 
 
 def labels(at: AppTest) -> list[str]:
@@ -185,7 +186,7 @@ class TestApply:
         assert "calibrated selection needs calibration images" in words(open_page())
 
     def test_without_images_it_says_what_to_do(self, apply_engine):
-        apply_engine.state["data"] = None
+        apply_engine.description = replace(apply_engine.description, data=None)
         assert "started without images" in words(open_page())
 
     def test_the_record_is_shown_with_its_file_after_a_reload(self, apply_engine):
@@ -317,7 +318,7 @@ class TestBundles:
             assert not opened.list_analyses() and not list(opened.iter_cells())
 
     def test_a_bundle_that_is_too_large_is_refused_unread(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("dashboard.components.exchange.MAX_UPLOAD_MB", 0)
+        monkeypatch.setattr("dashboard.components.exchange.MAX_BUNDLE_MB", 0)
         with pytest.raises(StoreError, match="more than 0; take it in with toast cache import"):
             take_bundle(str(tmp_path / "own.sqlite"), b"1")
 
@@ -351,5 +352,5 @@ def test_a_schedule_file_beyond_a_megabyte_is_not_parsed(engine, monkeypatch):
 
     session = {"upload": Large()}
     monkeypatch.setattr("dashboard.pages.tune.page.st.session_state", session)
-    _upload(ModelShape.from_dict(engine.state["model"]["shape"]))
+    _upload(engine.description.model.shape)
     assert session["upload-error"] == "big.json was not used: it has 2 MB, more than 1; choose a schedule file"

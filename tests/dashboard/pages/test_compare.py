@@ -1,6 +1,7 @@
 """The Compare page on a stand-in engine."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from dashboard.engine.client import EngineClient, EngineError
 from dashboard.session import autosave, state
 from dashboard.session.drafts import DraftBook
-from tests.dashboard.conftest import FakeEngine
-from tests.dashboard.pages.test_runs_page import QUOTE, job
+from tests.support import apps
+from tests.support.engines import QUOTE, FakeEngine, job
 from tests.support.evaluations import BASE, DRAFT, IMAGES, LESS, WAS
+from toast_core.engine.protocol import Job, Offered
 from toast_core.setup import Setup
 
 ME = "a" * 32
@@ -24,21 +26,22 @@ class CompareEngine(FakeEngine):
 
     def __init__(self, options: Setup) -> None:
         super().__init__(options)
-        self.state["data"] |= {"digest": "b" * 64, "images": IMAGES, "classes": [f"class {label}" for label in range(10)]}
+        data = replace(self.description.data, digest="b" * 64, images=IMAGES, classes=tuple(f"class {label}" for label in range(10)))
+        self.description = replace(self.description, data=data)
         self.asked: list[tuple] = []
-        self.listed: list[dict] = []
+        self.listed: list[Job] = []
         self.refusal: str | None = None
 
-    def jobs(self) -> list[dict]:
+    def jobs(self) -> list[Job]:
         """The jobs."""
         return self.listed
 
-    def quote(self, run: dict) -> dict:
+    def quote(self, run: dict) -> Offered:
         """Always the same price."""
         self.asked.append(("quote", run))
-        return {"quote": QUOTE}
+        return Offered("evaluation", "toast evaluate", QUOTE)
 
-    def submit(self, run: dict) -> dict:
+    def submit(self, run: dict) -> Job:
         """Refuse, or queue it."""
         if self.refusal:
             raise EngineError(self.refusal)
@@ -87,8 +90,7 @@ def open_page(**link: str) -> AppTest:
 
 def words(at: AppTest) -> str:
     """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "code", "subheader", "warning")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "subheader", "warning")
 
 
 def test_the_page_shows_who_is_known_how_and_who_gets_hurt(compared):
@@ -142,7 +144,7 @@ def test_a_draft_is_removed(compared):
 
 def test_without_an_owner_or_images_the_page_says_so(compared, monkeypatch):
     monkeypatch.setattr(autosave, "owner", lambda: None)
-    compared.state |= {"data": None, "calibration": None}
+    compared.description = replace(compared.description, data=None, calibration=None)
     at = open_page()
     assert "This browser refuses cookies" in words(at) and "started without images" in words(at)
 
@@ -163,14 +165,13 @@ def test_tune_names_the_draft_and_saves_it(compared):
     assert (newest.name, newest.closed) == ("two bars", True) and at.button(key="draft-save").disabled
     at.selectbox(key="draft-take").set_value(1).run()
     assert at.session_state["history"].present == DRAFT and at.session_state["hand"].draft.name == "late fc2"
-    found = autosave.results(compared.setup, compared.state)
+    found = autosave.results(compared.setup, compared.description)
     assert found[DRAFT.digest()].figures["images"] == 1000 and not at.exception
 
 
-@pytest.mark.slow
 def test_the_engine_sends_pictures_and_refuses_what_is_none(real_engine: EngineClient):
     list(real_engine.measure("pictures", BASE, 25))
     (packed,) = real_engine.pictures([3])
     assert Image.open(io.BytesIO(packed)).size == (112, 112)
-    with pytest.raises(EngineError, match="index is 'x'; send a list of image positions"):
+    with pytest.raises(EngineError, match=r"index is \['x'\]; send a list of image positions"):
         real_engine.pictures("x")

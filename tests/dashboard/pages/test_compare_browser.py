@@ -13,11 +13,8 @@ import pytest
 
 from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
-
-pytestmark = pytest.mark.slow
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_WAIT_MS = 180_000
 
 
 @contextmanager
@@ -42,31 +39,31 @@ def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         mine, yours = browser.new_context(viewport={"width": 1400, "height": 900}), browser.new_context()
         with dashboard(real_engine, engine_root, tmp_path, free_port) as address:
             page = mine.new_page()
             page.goto(f"{address}/tune")
-            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
             page.get_by_role("slider", name="block 10, fc2").press("PageUp")
             page.get_by_role("slider", name="block 10, fc2").press("PageUp")
             draft = page.get_by_role("button", name="Draft 1")
-            expect(draft).to_be_visible(timeout=_WAIT_MS)
-            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+            expect(draft).to_be_visible(timeout=WAIT_MS)
+            expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
             assert [cookie["httpOnly"] for cookie in mine.cookies() if cookie["name"] == "toast_owner"] == [True]
         with dashboard(real_engine, engine_root, tmp_path, free_port) as address:
             page = mine.new_page()
             page.goto(f"{address}/tune")
             bar = page.get_by_role("slider", name="block 10, fc2")
-            expect(bar).to_have_attribute("aria-valuenow", "20", timeout=_WAIT_MS)
+            expect(bar).to_have_attribute("aria-valuenow", "20", timeout=WAIT_MS)
             expect(page.get_by_role("button", name="Undo").first).to_be_enabled()
             other = yours.new_page()
             other.goto(f"{address}/tune")
-            expect(other.get_by_role("slider", name="block 10, fc2")).to_have_attribute("aria-valuenow", "0", timeout=_WAIT_MS)
+            expect(other.get_by_role("slider", name="block 10, fc2")).to_have_attribute("aria-valuenow", "0", timeout=WAIT_MS)
             expect(other.get_by_role("button", name="Not a draft yet: Baseline")).to_be_visible()
             page.goto(f"{address}/compare")
-            expect(page.get_by_text("Draft 1 against Baseline, block by block")).to_be_visible(timeout=_WAIT_MS)
-            expect(page.locator(".st-key-compare-front .js-plotly-plot").first).to_be_visible(timeout=_WAIT_MS)
+            expect(page.get_by_text("Draft 1 against Baseline, block by block")).to_be_visible(timeout=WAIT_MS)
+            expect(page.locator(".st-key-compare-front .js-plotly-plot").first).to_be_visible(timeout=WAIT_MS)
             assert "candidate=draft-" in page.url and "reference=baseline" in page.url
             with page.expect_download() as download:
                 page.locator(".st-key-compare-front-save").get_by_role("button", name="SVG").click()

@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
-
-pytestmark = pytest.mark.slow
-_FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-)
-_WAIT_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +38,10 @@ def test_a_link_to_a_page_is_answered_by_a_server_that_has_shown_no_other(addres
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page()
         page.goto(f"{address}/tune")
-        expect(page.get_by_role("heading", name="Tune")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_role("heading", name="Tune")).to_be_visible(timeout=WAIT_MS)
         browser.close()
 
 
@@ -56,22 +50,22 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
 
     asked = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
-        expect(page.get_by_text("per image, by part")).to_be_visible(timeout=_WAIT_MS)
-        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("per image, by part")).to_be_visible(timeout=WAIT_MS)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=WAIT_MS)
         page.get_by_test_id("stButton").get_by_role("button", name="Tune").click()
-        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
         cost = page.locator(".total.macs .figure")
         expect(cost).to_have_text("0.0722")
         slider = page.get_by_role("slider", name="block 10, fc2")
         for _ in range(3):
             slider.press("PageUp")
-        expect(cost).to_have_text("0.0711", timeout=_WAIT_MS)
-        expect(page.get_by_role("button", name="Undo").first).to_be_enabled(timeout=_WAIT_MS)
-        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        expect(cost).to_have_text("0.0711", timeout=WAIT_MS)
+        expect(page.get_by_role("button", name="Undo").first).to_be_enabled(timeout=WAIT_MS)
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download schedule").click()
         download.value.save_as(tmp_path / "schedule.json")
@@ -79,7 +73,7 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         assert schedule == Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", 0.3)
         again = browser.new_page()
         again.goto(page.url)
-        expect(again.locator(".total.macs .figure")).to_have_text("0.0711", timeout=_WAIT_MS)
+        expect(again.locator(".total.macs .figure")).to_have_text("0.0711", timeout=WAIT_MS)
         assert page.get_by_test_id("stException").count() == 0
         browser.close()
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
@@ -89,17 +83,17 @@ def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.goto(f"{address}/tune")
-        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
         assert "toast analyze" in page.locator(".total.top1").inner_text()
         expect(page.locator(".keys")).to_be_in_viewport()
         names = ("block 2, fc2", "block 3, fc2", "block 4, qk", "block 4, vo")
         bars = {name: page.get_by_role("slider", name=name, exact=True) for name in names}
         undo = page.get_by_role("button", name="Undo").first
         _drag(page, bars["block 2, fc2"], 0.5)
-        expect(undo).to_be_enabled(timeout=_WAIT_MS)
+        expect(undo).to_be_enabled(timeout=WAIT_MS)
         first = page.locator(".total.macs .figure").inner_text()
         # the second drag comes while the first is being measured, and takes over
         _drag(page, bars["block 3, fc2"], 0.3)
@@ -108,17 +102,17 @@ def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
         expect(bars["block 4, vo"]).to_have_attribute("aria-valuenow", "10")
         bars["block 2, fc2"].press("l")
         page.get_by_role("button", name="Set fc2").click()
-        expect(page.get_by_text("held back 1 of the changes")).to_be_visible(timeout=_WAIT_MS)
-        expect(bars["block 3, fc2"]).to_have_attribute("aria-valuenow", "30", timeout=_WAIT_MS)
+        expect(page.get_by_text("held back 1 of the changes")).to_be_visible(timeout=WAIT_MS)
+        expect(bars["block 3, fc2"]).to_have_attribute("aria-valuenow", "30", timeout=WAIT_MS)
         assert 45 < float(bars["block 2, fc2"].get_attribute("aria-valuenow")) < 55
         for _ in range(3):
             bars["block 2, fc2"].press("Control+z")
-        expect(page.locator(".total.macs .figure")).to_have_text(first, timeout=_WAIT_MS)
+        expect(page.locator(".total.macs .figure")).to_have_text(first, timeout=WAIT_MS)
         expect(bars["block 4, vo"]).to_have_attribute("aria-valuenow", "0")
         undo.click()
-        expect(page.locator(".total.macs .figure")).to_have_text("0.0722", timeout=_WAIT_MS)
-        expect(undo).to_be_disabled(timeout=_WAIT_MS)
-        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.locator(".total.macs .figure")).to_have_text("0.0722", timeout=WAIT_MS)
+        expect(undo).to_be_disabled(timeout=WAIT_MS)
+        expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
         assert page.get_by_test_id("stException").count() == 0
         browser.close()
 

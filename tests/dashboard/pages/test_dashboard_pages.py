@@ -1,11 +1,17 @@
 """The pages without a browser, on a stand-in engine."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.engine.client import EngineError
 from dashboard.limits import Limit
 from dashboard.session import state
+from dashboard.session.history import History
+from dashboard.session.link import link_parameters
+from tests.support import apps
+from toast_core.engine.protocol import Description
 from toast_core.schedule.schedule import Schedule
 
 
@@ -29,8 +35,7 @@ def _tune() -> None:
 
 
 def _words(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "metric", "info", "error", "code", "text")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "metric", "text")
 
 
 def _open_tune(link: dict[str, str] | None = None) -> AppTest:
@@ -59,7 +64,7 @@ def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
 
 
 def test_overview_shows_the_demo_while_the_engine_starts(engine):
-    engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    engine.description = Description("starting", progress="Loading PyTorch")
     at = AppTest.from_function(_overview, default_timeout=180).run()
     assert not at.exception
     assert "Loading PyTorch" in at.info[0].value
@@ -67,7 +72,7 @@ def test_overview_shows_the_demo_while_the_engine_starts(engine):
 
 
 def test_overview_says_why_the_engine_failed_and_what_to_press(engine):
-    engine.state = {"state": "failed", "error": "weights file x.safetensors does not exist; pass another"}
+    engine.description = Description("failed", error="weights file x.safetensors does not exist; pass another")
     at = AppTest.from_function(_overview, default_timeout=180).run()
     assert at.error[0].value.startswith("weights file x.safetensors")
     at.button(key="engine-retry").click().run()
@@ -123,7 +128,7 @@ def test_kept_counts_are_rounded_on_request(engine):
 
 
 def test_without_images_cost_is_computed_and_nothing_is_measured(engine):
-    engine.state = {**engine.state, "data": None, "calibration": None}
+    engine.description = replace(engine.description, data=None, calibration=None)
     at = _open_tune()
     _set(at, 10, "fc2", 0.5)
     assert not engine.measured and not at.error
@@ -141,7 +146,7 @@ def test_engine_error_is_one_line_with_a_way_on(engine):
 
 def test_link_reproduces_the_view_and_a_bad_one_leaves_a_warning(engine):
     wanted = Schedule.uniform(12, 0.1, 0.2, 0.3, 0.4, selection="per_batch")
-    at = _open_tune(state.link_parameters(wanted, state.model_shape()))
+    at = _open_tune(link_parameters(wanted, state.model_shape()))
     assert state_of(at).present == wanted
     at = _open_tune({"schedule": "nonsense"})
     assert "link was not used" in _words(at)
@@ -163,6 +168,6 @@ def test_upload_takes_a_schedule_in_hand(engine):
     assert state_of(at).present == wanted
 
 
-def state_of(at: AppTest) -> state.History:
+def state_of(at: AppTest) -> History:
     """The session's history."""
     return at.session_state["history"]

@@ -16,16 +16,15 @@ from PIL import Image
 
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.navigation import PAGES
-from dashboard.session.state import decode_schedule, encode_schedule
+from dashboard.navigation import pages
+from dashboard.session.link import decode_schedule, encode_schedule
 from tests.support import evidence as stored
+from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 
-pytestmark = pytest.mark.slow
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_WAIT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 5_000
+_PLAYWRIGHTS_OWN_MS = 5_000
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, text of normal size
 # A folder's name cannot hold a slash; these would run a script, load a picture, start a link or a heading.
 _HOSTILE = ("<img src=x onerror=alert(1)>", "![picture](planted)", "[link](planted)", "**bold**", "# head", ":red[ink]", "$x$")
@@ -95,9 +94,9 @@ def browser(chromium: str) -> Iterator[object]:
     """One Chromium for the module; expectations wait as long as a loaded machine needs."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=_WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield opened
         opened.close()
     expect.set_options(timeout=_PLAYWRIGHTS_OWN_MS)
@@ -112,7 +111,7 @@ def test_every_page_is_whole_readable_and_keeps_to_itself(address, browser, sche
     page.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url.replace("ws:", "http:", 1)))
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    for name in PAGES:
+    for name in pages():
         page.goto(f"{address}/{'' if name == 'overview' else name}?schedule={encode_schedule(_SCHEDULE)}")
         expect(page.get_by_role("heading").first).to_be_visible()
         role, label = _CONTROLS[name]

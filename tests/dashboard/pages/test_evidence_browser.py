@@ -15,11 +15,10 @@ from analysis_cache.database import STORE_VARIABLE
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support import evidence as stored
+from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 
-pytestmark = pytest.mark.slow
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
-_WAIT_MS, _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 180_000, 120_000, 5_000
+_EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 120_000, 5_000
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def browser(chromium: str) -> Iterator[object]:
 
     expect.set_options(timeout=_EXPECT_MS)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield opened
         opened.close()
     expect.set_options(timeout=_PLAYWRIGHTS_OWN_MS)
@@ -58,7 +57,7 @@ def browser(chromium: str) -> Iterator[object]:
 
 def _open(browser: object, url: str) -> object:
     page = browser.new_page(viewport={"width": 1400, "height": 1600})
-    page.set_default_timeout(_WAIT_MS)
+    page.set_default_timeout(WAIT_MS)
     page.goto(url)
     return page
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from streamlit.testing.v1 import AppTest
 
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
+from dashboard import wording
 from dashboard.evidence import find as evidence
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.find import age, find_evidence, weights_concern
-from dashboard.evidence.sweep import SweepSoFar
-from tests.dashboard.conftest import FakeEngine
+from dashboard.evidence.find import find_evidence
+from dashboard.evidence.sweep import SweepSoFar, intervals
+from dashboard.evidence.weights import weights_concern
+from tests.support import apps
 from tests.support import evidence as stored
 from tests.support.commands import parsed
+from tests.support.engines import FakeEngine
 from toast_core.setup import Setup
 from toast_core.studies.sensitivity.cells import CellOutcomes, summarize
 
@@ -30,7 +34,7 @@ def path(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(evidence, "shipped_bundles", list)
     path = tmp_path / "evidence.sqlite"
     engine.setup = Setup(store=str(path)).completed()
-    engine.state["data"]["digest"] = "b" * 64
+    engine.description = replace(engine.description, data=replace(engine.description.data, digest="b" * 64))
     return path
 
 
@@ -45,18 +49,17 @@ def _page(name: str) -> AppTest:
     def show(name: str) -> None:
         from importlib import import_module
 
-        from dashboard.session import state
+        from dashboard.session import link, state
 
         state.open_session(state.model_shape())
-        state.publish_link(state.model_shape())
+        link.publish_link(state.schedule(), state.model_shape())
         import_module(f"dashboard.pages.{name}").render()
 
     return AppTest.from_function(show, default_timeout=180, kwargs={"name": name})
 
 
 def _words(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "info", "warning", "error", "code", "title")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
+    return apps.words(at, "warning", "title")
 
 
 def test_analyses_are_ranked_and_name_what_speaks_against_them(store: EvidenceStore, engine: FakeEngine):
@@ -92,7 +95,7 @@ def test_a_damaged_store_is_one_warning_and_no_trap(path: Path, engine: FakeEngi
 @pytest.mark.parametrize(("seconds", "words"), [(20, "just now"), (60, "1 minute ago"), (7300, "2 hours ago"), (200_000, "2 days ago")])
 def test_ages_are_in_words(seconds: int, words: str):
     then = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
+    assert wording.age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
 
 
 def test_the_command_line_asks_for_the_same_again():
@@ -217,13 +220,16 @@ def test_new_parts_are_read_and_read_ones_are_not_read_again(store: EvidenceStor
 
 
 def test_the_pages_and_their_evidence_need_no_torch():
-    names = ("evidence.find", "evidence.sweep", "components.analysis_choice", "pages.overview", "pages.redundancy", "pages.sensitivity")
+    names = (
+        "evidence.find", "evidence.sweep", "components.analysis_choice", "pages.overview", "pages.redundancy", "pages.sensitivity",
+        "pages.tune.page", "pages.compare.page", "pages.apply", "pages.runs.page",
+    )
     code = f"import sys; sys.modules['torch'] = None\nfor name in {names!r}: __import__('dashboard.' + name)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_intervals_of_a_constant_shift_are_narrow():
-    found = evidence.intervals(
+    found = intervals(
         {"top5": np.ones(50, bool), "loss": np.full(50, 1.5, np.float32)}, {"top5": np.ones(50, bool), "loss": np.ones(50, np.float16)}
     )
     assert found["loss_ci95"] == pytest.approx([0.5, 0.5]) and found["top5_ci95"][0] < 0 < found["top5_ci95"][1]

@@ -10,21 +10,22 @@ from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import shipped_shape
-from dashboard.evidence.budget_fit import DamageCurves, Wish, asked_of, damage_curves, fit
+from dashboard.evidence.budget_fit import BudgetRequest, DamageCurves, damage_curves, fit, tuning_run
 from dashboard.limits import Limit
 from dashboard.session import state
-from tests.dashboard.pages.test_runs_page import RunsEngine, job
+from tests.support.apps import words
 from tests.support.curves import STRENGTH, TIME, WEIGHTS
+from tests.support.engines import RunsEngine, job
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 
 SHAPE = shipped_shape("demo_vit")
 BARE = Schedule.uniform(12, selection="calibrated")
-WISH = Wish("reduction", 40.0, ("qk", "vo", "fc2"), True)
+REQUEST = BudgetRequest("reduction", 40.0, ("qk", "vo", "fc2"), True)
 ROWS = tuple(
     {"block": block, "site": site, "ratio": ratio, "kl": STRENGTH[site] * (1.6 - block / 10) * ratio**2, "images": 128}
     for block in range(12) for site in STRENGTH for ratio in (0.3, 0.6, 0.9)
@@ -37,7 +38,7 @@ class TestAsked:
     def test_locks_are_kept_as_they_are_in_hand_and_ranges_are_passed_on(self) -> None:
         schedule = BARE.with_ratio(0, "fc2", 0.25).with_ratio(3, "fc1", 0.1)
         limits = {("fc2", 0): Limit(locked=True), ("qk", 1): Limit(0.2, 0.5), ("fc1", 2): Limit(0.0, 0.5)}
-        asked = asked_of(SHAPE, schedule, limits, WISH)
+        asked = tuning_run(SHAPE, schedule, limits, REQUEST)
         assert asked["locks"] == [[0, "fc2", 0.25], [3, "fc1", 0.1]], "fc1 may not change, so that block 3 keeps what it has"
         assert asked["ranges"] == [[1, "qk", 0.2, 0.5]]
         assert (asked["unit"], asked["limit"]) == ("macs", int(0.6 * WHOLE))
@@ -47,18 +48,18 @@ class TestAsked:
         ("gmacs", 0.05, ("macs", 50_000_000)), ("params", 0.9, ("params", 900_000)), ("reduction", 25.0, ("macs", int(0.75 * WHOLE))),
     ])
     def test_budgets_in_every_unit(self, unit: str, value: float, expected: tuple[str, int]) -> None:
-        assert Wish(unit, value, ("fc2",), True).limit(SHAPE) == expected
+        assert BudgetRequest(unit, value, ("fc2",), True).limit(SHAPE) == expected
 
     def test_a_budget_above_the_baseline_is_refused(self) -> None:
         with pytest.raises(ScheduleError, match="is not between 0 and the baseline's"):
-            Wish("gmacs", 9.0, ("fc2",), True).limit(SHAPE)
+            BudgetRequest("gmacs", 9.0, ("fc2",), True).limit(SHAPE)
 
 
 class TestFit:
     def test_the_budget_is_met_and_locks_hold(self) -> None:
         schedule = BARE.with_ratio(0, "fc2", 0.25)
         limits = {("fc2", 0): Limit(locked=True), ("vo", 5): Limit(0.1, 0.2)}
-        found = fit(SHAPE, schedule, asked_of(SHAPE, schedule, limits, WISH), CURVES)
+        found = fit(SHAPE, schedule, tuning_run(SHAPE, schedule, limits, REQUEST), CURVES)
         assert count_cost(SHAPE, found.schedule).macs <= int(0.6 * WHOLE)
         assert found.left_over == int(0.6 * WHOLE) - count_cost(SHAPE, found.schedule).macs
         assert found.schedule.blocks[0].fc2 == 0.25 and 0.1 <= found.schedule.blocks[5].vo <= 0.2
@@ -66,13 +67,13 @@ class TestFit:
         assert found.edits["drop"] and found.edits["restore"]
 
     def test_what_costs_less_is_dropped_more(self) -> None:
-        found = fit(SHAPE, BARE, asked_of(SHAPE, BARE, {}, WISH), CURVES)
+        found = fit(SHAPE, BARE, tuning_run(SHAPE, BARE, {}, REQUEST), CURVES)
         assert found.schedule.blocks[11].qk > found.schedule.blocks[0].qk
 
     def test_conflicts_are_one_line(self) -> None:
         limits = {(site, block): Limit(locked=True) for site in ("qk", "vo", "fc2") for block in range(12)}
         with pytest.raises(ScheduleError, match="the least that locks, ranges and measured ratios allow"):
-            fit(SHAPE, BARE, asked_of(SHAPE, BARE, limits, WISH), CURVES)
+            fit(SHAPE, BARE, tuning_run(SHAPE, BARE, limits, REQUEST), CURVES)
 
 
 def put_tuning(path: Path, schedule: Schedule) -> str:
@@ -146,11 +147,6 @@ def open_panel() -> AppTest:
     return at
 
 
-def words(at: AppTest) -> str:
-    """What can be read."""
-    return "\n".join(str(element.value) for kind in ("markdown", "caption", "error") for element in at.get(kind))
-
-
 def in_hand(at: AppTest) -> Schedule:
     """The schedule of the session."""
     return at.session_state["history"].present
@@ -218,4 +214,4 @@ def test_without_calibration_images_it_says_what_to_start_with(engine: RunsEngin
 
 
 def test_the_plain_settings_are_none() -> None:
-    assert asked_of(SHAPE, BARE, {}, Wish("reduction", 40.0, ("fc2",), False))["compensation"] == vars(NONE)
+    assert tuning_run(SHAPE, BARE, {}, BudgetRequest("reduction", 40.0, ("fc2",), False))["compensation"] == vars(NONE)

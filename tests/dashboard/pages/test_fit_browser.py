@@ -7,17 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from dashboard.engine.client import STATE_VARIABLE, EngineClient, shipped_shape
-from dashboard.session.state import decode_schedule
-from tests.dashboard.pages.test_desk_browser import _FLAGS, _WAIT_MS
+from dashboard.session.link import decode_schedule
+from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import SITES
 from toast_core.setup import Setup
-
-pytestmark = pytest.mark.slow
 
 
 def in_hand(page):
@@ -38,10 +34,10 @@ def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
         lines = iter(process.stderr.readline, "")
         address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             page = browser.new_page(viewport={"width": 1400, "height": 1200})
-            page.set_default_timeout(_WAIT_MS)
-            expect.set_options(timeout=_WAIT_MS)
+            page.set_default_timeout(WAIT_MS)
+            expect.set_options(timeout=WAIT_MS)
             page.goto(f"{address}/tune")
             measured = page.get_by_text("Measured on 75 images")
             expect(measured).to_be_visible()

@@ -10,9 +10,10 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from dashboard.evidence import find as evidence
 from dashboard.session import state
-from tests.dashboard.charts.test_recovery_figure import ROWS
-from tests.dashboard.pages.test_runs_page import QUOTE, RunsEngine, job, words
+from tests.support.apps import words
 from tests.support.cells import identity as any_identity
+from tests.support.chart_rows import EPOCHS
+from tests.support.engines import QUOTE, RunsEngine, job
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -55,7 +56,7 @@ def open_form(schedule: Schedule = SCHEDULE) -> AppTest:
 
 
 def test_the_form_asks_what_toast_recover_does_by_itself(runs_engine):
-    runs_engine.price = {**QUOTE, "cells": 10, "images": 500}
+    runs_engine.price = replace(QUOTE, cells=10, images=500)
     at = open_form()
     recipe = Recipe()
     asked = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "lr": recipe.lr, "labels": True, "distill": True}
@@ -95,7 +96,7 @@ def test_the_baseline_has_nothing_to_recover_and_without_images_it_says_what_to_
     asked = len(runs_engine.asked)
     at = open_form(Schedule.uniform(12))
     assert "prunes nothing, so there is nothing to recover" in words(at)
-    runs_engine.state["calibration"] = None
+    runs_engine.description = replace(runs_engine.description, calibration=None)
     at = open_form()
     assert "start the dashboard with --train FOLDER" in words(at)
     assert not [kind for kind, run in runs_engine.asked[asked:] if run["kind"] == "recovery"]
@@ -104,7 +105,7 @@ def test_the_baseline_has_nothing_to_recover_and_without_images_it_says_what_to_
 def stored(path: Path, epochs: int, finished: bool) -> Analysis:
     """A recovery with so many epochs in a store."""
     shared = any_identity(0, kind="recovery", model="demo_vit")
-    parts = [({"part": "epoch", "epoch": row["epoch"]}, row) for row in ROWS[: epochs + 1]]
+    parts = [({"part": "epoch", "epoch": row["epoch"]}, row) for row in EPOCHS[: epochs + 1]]
     test = {"images": 900, **{name: {"value": value, "ci95": [value - 2, value + 2]} for name, value in FIGURES.items()}}
     parts = [({"part": "report"}, {"epochs": epochs}), *parts, ({"part": "test"}, test)] if finished else parts
     identities = [replace(shared, details=detail) for detail, _ in parts]

@@ -11,14 +11,11 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
-from dashboard.session.state import encode_schedule
-from tests.dashboard.pages.test_dashboard_browser import _FLAGS
+from dashboard.session.link import encode_schedule
+from tests.support.browsers import FLAGS, WAIT_MS
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-
-pytestmark = pytest.mark.slow
-_WAIT_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +38,34 @@ def test_a_run_from_its_price_to_its_figures(address, chromium):
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
         page.goto(f"{address}/runs")
-        expect(page.get_by_text("No run yet")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("No run yet")).to_be_visible(timeout=WAIT_MS)
         images = page.get_by_test_id("stNumberInputField").first
-        expect(images).to_be_visible(timeout=_WAIT_MS)
+        expect(images).to_be_visible(timeout=WAIT_MS)
         images.fill("64")
         images.press("Tab")
         price = page.get_by_text("36 cells \N{MULTIPLICATION SIGN} 64 images")
-        expect(price).to_be_visible(timeout=_WAIT_MS)
+        expect(price).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("button", name="Start", exact=True).press("Enter")
         row = page.get_by_text("Run 1: sensitivity of fc2 at 3 ratios")
-        expect(row).to_be_visible(timeout=_WAIT_MS)
+        expect(row).to_be_visible(timeout=WAIT_MS)
         page.reload()
-        expect(row).to_be_visible(timeout=_WAIT_MS)
+        expect(row).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("button", name="Pause").press("Enter")
         other = browser.new_page()
         other.goto(f"{address}/runs")
-        expect(other.get_by_role("button", name="Resume")).to_be_visible(timeout=_WAIT_MS)
+        expect(other.get_by_role("button", name="Resume")).to_be_visible(timeout=WAIT_MS)
         other.get_by_role("button", name="Resume").click()
-        expect(page.get_by_text("36 cells measured")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("36 cells measured")).to_be_visible(timeout=WAIT_MS)
         images.fill("64")
         images.press("Tab")
-        expect(page.get_by_text("all stored already")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("all stored already")).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("button", name="Open the analysis").click()
-        expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible(timeout=WAIT_MS)
         chosen = page.get_by_test_id("stSelectbox").first.locator("input")
-        expect(chosen).to_have_value(re.compile("64 images, exact, calibrated, your store"), timeout=_WAIT_MS)
+        expect(chosen).to_have_value(re.compile("64 images, exact, calibrated, your store"), timeout=WAIT_MS)
         assert page.get_by_test_id("stException").count() == 0
         browser.close()
 
@@ -78,25 +75,25 @@ def test_a_recovery_from_its_form_to_its_model(address, chromium, tmp_path):
 
     code = encode_schedule(Schedule.uniform(12, fc2=0.5, selection="calibrated"))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
         page.goto(f"{address}/runs?schedule={code}")
-        page.get_by_text("Recovery", exact=True).click(timeout=_WAIT_MS)
+        page.get_by_text("Recovery", exact=True).click(timeout=WAIT_MS)
         for name, value in (("Training images", "80"), ("Epochs", "1"), ("Images a step", "24"), ("Measured on", "50")):
             field = page.get_by_role("spinbutton", name=name)
-            expect(field).to_be_visible(timeout=_WAIT_MS)
+            expect(field).to_be_visible(timeout=WAIT_MS)
             field.fill(value)
             field.press("Tab")
-        expect(page.get_by_text("1 epoch \N{MULTIPLICATION SIGN} 80 images")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("1 epoch \N{MULTIPLICATION SIGN} 80 images")).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("button", name="Start", exact=True).press("Enter")
         expect(page.get_by_text(re.compile(r"top-1 [\d.]+ % of 50 images .*validation top-1 [\d.]+ . [\d.]+ % of 8 images"))).to_be_visible(
-            timeout=_WAIT_MS
+            timeout=WAIT_MS
         )
         if not page.get_by_role("switch", name="Epochs").is_checked():  # it is on where the page saw the run run
             page.get_by_text("Epochs", exact=True).last.click()
-        expect(page.get_by_text("Of 8 validation images, %")).to_be_visible(timeout=_WAIT_MS)
+        expect(page.get_by_text("Of 8 validation images, %")).to_be_visible(timeout=WAIT_MS)
         expect(page.get_by_text("On 50 images that it did not learn from: top-1")).to_be_visible()
-        with page.expect_download(timeout=_WAIT_MS) as saved:
+        with page.expect_download(timeout=WAIT_MS) as saved:
             page.get_by_role("button", name="Download model").click()
         saved.value.save_as(tmp_path / "recovered.safetensors")
         assert load_model(weights=tmp_path / "recovered.safetensors").toast_info.schedule.ratios("fc2") == (0.5,) * 12

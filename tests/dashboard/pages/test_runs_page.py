@@ -1,63 +1,17 @@
 """The Runs page without a browser, on a stand-in engine."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.engine.client import EngineError
-from dashboard.pages.runs.page import duration, facts_text, in_order, price_text, progress_text
+from dashboard.components.jobs import duration, facts_text, price_text, progress_text
+from dashboard.pages.runs.form import find_forms
+from dashboard.pages.runs.page import in_order
 from dashboard.session import state
-from tests.dashboard.conftest import FakeEngine
-
-QUOTE = {"cells": 36, "stored": 0, "images": 1000, "macs": 10**12, "calibration": 0, "seconds": 250.0}
-
-
-def job(number: int, state_: str, **values: object) -> dict:
-    """A job as the engine lists it."""
-    return {
-        "number": number, "title": f"sensitivity {number}", "run": {"kind": "sensitivity"}, "command": f"toast analyze --number {number}",
-        "basis": {"model": "demo_vit", "data": "fashion-mnist"}, "quote": QUOTE, "state": state_, "queued_at": 0.0, "submitted_at": 1e9,
-        "wish": None, "done": 0, "total": 0, "left_s": None, "message": "", "analysis": None, "crashes": 0, "lives": 1, "started_at": 1e9,
-        "finished_at": None, "measured_s": None,
-    } | values
-
-
-class RunsEngine(FakeEngine):
-    """An engine with these jobs; `asked` collects what the page wants of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listed: list[dict] = []
-        self.asked: list[tuple] = []
-        self.refusal: str | None = None
-        self.price = QUOTE
-
-    def jobs(self) -> list[dict]:
-        """The jobs."""
-        return self.listed
-
-    def quote(self, run: dict) -> dict:
-        """The price."""
-        self.asked.append(("quote", run))
-        return {"quote": self.price, "title": "a run", "command": "toast analyze --of this"}
-
-    def submit(self, run: dict) -> dict:
-        """Refuse, or take it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append(("submit", run))
-        self.listed = [job(1, "queued")]
-        return self.listed[0]
-
-    def control(self, action: str, number: int) -> dict:
-        """Refuse, or do it."""
-        if self.refusal:
-            raise EngineError(self.refusal)
-        self.asked.append((action, number))
-        return self.listed[0]
-
-    def log(self, number: int) -> str:
-        """A line."""
-        return f"the log of {number}"
+from tests.support.apps import words
+from tests.support.engines import QUOTE, RunsEngine, job
+from toast_core.engine.protocol import Description
 
 
 @pytest.fixture
@@ -81,12 +35,6 @@ def open_page() -> AppTest:
     at = AppTest.from_function(_runs, default_timeout=180).run()
     assert not at.exception
     return at
-
-
-def words(at: AppTest) -> str:
-    """What can be read on the page."""
-    kinds = ("markdown", "caption", "info", "error", "code")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind))
 
 
 def test_without_runs_it_says_what_to_press_and_quotes_the_form(runs_engine):
@@ -116,6 +64,23 @@ def test_all_images_are_none_and_the_other_kinds_ask_for_what_they_need(runs_eng
     assert runs_engine.asked[-1] == ("quote", {"kind": "redundancy", "images": None})
     at.segmented_control(key="run-kind").set_value("evaluation").run()
     assert runs_engine.asked[-1][1]["schedule"]["selection"] == "calibrated" and not at.exception
+
+
+def test_what_is_offered_are_the_forms_of_the_folder_that_choose(runs_engine):
+    forms = find_forms()
+    offered = [form for form in forms.values() if form.choose]
+    assert [form.kind for form in offered] == ["sensitivity", "redundancy", "evaluation", "recovery"]
+    control = open_page().segmented_control(key="run-kind")
+    assert control.options == [form.title for form in offered] and control.help.split("  \n") == [
+        f"{form.title}: {form.help}" for form in offered
+    ]
+
+
+def test_a_run_of_a_kind_without_a_form_has_a_card_like_any_other_and_a_tuning_gives_its_schedule(runs_engine):
+    runs_engine.listed = [job(2, "done", run={"kind": "composition"}), job(1, "done", run={"kind": "tuning"}, title="tune")]
+    at = open_page()
+    assert "**Run 2**: sensitivity 2" in words(at) and "**Run 1**: tune" in words(at)
+    assert [button.key for button in at.button if button.key and button.key.startswith("job-")] == ["job-take-1"]
 
 
 def test_nothing_chosen_is_no_run(runs_engine):
@@ -168,11 +133,11 @@ def test_old_runs_are_in_the_table_only(runs_engine):
 
 def test_what_runs_comes_first_then_what_waits_in_its_order():
     jobs = [job(5, "queued", queued_at=9.0), job(4, "done"), job(3, "paused"), job(2, "running"), job(1, "queued", queued_at=2.0)]
-    assert [found["number"] for found in in_order(jobs)] == [2, 1, 5, 3, 4]
+    assert [found.number for found in in_order(jobs)] == [2, 1, 5, 3, 4]
 
 
 def test_while_the_engine_starts_the_runs_are_there_and_the_form_waits(runs_engine):
-    runs_engine.state = {"state": "starting", "progress": "Loading PyTorch"}
+    runs_engine.description = Description("starting", progress="Loading PyTorch")
     runs_engine.listed = [job(3, "running")]
     at = open_page()
     assert "**Run 3**" in words(at) and "Loading PyTorch" in words(at) and not runs_engine.asked
@@ -186,9 +151,9 @@ def test_durations_have_no_more_digits_than_an_estimate_deserves(seconds, text):
 
 
 def test_prices_say_what_is_stored():
-    free = price_text({**QUOTE, "stored": 36, "seconds": 0.0})
+    free = price_text(replace(QUOTE, stored=36, seconds=0.0))
     assert free.startswith("**0 s**: 36 cells \N{MULTIPLICATION SIGN} 1,000 images, all stored")
-    assert price_text({**QUOTE, "stored": 1}).endswith("Of the cells, 1 is stored already, at no cost.")
+    assert price_text(replace(QUOTE, stored=1)).endswith("Of the cells, 1 is stored already, at no cost.")
 
 
 def test_progress_and_facts_in_words():

@@ -25,6 +25,7 @@ from toast_core.setup import Setup
 
 SECRET = "correct horse: battery"
 WRONG = "correct horse: bakery.."
+_SESSION = Path(launch.__file__).parent / "entry" / "session.py"
 _LAUNCH = (
     "import pathlib, sys; from dashboard.server.launch import launch; from dashboard.server.sharing import read_sharing\n"
     "from toast_core.setup import Setup; here = pathlib.Path.cwd()\n"
@@ -149,9 +150,8 @@ class TestProvider:
         monkeypatch.setenv(*next(iter(sharing.to_environment().items())))
         drawn = []
         monkeypatch.setattr(sign_in, "is_signed_in", lambda: drawn.append("asked"))
-        monkeypatch.setattr("dashboard.app.is_signed_in", lambda: drawn.append("asked"))
         monkeypatch.setattr("dashboard.session.state.model_shape", lambda: drawn.append("a page"))
-        at = AppTest.from_string("from dashboard.app import main\nmain()", default_timeout=180).run()
+        at = AppTest.from_file(str(_SESSION), default_timeout=180).run()
         assert drawn == ["asked"] and not at.exception
 
     def test_the_sign_in_page_has_a_button_for_each_provider(self):
@@ -280,7 +280,6 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
     assert process.wait(20) == 0
 
 
-@pytest.mark.slow
 class TestServer:
     """A real server on every address of the machine."""
 

@@ -1,7 +1,6 @@
-"""Applying a schedule as a job, and its batch composition: what is refused, written, found again, and what the command line gives."""
+"""Applying a schedule as a job: what is refused, written, found again, and what the command line gives."""
 
 import hashlib
-import json
 import shlex
 from pathlib import Path
 
@@ -9,52 +8,36 @@ import pytest
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
+from tests.support.runs import APPLY, WHOLE, say_nothing, tiny_workbench
 from toast_core.cli.app import app
 from toast_core.errors import ToastError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Quoter
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
-from toast_core.setup import Setup
 from toast_core.studies.agreement import job as apply
 from toast_core.studies.agreement.job import ApplyRun, file_path
 from toast_core.studies.agreement.result import Agreement
-from toast_core.studies.composition.result import CompositionRow, conditions, judge
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.sensitivity.job import read_run
-from toast_core.workbench import Workbench
-
-PRUNED = Schedule.uniform(12, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated")
-APPLY = {"kind": "apply", "schedule": PRUNED.to_dict(), "images": 16, "batch_size": 8}
-COMPOSITION = {"kind": "composition", "schedule": PRUNED.to_dict(), "images": 4}
+from toast_core.studies.registry import read_run
 
 
-@pytest.fixture
-def workbench(model, tmp_path, monkeypatch) -> Workbench:
+@pytest.fixture(autouse=True)
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image and two on the clock."""
     monkeypatch.setattr(apply, "TIMED_BATCHES", (1, 2))
-    setup = Setup(
-        "demo_vit", "random", data="fashion-mnist", calibration="fashion-mnist:calibration", calibration_images=20, device="cpu",
-        store=str(tmp_path / "evidence.sqlite"), applied=str(tmp_path / "applied"),
-    )
-    return Workbench(model, setup)
 
 
-def say_nothing(done: int, total: int) -> None:
-    """No progress."""
-
-
-@pytest.mark.parametrize("values", [
-    {**APPLY, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()}, {**COMPOSITION, "schedule": Schedule.uniform(11, fc2=0.5).to_dict()},
-])
-def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(values, workbench):
-    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="11"):
+def test_a_schedule_of_another_length_is_refused_before_anything_is_measured(workbench):
+    values = {**APPLY, "schedule": Schedule.uniform(4, fc2=0.5).to_dict()}
+    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="the schedule has 4 blocks but"):
         read_run(values).work(workbench, store)
 
 
-def test_without_a_folder_nothing_is_applied(model, workbench):
-    setup = Setup(**{**workbench.setup.to_dict(), "applied": None})
-    with EvidenceStore.open(setup.store) as store, pytest.raises(ToastError, match="submit the run from a dashboard"):
-        read_run(APPLY).work(Workbench(model, setup), store)
+def test_without_a_folder_nothing_is_applied(tmp_path):
+    workbench = tiny_workbench(tmp_path, applied=None)
+    with EvidenceStore.open(workbench.setup.store) as store, pytest.raises(ToastError, match="submit the run from a dashboard"):
+        read_run(APPLY).work(workbench, store)
 
 
 def test_the_record_is_of_the_file_and_is_found_again(workbench, monkeypatch):
@@ -65,7 +48,7 @@ def test_the_record_is_of_the_file_and_is_found_again(workbench, monkeypatch):
         analysis = run.measure(workbench, store, lambda done, total: steps.append((done, total)))
         record = Agreement.from_dict(store.get(analysis.cell_keys[0]).summary)
         path = file_path(workbench.setup, analysis.cell_keys[0])
-        assert analysis.finished_utc and analysis.request["schedule"] == PRUNED.to_dict() and analysis.request["metric"] == "agreement"
+        assert analysis.finished_utc and analysis.request["schedule"] == WHOLE.to_dict() and analysis.request["metric"] == "agreement"
         assert [store.get(key).identity.detail["execution"] for key in analysis.cell_keys[1:]] == ["baseline", "masked", "compact"]
         assert hashlib.sha256(path.read_bytes()).hexdigest() == record.file_sha256 and path.stat().st_size == record.file_bytes
         assert run.outcome(store, analysis).endswith("compact equals masked")
@@ -76,7 +59,7 @@ def test_the_record_is_of_the_file_and_is_found_again(workbench, monkeypatch):
     assert record.is_equal and record.same == 16 and record.params["compact"] < record.params["baseline"]
     assert record.macs["compact"] < record.macs["baseline"] and [timing.batch_size for timing in record.timings] == [1, 2]
     compact = load_model(weights=path)
-    assert compact.toast_info.schedule == PRUNED
+    assert compact.toast_info.schedule == WHOLE
     expected = evaluate(compact, workbench.images(16), 8).outcomes.top1_estimate
     assert record.top1["compact"].value == expected.value
 
@@ -99,7 +82,7 @@ def test_the_command_line_writes_the_same_file(workbench, tmp_path, monkeypatch,
     with EvidenceStore.open(workbench.setup.store) as store:
         key = run.measure(workbench, store, say_nothing).cell_keys[0]
     monkeypatch.chdir(tmp_path)
-    Path("schedule.json").write_text(PRUNED.to_json())
+    Path("schedule.json").write_text(WHOLE.to_json())
     for line in run.command(workbench.setup).splitlines():
         toast, command, *words = shlex.split(line)
         assert toast == "toast"
@@ -111,28 +94,11 @@ def test_the_command_line_writes_the_same_file(workbench, tmp_path, monkeypatch,
 def test_another_selection_is_another_record(workbench):
     with EvidenceStore.open(workbench.setup.store) as store:
         keys = {
-            ApplyRun(Schedule.uniform(12, fc2=0.5, selection=selection), 8, 8).measure(workbench, store, say_nothing).cell_keys[0]
+            ApplyRun(Schedule.uniform(3, fc2=0.5, selection=selection), 8, 8).measure(workbench, store, say_nothing).cell_keys[0]
             for selection in ("calibrated", "per_image")
         }
     assert len(keys) == 2
 
 
-def test_composition_is_judged_and_counts_its_conditions(workbench, capsys, tmp_path, monkeypatch):
-    run = read_run(COMPOSITION)
-    with EvidenceStore.open(workbench.setup.store) as store:
-        cells = len(conditions(0, 0))
-        assert run.work(workbench, store).cells == cells and run.work(workbench, store).macs > 0
-        analysis = run.measure(workbench, store, say_nothing)
-        rows = [CompositionRow.from_dict(head.summary) for head in store.heads(analysis.cell_keys)]
-        assert judge(rows).safe is True and run.outcome(store, analysis) == "safe to deploy"
-        assert run.work(workbench, store).stored == cells and run.work(workbench, store).macs == 0
-    monkeypatch.chdir(tmp_path)
-    Path("schedule.json").write_text(PRUNED.to_json())
-    _, command, *words = shlex.split(run.command(workbench.setup))
-    get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
-    assert json.loads(capsys.readouterr().out)["id"] == analysis.short_id
-
-
-def test_both_kinds_are_quoted(workbench, tmp_path):
-    quoter = Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0)
-    assert all(quoter.quote(read_run(values))["seconds"] > 3 for values in (APPLY, COMPOSITION))
+def test_it_is_quoted(workbench, tmp_path):
+    assert Quoter(workbench, JobBook(tmp_path / "jobs"), start_s=3.0).quote(read_run(APPLY)).seconds > 3

@@ -21,11 +21,13 @@ from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics, collect_statistics
 from toast_core.schedule.schedule import SELECTIONS, BlockSchedule, Schedule
 from toast_core.studies.composition import measure as composition
-from toast_core.studies.composition.measure import Measured, composition_row, measure_condition, overlap, watch_kept
-from toast_core.studies.composition.result import CompositionRow, Condition, conditions, judge
+from toast_core.studies.composition.measure import composition_row, measure_condition, overlap, watch_kept
+from toast_core.studies.composition.parts import DeploymentParts
+from toast_core.studies.composition.result import CompositionRow, Condition, Measured, conditions
+from toast_core.studies.composition.store import analyze_composition
+from toast_core.studies.composition.verdict import judge
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.sensitivity.parts import KeptParts
-from toast_core.studies.subject import Subject, analyze_composition
+from toast_core.studies.subject import Subject
 
 PER_BATCH = Schedule.uniform(3, fc1=0.5, fc2=0.8, selection="per_batch", token_fraction=0.3)
 PER_IMAGE, CALIBRATED = replace(PER_BATCH, selection="per_image"), replace(PER_BATCH, selection="calibrated")
@@ -190,7 +192,7 @@ class TestStored:
     def test_a_killed_run_goes_on_where_it_stopped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int) -> None:
         with EvidenceStore.open(tmp_path / "whole.db") as store:
             expected = analyze_composition(subject(), store, PER_BATCH)[1]
-        monkeypatch.setattr(KeptParts, "BYTES", 200)  # four images an entry
+        monkeypatch.setattr(DeploymentParts, "BYTES", 200)  # four images an entry
         done = []
 
         def killed(*arguments: object) -> Measured:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.compositions import composition_row, composition_rows
-from toast_core.studies.composition.result import BATCH_SIZES, CompositionRow, Condition, conditions, judge
+from toast_core.studies.composition.result import BATCH_SIZES, CompositionRow, Condition, conditions
+from toast_core.studies.composition.verdict import judge
 
 
 class TestConditions:

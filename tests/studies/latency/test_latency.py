@@ -18,12 +18,12 @@ from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.result import Latencies
 from toast_core.studies.latency import measure as block_times
 from toast_core.studies.latency import pairs as timing
 from toast_core.studies.latency import store as latency
 from toast_core.studies.latency.measure import BASELINE, OUTSIDE, in_turns, measure_table, table_of, table_trials
 from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.result import Latencies
 
 
 def ticking() -> object:

@@ -17,7 +17,7 @@ from toast_core.cli.recover import note_of
 from toast_core.errors import DataError, ModelError, ScheduleError
 from toast_core.loading import load_model
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.loop import Told
+from toast_core.studies.recovery.loop import RecoveryProgress
 
 ROOT = Path(__file__).parents[3]
 # a machine that trains models in the background may starve it
@@ -86,8 +86,8 @@ def test_what_it_refuses(schedule, tmp_path):
 
 def test_a_note_says_loss_accuracy_and_time_left():
     seen = {"validation_top1": 91.234, "validation_agreement": 95.0}
-    assert note_of(Told(10, 40, 3, 0.41234, seen, 250.4)) == "epoch 3, loss 0.412, validation top-1 91.23 %, 4 min 10 s left"
-    unlabelled = Told(10, 40, 1, 1.0, seen | {"validation_top1": None}, 9)
+    assert note_of(RecoveryProgress(10, 40, 3, 0.41234, seen, 250.4)) == "epoch 3, loss 0.412, validation top-1 91.23 %, 4 min 10 s left"
+    unlabelled = RecoveryProgress(10, 40, 1, 1.0, seen | {"validation_top1": None}, 9)
     assert note_of(unlabelled) == "epoch 1, loss 1.000, validation agreement 95.00 %, 9 s left"
 
 
@@ -98,7 +98,7 @@ def process(command: list[object]) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_two_processes_are_one_with_twice_the_batch_over_twenty_steps(schedule, tmp_path):
     # plain gradient descent shows gradients as they are; Adam divides those that are zero but for rounding by their own size
     recipe = ["--schedule", schedule, "--optimizer", "sgd", "--lr", "0.05", "--distill-blocks"]
@@ -123,7 +123,7 @@ def test_two_processes_are_one_with_twice_the_batch_over_twenty_steps(schedule, 
     assert json.loads(process([sys.executable, "-m", "toast_core", *again]))["history"] == two["history"]
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_gpus_that_are_not_there_are_one_line(schedule, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "toast_core"]
     command = [*torchrun, *COMMON, "--schedule", schedule, "--device", "cuda", "-o", tmp_path / "out.safetensors"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.recoveries import RECIPE, recovered, same_weights
-from toast_core.studies.recovery.checkpoint import FILE
+from tests.support.recoveries import RECIPE, recovered, same_weights, undisturbed
+from toast_core.studies.recovery.checkpoint import FILE, Checkpoints
 
 ROOT = Path(__file__).parents[3]
 # a machine that trains models in the background may starve it
@@ -17,7 +17,7 @@ TIMEOUT_S = 900
 STEPS = 36
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_killed_five_times_it_ends_with_the_same_weights_bit_for_bit(tmp_path):
     command = [sys.executable, "-m", "tests.support.killed_recovery", str(tmp_path), "5"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
@@ -45,12 +45,12 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_end(tmp_path, at, optimiz
             raise Stop
 
     with pytest.raises(Stop):
-        recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=stop)
+        recovered(recipe, checkpoints=Checkpoints(tmp_path, 4), progress=stop)
     seen = []
-    second = recovered(recipe, checkpoint=tmp_path, checkpoint_steps=4, progress=lambda told: seen.append(told.images_done))
+    second = recovered(recipe, checkpoints=Checkpoints(tmp_path, 4), progress=lambda told: seen.append(told.images_done))
     assert seen[0] > RECIPE.batch_size or at < 4
-    whole = recovered(recipe)
+    whole = undisturbed(recipe)
     assert same_weights(second.model, whole.model) and second.report["history"] == whole.report["history"]
-    again = recovered(recipe, checkpoint=tmp_path, progress=lambda told: pytest.fail("a finished run has no steps left"))
+    again = recovered(recipe, checkpoints=Checkpoints(tmp_path), progress=lambda told: pytest.fail("a finished run has no steps left"))
     assert same_weights(again.model, whole.model)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]

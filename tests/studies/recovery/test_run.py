@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.families import block_count
 from tests.support.folders import make_folder
 from tests.support.greys import grey_data, grey_model
-from tests.support.recoveries import RECIPE, plan_of, recovered, same_weights, schedule_for
+from tests.support.recoveries import RECIPE, plan_of, recovered, same_weights, schedule_for, undisturbed
+from tests.support.tiers import over
 from toast_core.compensation.walk import compensate
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import load_data
@@ -19,8 +21,8 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.checkpoint import FILE
-from toast_core.studies.recovery.loop import recover
+from toast_core.studies.recovery.checkpoint import FILE, Checkpoints
+from toast_core.studies.recovery.loop import RecoveryStart, recover
 from toast_core.studies.recovery.processes import device_of_rank
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.recovery.trainer import precision_for
@@ -33,7 +35,7 @@ class TestLearning:
 
     @pytest.mark.parametrize("execution", ["compact", "masked"])
     @pytest.mark.parametrize("selection", SELECTIONS)
-    @pytest.mark.parametrize("kind", ["vit", "swin"])
+    @over("kind", ["vit", "swin"], always=["vit"])
     def test_the_distance_to_the_baseline_falls(self, kind, selection, execution):
         recipe = replace(RECIPE, labels=False, distill_blocks=True, augment=False, execution=execution)
         found = recovered(recipe, kind, schedule_for(kind, selection))
@@ -73,7 +75,8 @@ class TestLearning:
                 before.append({name: value.clone() for name, value in student.state_dict().items()})
 
         found = recover(
-            model, schedule, lambda: compensate(model, schedule, images), grey_data(model, 40), replace(RECIPE, epochs=1), on_epoch=keep
+            model, RecoveryStart(schedule, lambda: compensate(model, schedule, images)), grey_data(model, 40), replace(RECIPE, epochs=1),
+            on_epoch=keep,
         )
         expected = apply_plan(model, compensate(model, schedule, images)).state_dict()
         assert all(torch.equal(before[0][name], value) for name, value in expected.items())
@@ -89,9 +92,8 @@ class TestLearning:
         assert found.report["stopped_early"] and len(losses) == best + 3
 
     def test_two_runs_are_equal_and_another_seed_is_another_run(self):
-        one, two = recovered(), recovered()
-        assert same_weights(one.model, two.model)
-        assert not same_weights(one.model, recovered(replace(RECIPE, seed=1)).model)
+        assert same_weights(undisturbed().model, recovered().model)
+        assert not same_weights(undisturbed().model, recovered(replace(RECIPE, seed=1)).model)
 
     def test_ambient_randomness_is_neither_used_nor_moved(self):
         recipe = replace(RECIPE, epochs=1, mixup=0.5)
@@ -118,18 +120,18 @@ class TestLearning:
         assert {value.dtype for value in found.model.state_dict().values() if value.is_floating_point()} == {torch.float32}
 
     def test_its_cost_is_that_of_the_compact_model_and_the_baseline_beside_it(self):
-        found, shape = recovered(), get_info(grey_model("vit")).shape
+        found, shape = undisturbed(), get_info(grey_model("vit")).shape
         own, whole = count_cost(shape, schedule_for()).macs, count_cost(shape).macs
         assert found.report["cost"]["images"] == 3 * 36 and found.report["cost"]["macs_an_image"] == 3 * own + whole
-        assert recovered(replace(RECIPE, distill=False)).report["cost"]["macs_an_image"] == 3 * own
+        assert recovered(replace(RECIPE, distill=False, epochs=1)).report["cost"]["macs_an_image"] == 3 * own
 
     def test_pictures_of_other_classes_will_do_without_labels(self, tmp_path):
-        model = load_model("vit_tiny_patch16_224", "random", img_size=64)
+        model = load_model("test_vit", "random", img_size=64)
         data = load_data(make_folder(tmp_path / "pictures", {"a": 5, "b": 5}), model, labelled=False)
         assert data.transform.training is not None
-        schedule = Schedule.uniform(12, vo=0.5, fc2=0.5)
+        schedule = Schedule.uniform(block_count(model), vo=0.5, fc2=0.5)
         recipe = Recipe(epochs=1, batch_size=4, labels=False, validation_share=0.2)
-        found = recover(model, schedule, lambda: make_plan(model, schedule), data, recipe)
+        found = recover(model, RecoveryStart(schedule, lambda: make_plan(model, schedule)), data, recipe)
         assert found.report["history"][-1]["validation_top1"] is None and found.report["cost"]["images"] == 8
         save_model(found.model, tmp_path / "out.safetensors")
         again = load_model(weights=tmp_path / "out.safetensors")
@@ -165,36 +167,36 @@ class TestRefusals:
         model = load_model("demo_vit", "random")
         schedule = Schedule.uniform(12, fc2=0.5)
         with pytest.raises(DataError, match="fashion-mnist are the test images, which nothing may learn from; name training images"):
-            recover(model, schedule, lambda: None, load_data("fashion-mnist", model, 50), RECIPE)
+            recover(model, RecoveryStart(schedule, lambda: None), load_data("fashion-mnist", model, 50), RECIPE)
 
     def test_a_checkpoint_of_another_run(self, tmp_path):
         recipe = replace(RECIPE, epochs=1)
-        recovered(recipe, checkpoint=tmp_path)
+        recovered(recipe, checkpoints=Checkpoints(tmp_path))
         other = schedule_for(seed=7)
         with pytest.raises(ModelError, match=f"with schedule {schedule_for().digest()[:16]}, not {other.digest()[:16]}; use another"):
-            recovered(recipe, schedule=other, checkpoint=tmp_path)
+            recovered(recipe, schedule=other, checkpoints=Checkpoints(tmp_path))
         with pytest.raises(ModelError, match=r"belongs to a run with lr 0.003, not 0.1; use another --checkpoint folder"):
-            recovered(replace(recipe, lr=0.1), checkpoint=tmp_path)
+            recovered(replace(recipe, lr=0.1), checkpoints=Checkpoints(tmp_path))
         with pytest.raises(ModelError, match="belongs to a run with image positions"):
-            recovered(recipe, data=grey_data(grey_model("vit"), 39), checkpoint=tmp_path)
+            recovered(recipe, data=grey_data(grey_model("vit"), 39), checkpoints=Checkpoints(tmp_path))
 
     def test_a_damaged_checkpoint(self, tmp_path):
         recipe = replace(RECIPE, epochs=1)
-        recovered(recipe, checkpoint=tmp_path)
+        recovered(recipe, checkpoints=Checkpoints(tmp_path))
         path = tmp_path / FILE
         path.write_bytes(path.read_bytes()[:-10])
         with pytest.raises(ModelError, match=r"is damaged .*; delete it to begin again, or use another folder"):
-            recovered(recipe, checkpoint=tmp_path)
+            recovered(recipe, checkpoints=Checkpoints(tmp_path))
 
     def test_a_pickled_checkpoint_is_not_opened(self, tmp_path):
         torch.save({"model": {}}, tmp_path / FILE)
         with pytest.raises(ModelError, match="is damaged"):
-            recovered(checkpoint=tmp_path)
+            recovered(checkpoints=Checkpoints(tmp_path))
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(ModelError, match=r"checkpoint folder .*file cannot be written; choose a folder of its own"):
-            recovered(checkpoint=tmp_path / "file")
+            recovered(checkpoints=Checkpoints(tmp_path / "file"))
 
     def test_a_loss_without_bounds(self):
         with pytest.raises(ModelError, match=r"the loss is (nan|inf) after \d+ steps; lower --lr, now 1e\+30, and begin again"):
@@ -205,7 +207,7 @@ class TestRefusals:
             recovered(replace(RECIPE, execution="masked"), schedule=schedule_for(coupling="uncoupled"))
         pruned, schedule = recovered(replace(RECIPE, epochs=1)).model, schedule_for()
         with pytest.raises(PlanError, match=r"is already pruned .compact.; recover from the baseline model"):
-            recover(pruned, schedule, lambda: plan_of("vit", schedule), grey_data(grey_model("vit"), 40), RECIPE)
+            recover(pruned, RecoveryStart(schedule, lambda: plan_of("vit", schedule)), grey_data(grey_model("vit"), 40), RECIPE)
         with pytest.raises(ScheduleError, match="the schedule has 4 blocks but"):
             recovered(schedule=schedule_for("swin"))
         with pytest.raises(DataError, match="optimizer 'sgd9' cannot be used"):

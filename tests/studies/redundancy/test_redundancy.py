@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from analysis_cache.store import EvidenceStore
 from tests.support.analyses import SITES, Recorder, assert_figures
 from tests.support.families import baseline_shape, images_for, schedule_for, shared_model, tiny_vit
+from tests.support.greys import grey_data, grey_model
+from tests.support.tiers import over, tier_of
 from toast_core import load_data, load_model
 from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.errors import DataError, DeviceError, ModelError
@@ -19,9 +23,11 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.studies.redundancy import measure as module
+from toast_core.studies.redundancy import store as store_module
 from toast_core.studies.redundancy.measure import FRACTIONS, accumulator_bytes, collect_moments, plan_groups, redundancy, redundancy_row
 from toast_core.studies.redundancy.moments import Moments, SplitMoments
 from toast_core.studies.redundancy.result import RedundancyRow
+from toast_core.studies.subject import Subject
 
 FAMILIES = ["plain", "layer_scale", "registers", "siglip", "swin"]
 SIZES = {"swin": (3, 4)}  # images in each of two batches
@@ -60,7 +66,9 @@ def collect_sharded(model: nn.Module, parts: list[torch.Tensor]) -> dict:
     return {key: second[key].merge(first[key]) for key in first}
 
 
-@pytest.mark.parametrize(("family", "sharded"), [*((family, False) for family in FAMILIES), ("plain", True), ("swin", True)])
+@pytest.mark.parametrize(("family", "sharded"), [
+    *(pytest.param(family, False, marks=tier_of(family)) for family in FAMILIES), ("plain", True), ("swin", True),
+])
 def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bool) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as recorder:
@@ -75,7 +83,7 @@ def test_rows_equal_the_reference_on_stored_activations(family: str, sharded: bo
         assert_figures(row, np.concatenate([calls[0], calls[3]]), np.concatenate([calls[1], calls[2]]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_merged_shards_equal_one_pass(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     whole, merged = collect_moments(model, parts, (0, 1)), collect_sharded(model, parts)
@@ -89,7 +97,7 @@ def test_merged_shards_equal_one_pass(family: str) -> None:
                 assert (a - b).abs().max() <= 1e-12 * b.abs().max()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     with Recorder(model) as stepped:
@@ -104,7 +112,7 @@ def test_the_pass_sees_what_the_models_own_forward_sees(family: str) -> None:
     assert set(collected) == {(1, "hidden"), (1, "fc1_input")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@over("family", FAMILIES)
 def test_importance_is_the_calibrated_score(family: str) -> None:
     model, parts = shared_model(family), batches(family)
     statistics = collect_statistics(model, parts)
@@ -245,3 +253,14 @@ def test_models_that_cannot_be_measured_are_refused() -> None:
         redundancy(apply_plan(model, make_plan(model, schedule_for(model, fc2=0.5))), data)
     with pytest.raises(ModelError, match="demo_vit was loaded without weights, for counting only; load it with weights to analyze it"):
         redundancy(load_model("demo_vit", weights="none"), data)
+
+
+def test_a_stored_redundancy_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = grey_model("vit")
+    subject = Subject.of(model, grey_data(model), 6, "redundancy")
+    with EvidenceStore.open(tmp_path / "s.db") as store:
+        analysis, rows = store_module.analyze_redundancy(subject, store)
+        assert analysis.finished_utc
+        assert {(row["block"], row["site"]) for row in rows} == {(b, s) for b in range(3) for s in ("hidden", "fc1_input")}
+        monkeypatch.setattr(store_module, "redundancy", None)
+        assert store_module.analyze_redundancy(subject, store)[1] == rows

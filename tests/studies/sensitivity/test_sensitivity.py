@@ -11,23 +11,27 @@ import torch
 from analysis_cache.store import EvidenceStore
 from tests.support.families import images_for, relative_error, shared_model, shared_statistics
 from tests.support.greys import grey_data, grey_model
+from tests.support.tiers import over
 from toast_core.data.load import Batch
 from toast_core.errors import DeviceError, PlanError, ScheduleError
+from toast_core.intervals import paired_interval
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.schedule import SELECTIONS, Schedule
-from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes, grid, paired_interval, summarize
+from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes, grid, summarize
 from toast_core.studies.sensitivity.measure import BatchResult, Sweep, cell_outcomes, nested_outputs
+from toast_core.studies.sensitivity.parts import StoreParts
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 from toast_core.studies.sensitivity.suffix import Suffix
 from toast_core.studies.sensitivity.sweep import NoParts, Rule, run_sweep
-from toast_core.studies.subject import Subject, analyze_redundancy, analyze_sensitivity
+from toast_core.studies.subject import Subject
 
 FAMILIES = ("plain", "layer_scale", "qk_norm", "registers", "siglip", "swin", "swin_padded_windows")
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
     model, statistics, images = shared_model(name), shared_statistics(name), images_for(name, 4)
     settings = {"selection": selection, "token_fraction": 0.5}
@@ -47,7 +51,7 @@ def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
             assert np.allclose(result.cells[cell].margin, expected.margin, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@over("name", FAMILIES)
 def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
     model, images = shared_model(name), images_for(name, 3)
     suffix = Suffix(model)
@@ -189,21 +193,19 @@ class TestStored:
     def test_a_second_run_measures_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cells = grid(3, ("fc2", "qk"), (0.5,))
         with EvidenceStore.open(tmp_path / "s.db") as store:
-            analysis, rows = analyze_sensitivity(self.subject(), store, cells, Rule())
+            analysis, rows = analyze_sensitivity(self.subject(), store, SweepRequest(cells))
             assert [(row["block"], row["site"]) for row in rows] == [(cell.block, cell.site) for cell in cells]
             assert analysis.finished_utc
             assert store.verify().ok
             assert store.verify().cells == len(cells) + 1, "the cells and the baseline; the parts of a finished sweep are removed"
             monkeypatch.setattr(Sweep, "measure", None)
-            assert analyze_sensitivity(self.subject(), store, cells, Rule())[1] == rows
+            assert analyze_sensitivity(self.subject(), store, SweepRequest(cells))[1] == rows
 
     @pytest.mark.parametrize("stop_after", [0, 1, 4, 7])
     def test_a_killed_sweep_goes_on_where_it_stopped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int) -> None:
         cells = grid(3, ("fc2", "vo"), (0.3, 0.6))
         with EvidenceStore.open(tmp_path / "whole.db") as store:
-            expected = analyze_sensitivity(self.subject(), store, cells, Rule())[1]
-        from toast_core.studies.sensitivity.parts import StoreParts
-
+            expected = analyze_sensitivity(self.subject(), store, SweepRequest(cells))[1]
         real, saved = StoreParts.save, []
 
         def killed(self: StoreParts, batch: int, block: int, part: dict) -> None:
@@ -215,12 +217,12 @@ class TestStored:
         with EvidenceStore.open(tmp_path / "killed.db") as store:
             monkeypatch.setattr(StoreParts, "save", killed)
             with pytest.raises(KeyboardInterrupt):
-                analyze_sensitivity(self.subject(), store, cells, Rule())
+                analyze_sensitivity(self.subject(), store, SweepRequest(cells))
             again = []
             monkeypatch.setattr(
                 StoreParts, "save", lambda self, batch, block, part: again.append((batch, block)) or real(self, batch, block, part)
             )
-            assert analyze_sensitivity(self.subject(), store, cells, Rule())[1] == expected
+            assert analyze_sensitivity(self.subject(), store, SweepRequest(cells))[1] == expected
             assert not set(saved) & set(again), "a stored part was computed again"
             assert store.verify().ok
 
@@ -230,15 +232,6 @@ class TestStored:
         with torch.no_grad():
             next(changed.parameters()).mul_(1.5)
         assert Subject.of(changed, subject.data, 6, "sensitivity").identity.key != subject.identity.key
-
-    def test_redundancy_is_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with EvidenceStore.open(tmp_path / "s.db") as store:
-            _, rows = analyze_redundancy(self.subject("redundancy"), store)
-            assert {(row["block"], row["site"]) for row in rows} == {(b, s) for b in range(3) for s in ("hidden", "fc1_input")}
-            import toast_core.studies.subject
-
-            monkeypatch.setattr(toast_core.studies.subject, "redundancy", None)
-            assert analyze_redundancy(self.subject("redundancy"), store)[1] == rows
 
     def test_a_pruned_model_is_refused(self) -> None:
         model = grey_model("vit")

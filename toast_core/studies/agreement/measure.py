@@ -1,24 +1,17 @@
-"""Baseline, masked and compact on the same images, side by side, and baseline against compact on the clock."""
+"""Baseline, masked and compact on the same images, side by side."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from toast_core.data.load import Batch, ImageData
-from toast_core.errors import DataError, DeviceError, PlanError
-from toast_core.studies.agreement.result import Timing
+from toast_core.errors import DeviceError, PlanError
 from toast_core.studies.evaluation.measure import join_outcomes, outcomes_of
 from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.latency.pairs import Forward
 
 EXECUTIONS = ("baseline", "masked", "compact")
-PAIRS = 15
-_LEAST_PAIRS = 5
-_WARM_UP = 3
-_LIMIT_S = 20.0
-Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +29,7 @@ class Compared:
 
     @property
     def largest_difference(self) -> float:
-        """Masked against compact."""
+        """The largest difference of a logit, masked to compact."""
         return self.differences["masked"]
 
     @property
@@ -74,7 +67,7 @@ def compare(
         done += len(batch.index)
         progress(done, len(data))
     if not done:
-        raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
+        raise data.unread()
     broken = [name for name, value in differences.items() if not torch.isfinite(value)]
     if broken or not torch.isfinite(largest):
         names = "masked and compact" if {"masked", "compact"} & {*broken} or not broken else ", ".join(broken)
@@ -84,7 +77,7 @@ def compare(
 
 
 def _logits(model: Forward, batch: Batch, parameter: torch.Tensor) -> torch.Tensor:
-    """Of a batch, moved to where `parameter` is."""
+    """The logits of a batch as float32 on the CPU, run in the dtype and on the device of `parameter`."""
     try:
         with torch.inference_mode():
             return model(batch.images.to(parameter.device, parameter.dtype)).float().cpu()
@@ -92,52 +85,3 @@ def _logits(model: Forward, batch: Batch, parameter: torch.Tensor) -> torch.Tens
         raise DeviceError(
             f"{parameter.device} ran out of memory with {len(batch.index)} images at once; choose a smaller model or --device cpu"
         ) from error
-
-
-def time_pairs(
-    baseline: nn.Module, compact: nn.Module, images: torch.Tensor, clock: Callable[[], float] = time.perf_counter,
-    progress: Callable[[int], object] = lambda pairs: None,
-) -> Timing:
-    """Time both models on the same images, PAIRS times; see `pair_seconds`."""
-    return Timing.of(len(images), pair_seconds(baseline, compact, images, PAIRS, clock, progress))
-
-
-def pair_seconds(
-    baseline: nn.Module, compact: Forward, images: torch.Tensor, most: int, clock: Callable[[], float] = time.perf_counter,
-    progress: Callable[[int], object] = lambda pairs: None,
-) -> list[tuple[float, float]]:
-    """Return the seconds of both models on the same images, `most` times, alternating which goes first: what slows the machine slows both.
-
-    Slow models are timed less often, from `_LEAST_PAIRS` on, once `_LIMIT_S` seconds have passed. `progress` is told the pairs done.
-    """
-    parameter = next(baseline.parameters())
-    images = images.to(parameter.device, parameter.dtype)
-    for _ in range(_WARM_UP):
-        for model in (baseline, compact):
-            forward_seconds(model, images, clock)
-    pairs: list[tuple[float, float]] = []
-    start = clock()
-    while len(pairs) < most and (len(pairs) < _LEAST_PAIRS or clock() - start < _LIMIT_S):
-        first, second = (baseline, compact) if len(pairs) % 2 == 0 else (compact, baseline)
-        took = {id(first): forward_seconds(first, images, clock), id(second): forward_seconds(second, images, clock)}
-        pairs.append((took[id(baseline)], took[id(compact)]))
-        progress(len(pairs))
-    return pairs
-
-
-def forward_seconds(
-    model: Callable[[torch.Tensor], object], images: torch.Tensor, clock: Callable[[], float] = time.perf_counter
-) -> float:
-    """Seconds of one forward, what the device does after the call included."""
-    _finish(images.device)
-    before = clock()
-    with torch.inference_mode():
-        model(images)
-    _finish(images.device)
-    return clock() - before
-
-
-def _finish(device: torch.device) -> None:
-    """Wait for what an accelerator still does: its calls return before they are done."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -45,7 +45,7 @@ def changed_inputs(record: Certificate, found: Digests, schedule: Schedule, expo
 
 
 def _edits(was: Schedule, now: Schedule) -> str:
-    """The first thing that differs."""
+    """The first difference between two schedules, in words, and how many more ratios differ."""
     if len(was.blocks) != len(now.blocks):
         return f"it has {len(now.blocks)} blocks, certified {len(was.blocks)}"
     ratios = [

@@ -13,7 +13,8 @@ from toast_core.schedule.schedule import MAX_INTEGER, Schedule
 def read_fields(kind: Any, value: object, where: str) -> Any:
     """Return a JSON value as an annotated type, all the way down: a frozen dataclass, a tuple, text, a number, or None where allowed.
 
-    Nothing is converted but whole numbers where any number may stand. `where` names the place of `value`, empty at the top.
+    Nothing is converted but whole numbers where any number may stand. A class whose form in the file is another reads itself, by
+    `from_fields(value, where)`. `where` names the place of `value`, empty at the top.
 
     Raises:
         CertificateError: a field is missing, unknown, or of another kind.
@@ -43,14 +44,26 @@ def read_fields(kind: Any, value: object, where: str) -> Any:
         if type(value) not in (int, float) or not abs(value) < 1e300 or not math.isfinite(value):
             raise _wrong(value, where, "a finite number")
         return float(value)
+    if hasattr(kind, "from_fields"):
+        return kind.from_fields(value, where)
+    hints = get_type_hints(kind)
+    return kind(**read_object({field.name: hints[field.name] for field in fields(kind)}, value, where))
+
+
+def read_object(kinds: Mapping[str, Any], value: object, where: str) -> dict[str, Any]:
+    """Return the fields of a JSON object, each as the type that `kinds` has for its name; see `read_fields`.
+
+    Raises:
+        CertificateError: no object, or a field is missing, unknown or of another kind.
+    """
     if not isinstance(value, Mapping):
         raise _wrong(value, where, "an object")
-    known, prefix = get_type_hints(kind), f"{where}." if where else ""
-    if unknown := sorted(map(str, set(value) - known.keys())):
+    prefix = f"{where}." if where else ""
+    if unknown := sorted(map(str, set(value) - kinds.keys())):
         raise CertificateError(f"certificate has an unknown field {prefix}{unknown[0]:.80}; certify again")
-    if lacking := [field.name for field in fields(kind) if field.name not in value]:
+    if lacking := [name for name in kinds if name not in value]:
         raise CertificateError(f"certificate lacks {prefix}{lacking[0]}; certify again")
-    return kind(**{name: read_fields(each, value[name], f"{prefix}{name}") for name, each in known.items()})
+    return {name: read_fields(kind, value[name], f"{prefix}{name}") for name, kind in kinds.items()}
 
 
 def _read_tuple(kinds: tuple, value: object, where: str) -> tuple:

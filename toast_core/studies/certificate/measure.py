@@ -24,17 +24,17 @@ from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info
 from toast_core.models.weights import weights_digest
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import Compared, Forward, compare
-from toast_core.studies.agreement.result import Latencies
+from toast_core.studies.agreement.measure import Compared, compare
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
-from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.pairs import Forward, random_images, time_models
+from toast_core.studies.latency.result import Latencies
 
 PAIRS = 15
 _PACKAGES = ("torch", "timm", "numpy")
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class CertificateSubject:
     """What a certificate is about, loaded and not yet measured.
 
     baseline      a model that nothing was done to, on the device where everything runs
@@ -48,7 +48,7 @@ class Subject:
     calibration: ImageData | None
 
     def digests(self) -> Digests:
-        """Of everything that goes in.
+        """The digests of everything that goes in.
 
         Raises:
             DataError: an image cannot be read.
@@ -104,7 +104,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def setting_of(model: nn.Module) -> Setting:
-    """Where this model runs."""
+    """The machine and the software that this model runs on."""
     parameter = next(model.parameters())
     versions = {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES}
     return Setting(str(parameter.device), processor_name(parameter.device), torch.get_num_threads(), _dtype(model), versions)
@@ -115,7 +115,7 @@ def _dtype(model: nn.Module) -> str:
 
 
 def measure(
-    subject: Subject, masked: nn.Module, compact: nn.Module, digests: Digests, exported: Mapping[Path, Forward],
+    subject: CertificateSubject, masked: nn.Module, compact: nn.Module, digests: Digests, exported: Mapping[Path, Forward],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Certificate:
     """Run every form on all images, then each in pairs with the baseline on the clock, at batch size 1 and the one asked for.
@@ -130,11 +130,11 @@ def measure(
         DeviceError: the device ran out of memory.
         PlanError: a logit is not a finite number.
     """
-    baseline, asked = subject.baseline, subject.asked
+    baseline, batch_size = subject.baseline, subject.asked.setup.batch_size
     named = {"baseline": baseline, "masked": masked, "compact": compact} | {str(path): run for path, run in exported.items()}
-    sizes = sorted({1, min(asked.batch_size, len(subject.data))})
+    sizes = sorted({1, min(batch_size, len(subject.data))})
     steps = len(subject.data) + PAIRS * len(sizes) * (len(named) - 1)
-    compared = compare(named, subject.data, asked.batch_size, lambda done, total: progress(done, steps))
+    compared = compare(named, subject.data, batch_size, lambda done, total: progress(done, steps))
     timed = _timed(named, sizes, lambda done: progress(len(subject.data) + done, steps))
     shapes = get_info(baseline).shape
     macs = {"baseline": count_macs(baseline), "masked": count_cost(shapes).macs}
@@ -143,13 +143,13 @@ def measure(
         for name, run in named.items()
     )
     return Certificate(
-        version=VERSION, created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), asked=asked, schedule=subject.schedule, digests=digests,
-        setting=setting_of(baseline), image_count=len(compared.outcomes["baseline"].label), skipped_count=len(subject.data.skipped),
-        largest_logit=compared.largest_logit, forms=forms,
+        version=VERSION, created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), asked=subject.asked, schedule=subject.schedule,
+        digests=digests, setting=setting_of(baseline), image_count=len(compared.outcomes["baseline"].label),
+        skipped_count=len(subject.data.skipped), largest_logit=compared.largest_logit, forms=forms,
     ).sealed()
 
 
-def _form(name: str, run: Forward, subject: Subject, compared: Compared, speeds: tuple[Speed, ...], macs: int) -> Form:
+def _form(name: str, run: Forward, subject: CertificateSubject, compared: Compared, speeds: tuple[Speed, ...], macs: int) -> Form:
     outcomes, is_file = compared.outcomes[name], name not in FORMS
     parameter = next(subject.baseline.parameters())
     one = random_images(subject.baseline, 1).to(parameter.device, parameter.dtype)

@@ -5,37 +5,51 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from toast_core.errors import CertificateError
+from toast_core.errors import CertificateError, SetupError
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.result import TOLERANCE_SHARE, Latencies
-from toast_core.studies.certificate.fields import read_fields
+from toast_core.setup import Setup
+from toast_core.studies.agreement.result import TOLERANCE_SHARE
+from toast_core.studies.certificate.fields import read_fields, read_object
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.latency.result import Latencies
 
 VERSION = 1
 FORMS = ("baseline", "masked", "compact", "exported")
+# the fields of the file's object `asked`, in its order: those of a Setup, and the schedule's file
+_ASKED = {
+    "model": str, "weights": str | None, "num_classes": int | None, "img_size": int | None, "schedule_file": str, "data": str,
+    "images": int | None, "calibration": str | None, "calibration_images": int, "batch_size": int,
+}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is certified, in the words of the command line, and the settings that the figures depend on.
+    """What is certified: the setup, of which the fields in `_ASKED` matter, and where the schedule was read.
 
-    weights             as given; None: the model's own
-    num_classes, img_size   None: the model's own
-    schedule_file       where the schedule was read
-    data, images        what accuracy is measured on, and how many images were asked for; None: all
-    calibration, calibration_images   None where the schedule needs none
+    In the file both are one object in the words of the command line. There model and data are always named; weights, num_classes and
+    img_size are None for the model's own, images is None for all, and calibration is None where the schedule needs none.
     """
 
-    model: str
-    weights: str | None
-    num_classes: int | None
-    img_size: int | None
+    setup: Setup
     schedule_file: str
-    data: str
-    images: int | None
-    calibration: str | None
-    calibration_images: int
-    batch_size: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The object in the file."""
+        return {name: self.schedule_file if name == "schedule_file" else getattr(self.setup, name) for name in _ASKED}
+
+    @classmethod
+    def from_fields(cls, value: object, where: str) -> "Asked":
+        """Read the object in the file, whose place there is `where`.
+
+        Raises:
+            CertificateError: a field is missing, unknown, of another kind, or what no setup can have.
+        """
+        found = read_object(_ASKED, value, where)
+        schedule_file = found.pop("schedule_file")
+        try:
+            return cls(Setup(**found), schedule_file)
+        except SetupError as error:
+            raise CertificateError(f"certificate {where}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Digests:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where it was measured."""
+    """The machine and the software that it was measured with."""
 
     device: str
     processor: str
@@ -84,14 +98,14 @@ class Speed:
 
     @classmethod
     def of(cls, found: Latencies) -> "Speed":
-        """Of the second model of the pairs."""
+        """The speed of the second model of the pairs, which is the form."""
         timing = found.timing
         throughput = timing.throughput(timing.compact_ms)[0]
         return cls(timing.batch_size, timing.pairs, timing.compact_ms, found.compact_percentiles_ms[1], throughput, timing.speedup)
 
     @classmethod
     def of_baseline(cls, found: Latencies) -> "Speed":
-        """Of the first one."""
+        """The speed of the first model of the pairs, which is the baseline."""
         timing = found.timing
         throughput = timing.throughput(timing.baseline_ms)[0]
         return cls(timing.batch_size, timing.pairs, timing.baseline_ms, found.baseline_percentiles_ms[1], throughput, (1.0, 1.0, 1.0))
@@ -99,7 +113,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Form:
-    """One way in which the model runs.
+    """What was measured of one way in which the model runs.
 
     form                one of FORMS
     file                of an exported form; None for the others
@@ -170,7 +184,7 @@ class Certificate:
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
     def sealed(self) -> "Certificate":
-        """A copy that names its own digest."""
+        """A copy whose `sha256` is its own digest."""
         return replace(self, sha256=self.digest())
 
     def differing(self) -> list[str]:
@@ -184,7 +198,7 @@ class Certificate:
 
     def to_dict(self) -> dict:
         """Plain JSON values."""
-        return json.loads(json.dumps(asdict(self) | {"schedule": self.schedule.to_dict()}, allow_nan=False))
+        return json.loads(json.dumps(asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}, allow_nan=False))
 
     def to_json(self) -> str:
         """The text of a certificate file."""

@@ -10,8 +10,10 @@ from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
-from toast_core.studies.composition.result import CompositionRow, judge
-from toast_core.studies.subject import Subject, analyze_composition, composition_identities
+from toast_core.studies.composition.result import CompositionRow
+from toast_core.studies.composition.store import analyze_composition, composition_identities
+from toast_core.studies.composition.verdict import judge
+from toast_core.studies.subject import Subject
 from toast_core.workbench import Workbench
 
 _VERDICTS = {True: "safe to deploy", False: "not safe to deploy as evaluated", None: "not decided"}
@@ -22,6 +24,7 @@ class CompositionRun:
     """One schedule on `images` images (None: all) in class order and shuffled, in batches of 1 to 256."""
 
     kind: ClassVar[str] = "composition"
+    overhead: ClassVar[float] = 1.5
     batch_size: ClassVar[int] = 64  # of the calibration: the conditions have sizes of their own
     schedule: Schedule
     images: int | None = None
@@ -40,7 +43,7 @@ class CompositionRun:
         return command_line("analyze", sized, {"metrics": self.kind}, self.schedule)
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
-        """A cell a condition; masked models run at the baseline's cost."""
+        """A cell a condition, each on every image; masked models run at the baseline's cost."""
         statistics = workbench.statistics_for(self.schedule, self.batch_size)
         subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         keys = [identity.key for identity in composition_identities(subject, self.schedule, statistics).values()]
@@ -49,12 +52,12 @@ class CompositionRun:
         return Work(len(keys), stored, len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
-        """Steps are images, those of every condition."""
+        """Measure the conditions that are not stored; steps are images, those of every condition."""
         statistics = workbench.statistics_for(self.schedule, self.batch_size)
         subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         return analyze_composition(subject, store, self.schedule, statistics, report)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
-        """Whether it is safe."""
+        """The verdict in a few words, such as `safe to deploy`."""
         rows = [CompositionRow.from_dict(head.summary) for head in store.heads(analysis.cell_keys)]
         return _VERDICTS[judge(rows).safe]

@@ -10,6 +10,7 @@ from torch import nn
 
 from toast_core.data.load import ImageData, arranged
 from toast_core.errors import DataError, DeviceError
+from toast_core.intervals import paired_interval
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
@@ -18,23 +19,8 @@ from toast_core.pruning.execution.ops import channel_mask
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.composition.result import CompositionRow, Condition
+from toast_core.studies.composition.result import CompositionRow, Condition, Measured
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.evaluation.result import Outcomes
-from toast_core.studies.sensitivity.cells import paired_interval
-
-Kept = dict[tuple[int, str], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One condition: per-image outcomes in evaluation order, and in the same order what each image's channels were.
-
-    kept  by (block, site) of the pruned feed-forward sites, one bit a channel: (images, ceil(width / 8)) uint8
-    """
-
-    outcomes: Outcomes
-    kept: Kept
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.cost.macs import count_cost
-from toast_core.data.load import ImageData
+from toast_core.data.load import Batch, ImageData
 from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import DataError, DeviceError
 from toast_core.executors.base import Executor
@@ -37,6 +37,13 @@ def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (own - others.amax(1, keepdim=True)).squeeze(1)
 
 
+def run_batch(model: nn.Module, batch: Batch) -> Outcomes:
+    """The outcomes of one batch, run in the model's dtype where it is."""
+    parameter = next(model.parameters())
+    with torch.inference_mode():
+        return outcomes_of(model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
+
+
 def join_outcomes(parts: list[Outcomes]) -> Outcomes:
     """Put the outcomes of several batches together."""
     return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOME_NAMES))
@@ -51,17 +58,14 @@ class EvaluationWork:
 
     def __call__(self, number: int) -> Outcomes | None:
         """The outcomes of one batch; None past the last."""
-        batch, parameter = self.batches.get(number), next(self.model.parameters())
+        batch = self.batches.get(number)
         if batch is None:
             return None
         try:
-            with torch.inference_mode():
-                return outcomes_of(self.model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
+            return run_batch(self.model, batch)
         except torch.OutOfMemoryError as error:
-            size = self.batches.batch_size
-            raise DeviceError(
-                f"{parameter.device} ran out of memory at batch size {size}; use --batch-size {max(1, size // 2)}"
-            ) from error
+            device, size = next(self.model.parameters()).device, self.batches.batch_size
+            raise DeviceError(f"{device} ran out of memory at batch size {size}; use --batch-size {max(1, size // 2)}") from error
 
     def move(self, device: str) -> None:
         """Move the model to a device."""
@@ -104,7 +108,7 @@ def evaluate(
     finally:
         model.train(was_training)
     if not parts:
-        raise DataError(f"none of the {len(data)} images of {data.source.name} could be read; first {data.skipped[0]}")
+        raise data.unread()
     return Evaluation(
         join_outcomes([parts[number] for number in sorted(parts)]),
         data.order,

@@ -1,6 +1,7 @@
 """What measurements return: frozen, free of torch, ready for JSON."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,12 @@ class Estimate:
     def to_dict(self) -> dict:
         """Plain JSON values; an end that is not finite (one image has no spread) is null."""
         return {"value": self.value, "ci95": [end if math.isfinite(end) else None for end in self.ci95]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Estimate":
+        """Read `to_dict`'s values back."""
+        low, high = values["ci95"]
+        return cls(float(values["value"]), (-math.inf if low is None else float(low), math.inf if high is None else float(high)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,3 +107,22 @@ class Evaluation:
             "device": self.device,
             "macs": self.macs,
         }
+
+    def __repr__(self) -> str:
+        """For example `Evaluation(top-1 91.53 % (95 %: 90.97 to 92.06), 10000 images, compact, 0.0512 GMACs)`."""
+        top1 = self.outcomes.top1_estimate
+        interval = f"(95 %: {top1.ci95[0]:.2f} to {top1.ci95[1]:.2f})"
+        about = f"{len(self.outcomes.label)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs"
+        return f"Evaluation(top-1 {top1.value:.2f} % {interval}, {about})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the three figures with their intervals, and what they are of."""
+        rows = [
+            f"<tr><th>{label}</th><td>{one.value:.2f}{unit}</td><td>{one.ci95[0]:.2f} to {one.ci95[1]:.2f}</td></tr>"
+            for label, one, unit in (
+                ("top-1", self.outcomes.top1_estimate, " %"), ("top-5", self.outcomes.top5_estimate, " %"),
+                ("loss", self.outcomes.loss_estimate, ""),
+            )
+        ]
+        about = f"{len(self.outcomes.label)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs, {self.dtype} on {self.device}"
+        return f"<table><caption>{about}</caption><tr><th></th><th></th><th>95 %</th></tr>{''.join(rows)}</table>"

@@ -27,7 +27,7 @@ from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, FixedKeep, HeadKeep, Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.agreement.measure import forward_seconds
+from toast_core.studies.latency.pairs import forward_seconds
 
 ROUNDS = 25
 _LEAST_ROUNDS = 5
@@ -67,7 +67,7 @@ class _Grid:
         )
 
     def places(self, kind: int) -> Iterator[Place]:
-        """What is timed: (kind, part, kept, kept)."""
+        """Every place of this shape that is timed: (kind, part, kept count, kept count)."""
         yield from ((kind, "attention", kept, kept) for kept in self.heads)
         yield from ((kind, "attention", qk, self.apart(qk, vo)) for qk in self.unequal for vo in self.unequal if self.heads[1:])
         yield from ((kind, "whole", 0, kept) for kept in self.hidden)
@@ -78,7 +78,7 @@ class _Grid:
         return vo if qk != vo else vo - 1 if vo > 1 else vo + 1
 
     def times(self, kind: int, ms: dict[Name, float]) -> BlockTimes:
-        """Put what was measured in its form."""
+        """The block times of a shape from the milliseconds of its places, numbered `kind`."""
         apart = self.apart if self.heads[1:] else lambda qk, vo: vo
         return BlockTimes(
             Line(self.heads, tuple(ms[kind, "attention", kept, kept] for kept in self.heads)),
@@ -117,7 +117,7 @@ def measure_table(
 
 
 def table_of(model: nn.Module, batch_size: int, ms: dict[Name, float], rounds: int) -> LatencyTable:
-    """Put the times of `table_trials` in the form of a table."""
+    """The table of a baseline model from the milliseconds of its `table_trials`, and the rounds that they are medians of."""
     info, parameter = get_info(model), next(model.parameters())
     kinds = list(dict.fromkeys(info.shape.blocks))
     return LatencyTable(

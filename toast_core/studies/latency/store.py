@@ -1,4 +1,4 @@
-"""Latency tables kept in the evidence store: one for each model shape, machine and way of running, measured once."""
+"""Latency tables in the evidence store: one for each model shape, machine and way of running, measured once."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def find_table(store: EvidenceStore, model: nn.Module, batch_size: int) -> Laten
         return None  # a bundle from elsewhere brought something else under this key
 
 
-def keep_table(
+def put_table(
     store: EvidenceStore, model: nn.Module, batch_size: int, progress: Progress = lambda done, total: None
 ) -> LatencyTable:
     """Measure a table, put it in the place of an older one, and return it.
@@ -69,5 +69,5 @@ def keep_table(
 def table_for(
     store: EvidenceStore, model: nn.Module, batch_size: int, progress: Progress = lambda done, total: None
 ) -> LatencyTable:
-    """Return the stored table, or measure it; raises what `keep_table` does."""
-    return find_table(store, model, batch_size) or keep_table(store, model, batch_size, progress)
+    """Return the stored table, or measure it; raises what `put_table` does."""
+    return find_table(store, model, batch_size) or put_table(store, model, batch_size, progress)

@@ -1,4 +1,4 @@
-"""Where a recovery stands, in one file that is whole or not there: JSON and tensors, nothing that could run when it is read."""
+"""How far a recovery is, in one file that is whole or not there: JSON and tensors, nothing that could run when it is read."""
 
 import json
 import os
@@ -19,8 +19,8 @@ _SHOWN = 16  # characters of a value
 
 
 @dataclass
-class Standing:
-    """How far a run is.
+class RunState:
+    """How far a run is, over all its lives.
 
     step           optimizer steps done
     loss_sum, images_seen   of the current epoch, over all processes
@@ -38,11 +38,23 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """Where and how often a run writes down how far it is.
+
+    folder  of this run alone; None: nowhere
+    steps   optimizer steps between two checkpoints within an epoch; every epoch ends with one
+    """
+
+    folder: Path | None = None
+    steps: int = 500
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """tensors by part ("model", "average", "best", "optimizer") and name; `numbers` are the optimizer's plain values."""
 
     identity: Mapping[str, object]
-    standing: Standing
+    run_state: RunState
     tensors: Mapping[str, Mapping[str, torch.Tensor]]
     numbers: Mapping[str, Mapping[str, object]]
     scaler: Mapping[str, object]
@@ -64,7 +76,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     named = ((f"{part}.{name}", value) for part, found in checkpoint.tensors.items() for name, value in found.items())
     flat = {name: value.detach().cpu().contiguous() for name, value in named}
     header = {
-        "version": VERSION, "identity": dict(checkpoint.identity), "standing": asdict(checkpoint.standing), "numbers": checkpoint.numbers,
+        "version": VERSION, "identity": dict(checkpoint.identity), "standing": asdict(checkpoint.run_state), "numbers": checkpoint.numbers,
         "scaler": checkpoint.scaler,
     }
     path = folder / FILE
@@ -98,7 +110,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> Checkpoint 
             for key in file.keys():  # noqa: SIM118 (no mapping)
                 part, _, name = key.partition(".")
                 tensors.setdefault(part, {})[name] = file.get_tensor(key)
-        return Checkpoint(header["identity"], Standing(**header["standing"]), tensors, header["numbers"], header["scaler"])
+        return Checkpoint(header["identity"], RunState(**header["standing"]), tensors, header["numbers"], header["scaler"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, ModelError):
             raise

@@ -19,10 +19,12 @@ from toast_core.setup import Setup
 from toast_core.studies.agreement.job import file_path
 from toast_core.studies.base import Report, Work, as_schedule, check_sizes
 from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.recovery.checkpoint import Checkpoints
 from toast_core.studies.recovery.images import split
+from toast_core.studies.recovery.loop import RecoveryStart
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
-from toast_core.studies.recovery.store import KeptRecovery, recover_kept
+from toast_core.studies.recovery.store import RecoveryStore, recover_into
 from toast_core.workbench import Workbench
 
 _TRAINING_PASSES = 4  # the student forward and backward, and the baseline's forward, at the most
@@ -41,6 +43,7 @@ class RecoveryRun:
     """
 
     kind: ClassVar[str] = "recovery"
+    overhead: ClassVar[float] = 1.0
     schedule: Schedule
     images: int | None = None
     recipe: Recipe = field(default=_RECIPE)
@@ -74,7 +77,7 @@ class RecoveryRun:
         return f"{recovered}\n{command_line('evaluate', written)}"
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
-        """One cell an epoch.
+        """One cell an epoch that is not trained, then baseline and result on the test images.
 
         Raises:
             ScheduleError: the schedule has another number of blocks than the model.
@@ -83,37 +86,36 @@ class RecoveryRun:
         self.schedule.check_length(len(workbench.shape.blocks), workbench.shape.name)
         data, recipe = self._data(workbench), self.recipe
         split(data, recipe.validation_share, recipe.batch_size * recipe.accumulate, recipe.seed)
-        kept = self._kept(workbench, data, store)
-        done, tests, whole = self._is_trained(workbench, store, kept), self._tests(workbench), count_cost(workbench.shape).macs
-        stored = recipe.epochs if done else kept.stored_epochs
+        cells = self._cells(workbench, data, store)
+        done, tests, whole = self._is_trained(workbench, store, cells), self._tests(workbench), count_cost(workbench.shape).macs
+        stored = recipe.epochs if done else cells.stored_epochs
         epoch = len(data) * _TRAINING_PASSES * whole
         training = 0 if done else (recipe.epochs - stored) * epoch or epoch
-        testing = 0 if done and store.has_many([kept.test_key(tests)]) else 2 * len(tests) * whole
+        testing = 0 if done and store.has_many([cells.test_key(tests)]) else 2 * len(tests) * whole
         fitted = workbench.setup.calibration_images if self.schedule.needs_calibration else 0
         return Work(recipe.epochs, stored, len(data), training + testing, fitted)
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
-        """Steps are training images of all epochs. What is measured in the end is the file, as another program would load it."""
+        """Train, write the file, and measure it as another program would load it; steps are training images of all epochs."""
         data, tests = self._data(workbench), self._tests(workbench)
-        kept = self._kept(workbench, data, store)
-        if not self._is_trained(workbench, store, kept):
+        cells = self._cells(workbench, data, store)
+        if not self._is_trained(workbench, store, cells):
             # what is said of a file that is gone must not be said of the next one
-            store.remove([kept.test_key(tests)])
-            self._train(workbench, store, kept, data, report)
-        if not store.has_many([kept.test_key(tests)]):
-            recovered = load_model(weights=file_path(workbench.setup, kept.report_key), device=next(workbench.model.parameters()).device)
-            kept.keep_test(tests, *(evaluate(model, tests).outcomes for model in (workbench.model, recovered)))
-        return kept.tested(tests)
+            store.remove([cells.test_key(tests)])
+            self._train(workbench, store, file_path(workbench.setup, cells.report_key), data, report)
+        if not store.has_many([cells.test_key(tests)]):
+            recovered = load_model(weights=file_path(workbench.setup, cells.report_key), device=next(workbench.model.parameters()).device)
+            cells.put_test(tests, *(evaluate(model, tests).outcomes for model in (workbench.model, recovered)))
+        return cells.tested(tests)
 
-    def _train(self, workbench: Workbench, store: EvidenceStore, kept: KeptRecovery, data: ImageData, report: Report) -> None:
+    def _train(self, workbench: Workbench, store: EvidenceStore, path: Path, data: ImageData, report: Report) -> None:
         """Go on to the end of training, write the file, and only then forget the checkpoint."""
-        path = file_path(workbench.setup, kept.report_key)
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         folder = path.with_suffix(".checkpoint")
-        recovered, _ = recover_kept(
-            store, workbench.model, self.schedule, lambda: workbench.plan(self.schedule, self.batch_size), data, self.recipe,
-            World(device=next(workbench.model.parameters()).device), self._fitted_on(workbench), checkpoint=folder,
-            checkpoint_steps=_CHECKPOINT_STEPS, progress=lambda told: report(told.images_done, told.images_total),
+        alone = World(device=next(workbench.model.parameters()).device)
+        recovered, _ = recover_into(
+            store, workbench.model, self._start(workbench), data, self.recipe, world=alone,
+            checkpoints=Checkpoints(folder, _CHECKPOINT_STEPS), progress=lambda told: report(told.images_done, told.images_total),
         )
         save_model(recovered.model, path)
         shutil.rmtree(folder)
@@ -137,19 +139,20 @@ class RecoveryRun:
             raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
         return data
 
-    def _fitted_on(self, workbench: Workbench) -> str:
+    def _start(self, workbench: Workbench) -> RecoveryStart:
         setup = workbench.setup
-        return f"{setup.calibration}, {setup.calibration_images} images" if self.schedule.needs_calibration else ""
+        fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if self.schedule.needs_calibration else ""
+        return RecoveryStart(self.schedule, lambda: workbench.plan(self.schedule, self.batch_size), fitted_on)
 
-    def _kept(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> KeptRecovery:
-        return KeptRecovery(store, workbench.model, self.schedule, data, self.recipe, self._fitted_on(workbench), 1)
+    def _cells(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> RecoveryStore:
+        return RecoveryStore(store, workbench.model, self._start(workbench), data, self.recipe, processes=1)
 
     def _tests(self, workbench: Workbench) -> ImageData:
         return load_data(workbench.setup.data, workbench.model, self.test_images)
 
-    def _is_trained(self, workbench: Workbench, store: EvidenceStore, kept: KeptRecovery) -> bool:
+    def _is_trained(self, workbench: Workbench, store: EvidenceStore, cells: RecoveryStore) -> bool:
         """Whether the report is stored and the file is there."""
-        return bool(store.has_many([kept.report_key])) and Path(file_path(workbench.setup, kept.report_key)).is_file()
+        return bool(store.has_many([cells.report_key])) and Path(file_path(workbench.setup, cells.report_key)).is_file()
 
 
 def _train(setup: Setup) -> str:

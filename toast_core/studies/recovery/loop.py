@@ -19,19 +19,25 @@ from toast_core.models.weights import weights_digest
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.checkpoint import Checkpoint, Standing, prepare_folder, read_checkpoint, write_checkpoint
+from toast_core.studies.recovery.checkpoint import Checkpoint, Checkpoints, RunState, prepare_folder, read_checkpoint, write_checkpoint
 from toast_core.studies.recovery.images import Split, TrainingImages, epoch_steps, split
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.recovery.trainer import Trainer
 
 _TRAINING_PASSES = 3  # a forward, and two products of the same size behind it
-CHECKPOINT_STEPS = 500
 
 
 @dataclass(frozen=True)
-class Told:
-    """How far it is: images of all epochs, the epoch (from 1), training loss of that epoch so far, the last validation row, seconds."""
+class RecoveryProgress:
+    """How far a recovery is, after an optimizer step.
+
+    images_done, images_total   training images, those of all epochs
+    epoch       from 1
+    loss        mean training loss of this epoch so far
+    validation  the last row of the report's history
+    left_s      seconds to the last epoch, at the speed of this epoch
+    """
 
     images_done: int
     images_total: int
@@ -49,21 +55,31 @@ class Recovered:
     report: dict
 
 
+@dataclass(frozen=True)
+class RecoveryStart:
+    """Where a recovery begins: what a schedule leaves of the baseline.
+
+    planner    makes the schedule's plan; not asked where a checkpoint is there
+    fitted_on  names the images that the planner looks at, empty for none: a checkpoint that began from others is refused
+    """
+
+    schedule: Schedule
+    planner: Callable[[], Plan]
+    fitted_on: str = ""
+
+
 def recover(
     baseline: nn.Module,
-    schedule: Schedule,
-    planner: Callable[[], Plan],
+    start: RecoveryStart,
     data: ImageData,
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     *,
     world: World = World(),  # noqa: B008 - frozen
-    checkpoint: Path | None = None,
-    checkpoint_steps: int = CHECKPOINT_STEPS,
-    fitted_on: str = "",
-    progress: Callable[[Told], object] = lambda told: None,
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - frozen
+    progress: Callable[[RecoveryProgress], object] = lambda told: None,
     on_epoch: Callable[[dict, nn.Module], object] = lambda row, model: None,
 ) -> Recovered:
-    """Fine-tune what `schedule` leaves of a model, on images of which a part is held out to choose the epoch.
+    """Fine-tune what a schedule leaves of a model, on images of which a part is held out to choose the epoch.
 
     Nothing in a step depends on the one before but weights and optimizer: order, augmentation and draws follow from the recipe's seed
     and the step. So a run that is killed and started again with its checkpoint folder does the same steps, and several processes do
@@ -71,11 +87,8 @@ def recover(
 
     Args:
         baseline: a loaded model, on the world's device; left as it is.
-        planner: makes the schedule's plan; not asked where a checkpoint is there.
         data: training images, never test images; their order is not used.
-        checkpoint: folder of this run alone; None keeps nothing.
-        checkpoint_steps: optimizer steps between two checkpoints within an epoch; every epoch ends with one.
-        fitted_on: names the images that the planner looks at: a checkpoint that began from others is refused.
+        progress: is told how far it is after each optimizer step.
         on_epoch: is given each finished epoch's row of the report's history, and the model as validated.
 
     Raises:
@@ -84,24 +97,24 @@ def recover(
         ModelError: a checkpoint of another run, or a damaged one; a loss that is not finite.
         DeviceError: a precision that the device lacks.
     """
-    info = get_info(baseline)
+    info, schedule, checkpoint = get_info(baseline), start.schedule, checkpoints.folder
     _check(info.name, info.execution, schedule)
     schedule.check_length(len(info.shape.blocks), info.name)
     step_images = recipe.batch_size * recipe.accumulate * world.size
     parts = split(data, recipe.validation_share, step_images, recipe.seed)
     found = None
     if checkpoint is not None:
-        identity = _identity(baseline, schedule, data, parts, recipe, step_images) | {"calibration": fitted_on}
+        identity = _identity(baseline, schedule, data, parts, recipe, step_images) | {"calibration": start.fitted_on}
         prepare_folder(checkpoint)
         found = read_checkpoint(checkpoint, identity)
         _check_shared(checkpoint, found, world)
-    student = unfilled(baseline, schedule, recipe.execution) if found else apply_plan(baseline, planner(), recipe.execution)
+    student = unfilled(baseline, schedule, recipe.execution) if found else apply_plan(baseline, start.planner(), recipe.execution)
     trainer = Trainer(student.to(world.device), baseline, recipe, world, len(parts.train) // step_images)
     run = _Run(trainer, data, parts, recipe, world, step_images, found)
     if checkpoint is not None and world.is_first:
         run.save = lambda: write_checkpoint(checkpoint, run.state(identity))
     try:
-        run.epochs(checkpoint_steps, progress, on_epoch)
+        run.epochs(checkpoints.steps, progress, on_epoch)
     finally:
         trainer.objective.forget()
     model = unfilled(baseline, schedule, recipe.execution)
@@ -118,7 +131,7 @@ def _check(name: str, execution: str, schedule: Schedule) -> None:
 
 def _check_shared(folder: Path, found: Checkpoint | None, world: World) -> None:
     """Raise a ModelError unless all processes see the same checkpoint, or none."""
-    step = float(found.standing.step) + 1 if found else 0.0
+    step = float(found.run_state.step) + 1 if found else 0.0
     if world.sums([step]) != [step * world.size]:
         raise ModelError(f"checkpoint folder {folder} is not the same for all {world.size} processes; use one that every machine shares")
 
@@ -143,87 +156,87 @@ class _Run:
         self.images = TrainingImages(data, recipe.labels, recipe.augment, recipe.seed)
         self.held = ImageData(data.source, data.transform, parts.validation, data.order, data.seed)
         self.steps = len(parts.train) // step_images
-        self.standing, self.best = Standing(), {}
+        self.run_state, self.best = RunState(), {}
         self.save: Callable[[], object] = lambda: None
         self.began, self.before_s = time.monotonic(), 0.0
         if found:
             trainer.restore(found)
-            self.standing, self.best, self.before_s = found.standing, dict(found.tensors["best"]), found.standing.seconds
+            self.run_state, self.best, self.before_s = found.run_state, dict(found.tensors["best"]), found.run_state.seconds
 
-    def epochs(self, every: int, progress: Callable[[Told], object], on_epoch: Callable[[dict, nn.Module], object]) -> None:
-        """Go on from where it stands to the last epoch, or to where patience ends."""
-        if not self.standing.history:
+    def epochs(self, every: int, progress: Callable[[RecoveryProgress], object], on_epoch: Callable[[dict, nn.Module], object]) -> None:
+        """Go on from where it is to the last epoch, or to where patience ends."""
+        if not self.run_state.history:
             self._finish_epoch(0, on_epoch)
-        while self.standing.step < self.recipe.epochs * self.steps and not self._gave_up():
-            epoch = self.standing.step // self.steps
+        while self.run_state.step < self.recipe.epochs * self.steps and not self._gave_up():
+            epoch = self.run_state.step // self.steps
             self._train(epoch, every, progress)
             self._finish_epoch(epoch + 1, on_epoch)
 
     def _gave_up(self) -> bool:
-        return 0 < self.recipe.patience <= len(self.standing.history) - 1 - self.standing.best_epoch
+        return 0 < self.recipe.patience <= len(self.run_state.history) - 1 - self.run_state.best_epoch
 
-    def _train(self, epoch: int, every: int, progress: Callable[[Told], object]) -> None:
-        standing, recipe, world = self.standing, self.recipe, self.world
-        order = epoch_steps(self.parts.train, self.step_images, recipe.seed, epoch)[standing.step - epoch * self.steps :]
+    def _train(self, epoch: int, every: int, progress: Callable[[RecoveryProgress], object]) -> None:
+        run_state, recipe, world = self.run_state, self.recipe, self.world
+        order = epoch_steps(self.parts.train, self.step_images, recipe.seed, epoch)[run_state.step - epoch * self.steps :]
         # batch c of a step belongs to process c % size, at its turn c // size
         mine = order.reshape(len(order), recipe.accumulate, world.size, recipe.batch_size)[:, :, world.rank]
         batches = self.images.batches(list(mine.reshape(-1, recipe.batch_size)), epoch)
-        first, began = standing.step, time.monotonic()
+        first, began = run_state.step, time.monotonic()
         loss = 0.0  # of this process since the last sum over all
         for number in range(len(order)):
-            loss += self._finite(self.trainer.step(standing.step, batches))
-            standing.step += 1
-            standing.images_seen += self.step_images
+            loss += self._finite(self.trainer.step(run_state.step, batches))
+            run_state.step += 1
+            run_state.images_seen += self.step_images
             ends = number == len(order) - 1
-            if ends or standing.step % every == 0:
+            if ends or run_state.step % every == 0:
                 (loss,) = world.sums([loss])
-                standing.loss_sum += loss
+                run_state.loss_sum += loss
                 if not ends:  # an epoch's end is saved with its validation
                     self._save()
                 loss = 0.0
-            shown = (standing.loss_sum + loss * world.size) / standing.images_seen
-            left = (recipe.epochs * self.steps - standing.step) * (time.monotonic() - began) / (standing.step - first)
+            shown = (run_state.loss_sum + loss * world.size) / run_state.images_seen
+            left = (recipe.epochs * self.steps - run_state.step) * (time.monotonic() - began) / (run_state.step - first)
             total = recipe.epochs * self.steps * self.step_images
-            progress(Told(standing.step * self.step_images, total, epoch + 1, shown, standing.history[-1], left))
+            progress(RecoveryProgress(run_state.step * self.step_images, total, epoch + 1, shown, run_state.history[-1], left))
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise ModelError(f"the loss is {loss} after {self.standing.step} steps; lower --lr, now {self.recipe.lr:g}, and begin again")
+            raise ModelError(f"the loss is {loss} after {self.run_state.step} steps; lower --lr, now {self.recipe.lr:g}, and begin again")
         return loss
 
     def _finish_epoch(self, epoch: int, on_epoch: Callable[[dict, nn.Module], object]) -> None:
-        standing, seen = self.standing, self.trainer.validate(self.held)
+        run_state, seen = self.run_state, self.trainer.validate(self.held)
         self._finite(seen.loss)
         row = {
-            "epoch": epoch, "images": standing.step * self.step_images,
-            "training_loss": standing.loss_sum / standing.images_seen if epoch else None,
+            "epoch": epoch, "images": run_state.step * self.step_images,
+            "training_loss": run_state.loss_sum / run_state.images_seen if epoch else None,
             "validation_loss": seen.loss, "validation_top1": seen.top1, "validation_agreement": seen.agreement,
             "validation_images": len(self.held),
         }
-        standing.history.append(row)
-        standing.loss_sum, standing.images_seen = 0.0, 0
-        if not epoch or seen.loss < standing.history[standing.best_epoch]["validation_loss"]:
-            standing.best_epoch = epoch
+        run_state.history.append(row)
+        run_state.loss_sum, run_state.images_seen = 0.0, 0
+        if not epoch or seen.loss < run_state.history[run_state.best_epoch]["validation_loss"]:
+            run_state.best_epoch = epoch
             self.best = {name: value.detach().cpu().clone() for name, value in self.trainer.result.state_dict().items()}
         self._save()
         on_epoch(row, self.trainer.result)
 
     def _save(self) -> None:
-        self.standing.seconds = self.before_s + time.monotonic() - self.began
+        self.run_state.seconds = self.before_s + time.monotonic() - self.began
         self.save()
 
     def state(self, identity: dict[str, object]) -> Checkpoint:
-        """What a checkpoint keeps."""
+        """What a checkpoint holds of this life."""
         tensors, numbers = self.trainer.state()
-        return Checkpoint(identity, self.standing, tensors | {"best": self.best}, numbers, self.trainer.scaler.state_dict())
+        return Checkpoint(identity, self.run_state, tensors | {"best": self.best}, numbers, self.trainer.scaler.state_dict())
 
     def report(self, baseline: nn.Module, schedule: Schedule) -> dict:
         """Plain JSON values; figures are of validation images, in percent, and MACs are those of matrix products."""
-        info, standing, recipe = get_info(baseline), self.standing, self.recipe
+        info, run_state, recipe = get_info(baseline), self.run_state, self.recipe
         whole, pruned = count_cost(info.shape).macs, count_cost(info.shape, schedule).macs
         own = pruned if recipe.execution == "compact" else whole
         image_macs = _TRAINING_PASSES * own + (whole if self.trainer.objective.needs_goal else 0)
-        seen = standing.step * self.step_images
+        seen = run_state.step * self.step_images
         return {
             "model": info.name, "weights": info.weights, "schedule_digest": schedule.digest(), "selection": schedule.selection,
             "start": "selection" if schedule.compensation.is_none else "compensation",
@@ -231,9 +244,9 @@ class _Run:
             "validation_images": len(self.parts.validation), "recipe": asdict(recipe), "processes": self.world.size,
             "images_of_a_step": self.step_images, "device": str(self.world.device),
             "precision": str(self.trainer.precision).removeprefix("torch."), "macs": pruned, "baseline_macs": whole,
-            "epochs": len(standing.history) - 1, "best_epoch": standing.best_epoch,
-            "stopped_early": standing.step < recipe.epochs * self.steps,
-            "history": standing.history, "before": standing.history[0], "after": standing.history[standing.best_epoch],
-            "cost": {"images": seen, "macs_an_image": image_macs, "macs": seen * image_macs, "seconds": standing.seconds},
+            "epochs": len(run_state.history) - 1, "best_epoch": run_state.best_epoch,
+            "stopped_early": run_state.step < recipe.epochs * self.steps,
+            "history": run_state.history, "before": run_state.history[0], "after": run_state.history[run_state.best_epoch],
+            "cost": {"images": seen, "macs_an_image": image_macs, "macs": seen * image_macs, "seconds": run_state.seconds},
             "threads": torch.get_num_threads(), "seed": recipe.seed,
         }

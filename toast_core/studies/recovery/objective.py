@@ -20,13 +20,13 @@ class BlockOutputs:
     handles: list[RemovableHandle] = field(default_factory=list)
 
     def watch(self, model: nn.Module, blocks: list[nn.Module]) -> None:
-        """Keep what these blocks of the model give, until `forget`."""
+        """Collect what these blocks of the model give, until `forget`."""
         self.handles.append(model.register_forward_pre_hook(lambda *_: self.values.clear()))
         for block in blocks:
             self.handles.append(block.register_forward_hook(lambda module, inputs, output: self.values.append(output)))
 
     def forget(self) -> None:
-        """Let go of all models."""
+        """Remove the hooks from all watched models, and drop their outputs."""
         for handle in self.handles:
             handle.remove()
         self.values.clear()
@@ -43,12 +43,12 @@ class Objective:
             self.goals.watch(baseline, self.adapter.blocks(baseline))
 
     def watch(self, student: nn.Module) -> None:
-        """Look at a student's block outputs too, where they count."""
+        """Collect a student's block outputs too, where the recipe distils blocks."""
         if self.recipe.distill_blocks:
             self.own.watch(student, self.adapter.blocks(student))
 
     def forget(self) -> None:
-        """Stop looking at the models."""
+        """Remove the hooks from baseline and students, and drop their outputs."""
         self.own.forget()
         self.goals.forget()
 
@@ -77,7 +77,7 @@ class Objective:
 
     @property
     def needs_goal(self) -> bool:
-        """Whether the baseline has to run."""
+        """Whether the loss needs the baseline's logits or block outputs."""
         return self.recipe.distill or self.recipe.distill_blocks
 
 

@@ -57,8 +57,8 @@ def device_of_rank(device: str, environment: Mapping[str, str]) -> torch.device:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
-    """The world that torchrun describes in the environment, or this process alone.
+def process_group(device: str) -> Iterator[World]:
+    """Join the processes that torchrun describes in the environment while open, and give this one's `World`; without torchrun, it is alone.
 
     Raises:
         DeviceError: as `device_of_rank`.

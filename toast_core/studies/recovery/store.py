@@ -1,4 +1,4 @@
-"""Recoveries kept in the evidence store: every epoch's figures as they come, and the report when it is done."""
+"""Recoveries in the evidence store: every epoch's figures as they come, and the report when it is done."""
 
 import json
 from collections.abc import Callable
@@ -12,10 +12,9 @@ from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import ImageData
 from toast_core.intervals import paired_interval
-from toast_core.pruning.plan import Plan
-from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate, Outcomes
-from toast_core.studies.recovery.loop import Recovered, recover
+from toast_core.studies.recovery.checkpoint import Checkpoints
+from toast_core.studies.recovery.loop import Recovered, RecoveryProgress, RecoveryStart, recover
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.subject import Subject
@@ -23,28 +22,28 @@ from toast_core.studies.subject import Subject
 METRIC = "recovery"
 
 
-class KeptRecovery:
+class RecoveryStore:
     """The cells of one recovery: one an epoch, the start as epoch 0, one with the report, and where it is then measured, one with that.
 
     What asks the same finds the same cells.
     """
 
     def __init__(
-        self, store: EvidenceStore, baseline: nn.Module, schedule: Schedule, data: ImageData, recipe: Recipe, fitted_on: str, processes: int
+        self, store: EvidenceStore, baseline: nn.Module, start: RecoveryStart, data: ImageData, recipe: Recipe, processes: int
     ) -> None:
-        self.store, self.schedule, self.recipe = store, schedule, recipe
-        self.shared = {"fitted_on": fitted_on, "processes": processes}
+        self.store, self.schedule, self.recipe = store, start.schedule, recipe
+        self.shared = {"fitted_on": start.fitted_on, "processes": processes}
         self.subject = Subject.of(baseline, data, recipe.batch_size, METRIC)
 
     def identity(self, **part: object) -> CellIdentity:
-        """The cell of a part of it."""
+        """The cell of one part: an epoch, the report, or a test."""
         details = {"recipe": json.dumps(asdict(self.recipe), sort_keys=True), **self.shared, **part}
         identity = replace(self.subject.identity, metric_version=METRIC_VERSIONS[METRIC], details=details)
         return replace(identity, schedule_digest=self.schedule.digest(), selection=self.schedule.selection)
 
     @property
     def report_key(self) -> str:
-        """The key of the finished report."""
+        """The key of the cell that holds the finished report; files are named after it."""
         return self.identity(part="report").key
 
     @property
@@ -53,14 +52,14 @@ class KeptRecovery:
         keys = [self.identity(part="epoch", epoch=epoch).key for epoch in range(1, self.recipe.epochs + 1)]
         return len(self.store.has_many(keys))
 
-    def keep_epoch(self, row: dict) -> None:
+    def put_epoch(self, row: dict) -> None:
         """Store a row of the history, and announce the analysis with what there is of it."""
         identity = self.identity(part="epoch", epoch=row["epoch"])
         if not self.store.has_many([identity.key]):
             self.store.put(identity, row, {})
         self._announce(row["epoch"], None)
 
-    def keep_report(self, report: dict) -> Analysis:
+    def put_report(self, report: dict) -> Analysis:
         """Store the report, in place of an older one, and return the finished analysis."""
         identity = self.identity(part="report")
         self.store.remove([identity.key])
@@ -71,7 +70,7 @@ class KeptRecovery:
         """The key of what the recovered model does on these images."""
         return self._test_identity(data).key
 
-    def keep_test(self, data: ImageData, baseline: Outcomes, recovered: Outcomes) -> None:
+    def put_test(self, data: ImageData, baseline: Outcomes, recovered: Outcomes) -> None:
         """Store what baseline and recovered model do on images that recovery never saw."""
         before, after = baseline.correct, recovered.correct
         delta = Estimate(100.0 * (int(after.sum()) - int(before.sum())) / len(after), paired_interval(before, after))
@@ -80,7 +79,7 @@ class KeptRecovery:
         self.store.put(self._test_identity(data), {"data": data.source.name, "images": len(after), **figures}, {})
 
     def tested(self, data: ImageData) -> Analysis:
-        """The finished analysis, its last cell what `keep_test` stored of these images."""
+        """The finished analysis, its last cell what `put_test` stored of these images."""
         return self._announce(self.store.get(self.report_key).summary["epochs"], utc_now(), (self.test_key(data),))
 
     def _test_identity(self, data: ImageData) -> CellIdentity:
@@ -95,23 +94,25 @@ class KeptRecovery:
         return analysis
 
 
-def recover_kept(
+def recover_into(
     store: EvidenceStore,
     baseline: nn.Module,
-    schedule: Schedule,
-    planner: Callable[[], Plan],
+    start: RecoveryStart,
     data: ImageData,
     recipe: Recipe,
+    *,
     world: World = World(),  # noqa: B008 - frozen
-    fitted_on: str = "",
-    **settings: object,
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - frozen
+    progress: Callable[[RecoveryProgress], object] = lambda told: None,
 ) -> tuple[Recovered, Analysis]:
-    """Do what `toast_core.studies.recovery.loop.recover` does and keep its figures; for the first of several processes only.
+    """Do what `toast_core.studies.recovery.loop.recover` does and store its figures; for the first of several processes only.
 
     Raises:
         StoreError: the store cannot be written; ToastErrors of `recover`.
     """
-    kept = KeptRecovery(store, baseline, schedule, data, recipe, fitted_on, world.size)
-    settings |= {"world": world, "fitted_on": fitted_on, "on_epoch": lambda row, model: kept.keep_epoch(row)}
-    recovered = recover(baseline, schedule, planner, data, recipe, **settings)
-    return recovered, kept.keep_report(recovered.report)
+    cells = RecoveryStore(store, baseline, start, data, recipe, world.size)
+    recovered = recover(
+        baseline, start, data, recipe, world=world, checkpoints=checkpoints, progress=progress,
+        on_epoch=lambda row, model: cells.put_epoch(row),
+    )
+    return recovered, cells.put_report(recovered.report)

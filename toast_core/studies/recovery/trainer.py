@@ -1,4 +1,4 @@
-"""One student in training: an optimizer step, a look at the validation images, and its state as a checkpoint keeps it."""
+"""One student in training: an optimizer step, a look at the validation images, and its state as a checkpoint holds it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -118,11 +118,11 @@ class Trainer:
         tensors: dict[str, Mapping[str, torch.Tensor]] = {"model": self.student.state_dict(), "optimizer": {}}
         if self.average is not None:
             tensors["average"] = self.average.module.state_dict()
-        kept = {str(index): found for index, found in self.optimizer.state_dict()["state"].items()}
+        plain = {str(index): found for index, found in self.optimizer.state_dict()["state"].items()}
         # some optimizers count their steps in a group; its parameters and settings are those of the recipe
-        kept |= {f"{_GROUP}{index}": group for index, group in enumerate(self.optimizer.param_groups)}
-        numbers: dict[str, dict[str, object]] = {key: {} for key in kept}
-        for key, found in kept.items():
+        plain |= {f"{_GROUP}{index}": group for index, group in enumerate(self.optimizer.param_groups)}
+        numbers: dict[str, dict[str, object]] = {key: {} for key in plain}
+        for key, found in plain.items():
             for name, value in found.items():
                 if isinstance(value, torch.Tensor):
                     tensors["optimizer"][f"{key}.{name}"] = value
@@ -136,24 +136,24 @@ class Trainer:
         Raises:
             ModelError: it does not hold this model's tensors.
         """
-        kept = {key: dict(found) for key, found in checkpoint.numbers.items()}
+        plain = {key: dict(found) for key, found in checkpoint.numbers.items()}
         for key, value in checkpoint.tensors.get("optimizer", {}).items():
             owner, _, name = key.partition(".")
-            kept[owner][name] = value
-        state = {int(key): found for key, found in kept.items() if not key.startswith(_GROUP)}
+            plain[owner][name] = value
+        state = {int(key): found for key, found in plain.items() if not key.startswith(_GROUP)}
         try:
             self.student.load_state_dict(checkpoint.tensors["model"])
             if self.average is not None:
                 self.average.module.load_state_dict(checkpoint.tensors["average"])
             groups = self.optimizer.state_dict()["param_groups"]
-            groups = [group | kept[f"{_GROUP}{index}"] for index, group in enumerate(groups)]
+            groups = [group | plain[f"{_GROUP}{index}"] for index, group in enumerate(groups)]
             self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(f"the checkpoint does not hold this model ({reason}); delete it to begin again") from error
         if checkpoint.scaler:
             self.scaler.load_state_dict(dict(checkpoint.scaler))
-        self.scheduler.step_update(checkpoint.standing.step)
+        self.scheduler.step_update(checkpoint.run_state.step)
 
 
 def precision_for(asked: str, device: torch.device) -> torch.dtype:

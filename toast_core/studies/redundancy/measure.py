@@ -14,13 +14,13 @@ from toast_core.data.numbered import refuse_skipped
 from toast_core.errors import DataError, DeviceError, ModelError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
+from toast_core.machine import RUNTIME_BYTES
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.statistics import watch_scores
 from toast_core.studies.redundancy.moments import BINS, Edge, Moments, SplitMoments, edge_at_or_below
 from toast_core.studies.redundancy.reconstruction import r2_curves
 from toast_core.studies.redundancy.result import ABSOLUTE_THRESHOLDS, RANK_VARIANTS, REDUNDANCY_SITES, RELATIVE_THRESHOLD, RedundancyRow
-from toast_core.studies.sensitivity.memory import RUNTIME_BYTES
 
 FRACTIONS = tuple(step / 20 for step in range(1, 20))
 _SCORED_AS = {"hidden": "fc2", "fc1_input": "fc1"}  # the pruning site whose channels these are

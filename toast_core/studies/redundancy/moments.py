@@ -41,7 +41,7 @@ class Moments:
 
     @classmethod
     def zeros(cls, channels: int, device: torch.device | str = "cpu") -> "Moments":
-        """Nothing seen yet. The Gram matrix lives on `device`, or on the CPU where the device lacks float64."""
+        """The accumulators of a site before its first token, on `device`; the Gram matrix on the CPU where the device lacks float64."""
         home = "cpu" if torch.device(device).type in _WITHOUT_FLOAT64 else device
         total, abs_total = (torch.zeros(channels, dtype=torch.float64, device=home) for _ in range(2))
         gram, score = torch.zeros(channels, channels, dtype=torch.float64, device=home), torch.zeros(channels, dtype=torch.float64)
@@ -49,7 +49,7 @@ class Moments:
         return cls(0, 0, total, gram, abs_total, score, below, histogram)
 
     def add(self, x: torch.Tensor) -> None:
-        """Add tokens x (..., C) of any float dtype; they are not kept. Images and scores are counted by whoever knows them."""
+        """Add tokens x (..., C) of any float dtype; they are not held. Images and scores are counted by whoever knows them."""
         x = x.detach().reshape(-1, x.shape[-1]).float()
         self.tokens += len(x)
         narrow = x.device.type in _WITHOUT_FLOAT64
@@ -112,7 +112,7 @@ class SplitMoments:
 
     @classmethod
     def zeros(cls, channels: int, device: torch.device | str = "cpu") -> "SplitMoments":
-        """Nothing seen yet."""
+        """The accumulators of both halves before the first image."""
         return cls(Moments.zeros(channels, device), Moments.zeros(channels, device))
 
     def merge(self, other: "SplitMoments") -> "SplitMoments":

@@ -4,10 +4,9 @@ Each batch is decoded once and each block's input is computed once. A cell recom
 after it; cells of one block share its attention half, and cells with the same hidden layer share that.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
 
 import numpy as np
@@ -16,18 +15,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from toast_core.data.load import Batch
-from toast_core.errors import DeviceError
 from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
+from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.evaluation.measure import join_outcomes, margins, outcomes_of
 from toast_core.studies.evaluation.result import Outcomes
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
 from toast_core.studies.sensitivity.suffix import Suffix
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Sweep:
     """A baseline model and the settings that its cells share; measures any cells on any batch.
 
     The last batch's block inputs are held, so that its cells may be asked for in several calls.
-    `most_images` limits how many images run at once; larger batches are cut. It shrinks when the device runs out of memory.
+    `most_images` limits how many images run at once, None for whole batches; the limit shrinks when the device runs out of memory.
     `planner` gives a cell's plan where `make_plan` is not what is to be measured, as with compensated cells.
     """
 
@@ -71,7 +68,8 @@ class Sweep:
         planner: Callable[[Cell], Plan] | None = None,
         **settings: object,
     ) -> None:
-        self.model, self.statistics, self.most_images, self.settings = model.eval(), statistics, most_images, settings
+        self.model, self.statistics, self.settings = model.eval(), statistics, settings
+        self.limit = ImageLimit(most_images, settings.get("selection"))
         self.planner = planner or self._selected
         self.suffix = Suffix(model)
         self.plans: dict[Cell, Plan] = {}
@@ -82,7 +80,7 @@ class Sweep:
         return {**self.__dict__, "_held": None, "plans": {}}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
-        """Return the cell's pruned block (masked). Only its plan is kept: pruned attention copies weights."""
+        """Return the cell's pruned block (masked). Only its plan is held: pruned attention copies weights."""
         if cell not in self.plans:
             self.plans[cell] = self.planner(cell)
         plan, layout = self.plans[cell], self.suffix.adapter.layout(self.model, cell.block)
@@ -92,32 +90,13 @@ class Sweep:
         return make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
 
     def measure(self, batch: Batch, cells: Sequence[Cell]) -> BatchResult:
-        """Measure cells on one batch, halving it on out-of-memory.
+        """Measure cells on one batch, in pieces where it does not fit whole; see `ImageLimit`.
 
         Raises:
             DeviceError: even one image does not fit, or the batch does not and selection looks at the whole batch.
         """
-        images = len(batch.index)
-        if images <= (self.most_images or images):
-            try:
-                with torch.inference_mode():
-                    return self._measure(batch, cells)
-            except torch.OutOfMemoryError as error:
-                self._shrink(images, error)
-        parts = [slice(start, start + self.most_images) for start in range(0, images, self.most_images)]
-        results = [self.measure(Batch(batch.images[part], batch.labels[part], batch.index[part]), cells) for part in parts]
-        return reduce(BatchResult.joined, results)
-
-    def _shrink(self, images: int, error: Exception) -> None:
-        if self.settings.get("selection") == "per_batch":
-            raise DeviceError(
-                f"the device ran out of memory at batch size {images}, and per_batch selection looks at whole batches; "
-                f"use --batch-size {max(1, images // 2)}"
-            ) from error
-        if images == 1:
-            raise DeviceError("one image does not fit into the device's memory; use a smaller --img-size or --dtype bfloat16") from error
-        self.most_images = images // 2
-        _LOG.warning("out of memory at %d images; going on with %d at once", images, self.most_images)
+        with torch.inference_mode():
+            return self.limit.run(batch, lambda piece: self._measure(piece, cells), partial(reduce, BatchResult.joined))
 
     def _measure(self, batch: Batch, cells: Sequence[Cell]) -> BatchResult:
         if self._held is None or self._held.batch is not batch:
@@ -187,7 +166,7 @@ def nested_outputs(blocks: list[PrunedBlock], stream: torch.Tensor, hidden: torc
 
 
 def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: torch.Tensor) -> CellOutcomes:
-    """Reduce logits (B, classes) to per-image outcomes."""
+    """Reduce a cell's and the baseline's logits (B, classes) to per-image outcomes of the cell."""
     logits, baseline_logits = logits.float(), baseline_logits.float()
     labels = labels.to(logits.device)
     log_p, log_q = F.log_softmax(baseline_logits, 1), F.log_softmax(logits, 1)

@@ -5,8 +5,8 @@ import math
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import DeviceError
+from toast_core.machine import RUNTIME_BYTES
 
-RUNTIME_BYTES = 800_000_000  # the interpreter with torch and timm; 760 MB were measured
 _LIVE_TENSORS = 6  # copies of a block's widest activation that a cell holds at once, attention's and the allocator's included
 _CHANNELS = 3
 
@@ -14,7 +14,7 @@ _CHANNELS = 3
 def images_at_once(shape: ModelShape, batch_size: int, memory_gb: float, value_bytes: int = 4, whole_batches: bool = False) -> int:
     """Return the largest number of images, at most `batch_size`, whose sweep fits `memory_gb` (1e9 bytes, the process as a whole).
 
-    A sweep keeps the input of every block and one cell's activations; weights count once, and once more for the widest block.
+    A sweep holds the input of every block and one cell's activations; weights count once, and once more for the widest block.
 
     Args:
         value_bytes: of a weight or activation: 4 in float32, 2 in the 16-bit types.
@@ -42,6 +42,6 @@ def sweep_bytes(shape: ModelShape, value_bytes: int = 4) -> tuple[int, int]:
     widest = max(block.tokens * block.hidden for block in shape.blocks)
     largest = max(4 * block.width**2 + 2 * block.width * block.hidden for block in shape.blocks)
     fixed = RUNTIME_BYTES + value_bytes * (count_cost(shape).params + largest)
-    kept = sum(block.tokens * block.width for block in shape.blocks)
+    inputs = sum(block.tokens * block.width for block in shape.blocks)
     decoded = 3 * 4 * _CHANNELS * shape.image_size**2  # this batch and two that are decoded ahead, in float32
-    return fixed, value_bytes * (kept + _LIVE_TENSORS * widest) + decoded
+    return fixed, value_bytes * (inputs + _LIVE_TENSORS * widest) + decoded

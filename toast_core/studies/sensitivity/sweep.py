@@ -12,7 +12,8 @@ from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, paired_interval, summarize
+from toast_core.intervals import paired_interval
+from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, summarize
 from toast_core.studies.sensitivity.measure import BatchResult, Sweep
 
 MODES = ("exact", "adaptive")
@@ -52,24 +53,24 @@ class Rule:
 
 
 class Parts(Protocol):
-    """Where finished parts of a sweep are kept: one part is one block's cells on one batch."""
+    """Where a sweep puts its finished parts: one part is one block's cells on one batch."""
 
     def load(self, batch: int, block: int) -> dict[Cell, CellOutcomes]:
         """Return the cells known for this part, possibly none."""
 
     def save(self, batch: int, block: int, cells: dict[Cell, CellOutcomes]) -> None:
-        """Keep them; when this returns they outlive the process."""
+        """Store the cells of this part; when this returns they outlive the process."""
 
 
 class NoParts:
-    """Keeps nothing."""
+    """Parts of a sweep that is measured in one go: nothing is stored, so nothing is found."""
 
     def load(self, batch: int, block: int) -> dict[Cell, CellOutcomes]:
-        """Nothing is known."""
+        """Find no cell."""
         return {}
 
     def save(self, batch: int, block: int, cells: dict[Cell, CellOutcomes]) -> None:
-        """Nothing is kept."""
+        """Store no cell."""
 
 
 SweepTask = tuple[int, tuple[Cell, ...]]
@@ -94,8 +95,8 @@ class SweepWork:
 
 
 @dataclass
-class _Progress:
-    """What is known so far."""
+class _Known:
+    """The outcomes of baseline and cells on the batches so far, and the rows of the cells that are decided."""
 
     baseline: CellOutcomes | None = None
     cells: dict[Cell, CellOutcomes] = field(default_factory=dict)
@@ -110,25 +111,22 @@ def run_sweep(
     rule: Rule = Rule(),
     parts: Parts | None = None,
     on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
     executor: Executor = LOCAL,
 ) -> list[dict]:
     """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
 
-    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is called when a cell is done, and
-    `progress` with the cell-images done and all of them (an upper bound in adaptive mode). `executor` measures; parts are kept and
-    cells decided here.
+    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is given a cell's row and outcomes once it is
+    done. `executor` measures; parts are stored and cells decided here.
     """
     parts = parts or NoParts()
-    state, total, done = _Progress(), len(data), 0
+    state, total = _Known(), len(data)
     work = SweepWork(sweep, NumberedBatches(data, batch_size, executor.in_order))
-    whole = (sweep.most_images or batch_size) < batch_size
+    whole = (sweep.limit.most or batch_size) < batch_size
     for wave in waves(len(work.batches), batch_size, rule):
         active = [cell for cell in cells if cell not in state.finished]
         if not active:
             break
         known = {(number, block): parts.load(number, block) for number in wave for block in sorted({cell.block for cell in active})}
-        done += sum(len(outcomes) for part in known.values() for outcomes in part.values())
         missing = {number: [cell for cell in active if cell not in known[number, cell.block]] for number in wave}
         baselines: dict[int, CellOutcomes] = {}
         tasks = [(number, own) for number in wave for own in cut(missing[number], whole)]
@@ -139,8 +137,6 @@ def run_sweep(
             for block, part in by_block(result.cells).items():
                 parts.save(number, block, part)
                 known[number, block] = known[number, block] | part
-            done += sum(map(len, result.cells.values()))
-            progress(done, total * len(cells))
         read = sorted(baselines)
         if not read:
             break

@@ -17,8 +17,9 @@ from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.cells import Cell, summarize
 from toast_core.studies.sensitivity.measure import BatchResult, Sweep
-from toast_core.studies.tuning.request import Ask, Parts
-from toast_core.studies.tuning.store import Kept
+from toast_core.studies.tuning.images import CalibrationParts
+from toast_core.studies.tuning.request import TuningRequest
+from toast_core.studies.tuning.store import TuningStore
 
 _BARE = ("block", "site", "ratio", "kl", "images")
 
@@ -32,7 +33,7 @@ class CurvesWork:
     """
 
     model: nn.Module
-    parts: Parts
+    parts: CalibrationParts
     selected: dict[float, Plan]
     blocks: list[int]
     in_order: bool
@@ -58,24 +59,24 @@ class CurvesWork:
 
 def measure_curves(
     model: nn.Module,
-    ask: Ask,
-    parts: Parts,
+    request: TuningRequest,
+    parts: CalibrationParts,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    kept: Kept = Kept(),  # noqa: B008 - frozen, and empty
+    store: TuningStore = TuningStore(),  # noqa: B008 - frozen, and empty
     executor: Executor = LOCAL,
 ) -> list[dict]:
     """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, no accuracies.
 
     A block's cells are fitted in `one_shot` calibration, from sums over the fit images that are taken once for all its ratios. Rows
-    that are kept are not measured again.
+    that are stored are not measured again.
     """
     shape = get_info(model).shape
-    schedules = ask.cell_schedules(shape)
-    rows = kept.rows(schedules)
+    schedules = request.cell_schedules(shape)
+    rows = store.rows(schedules)
     missing = [cell for cell in schedules if cell not in rows]
     if missing:
         images = parts.fit_images
-        uniform = {ratio: _uniform(model, ask, ratio) for ratio in {cell.ratio for cell in missing}}
+        uniform = {ratio: _uniform(model, request, ratio) for ratio in {cell.ratio for cell in missing}}
         statistics = score_channels(model, uniform[missing[0].ratio], images)
         selected = {ratio: uncompensated(model, schedule, statistics) for ratio, schedule in uniform.items()}
         blocks = sorted({cell.block for cell in missing})
@@ -84,14 +85,15 @@ def measure_curves(
         for number, (own, found) in enumerate(executor.map(work, tasks)):
             for cell, row in zip(own, found, strict=True):
                 rows[cell] = row if parts.labelled else {name: row[name] for name in _BARE}
-                kept.keep_row(cell, schedules[cell], rows[cell])
+                store.put_row(cell, schedules[cell], rows[cell])
             progress(number + 1, len(blocks))
-        kept.keep_curves(schedules)
+        store.put_curves(schedules)
     return [rows[cell] for cell in schedules]
 
 
-def _uniform(model: nn.Module, ask: Ask, ratio: float) -> Schedule:
-    return Schedule.uniform(len(get_info(model).shape.blocks), **dict.fromkeys(ask.sites, ratio), selection="calibrated", **ask.settings)
+def _uniform(model: nn.Module, request: TuningRequest, ratio: float) -> Schedule:
+    ratios, blocks = dict.fromkeys(request.sites, ratio), len(get_info(model).shape.blocks)
+    return Schedule.uniform(blocks, **ratios, selection="calibrated", **request.settings)
 
 
 def _compensated_cell(selected: dict[float, Plan], sums: BlockSums, shape: ModelShape, cell: Cell) -> Plan:

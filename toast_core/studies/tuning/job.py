@@ -1,4 +1,4 @@
-"""The schedule for a budget as a job: curves and candidates measured on calibration images, the answer kept in the store."""
+"""The schedule for a budget as a job: curves and candidates measured on calibration images, the answer in the store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,15 +19,15 @@ from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.subject import Subject
+from toast_core.studies.tuning.images import SHARES
 from toast_core.studies.tuning.measure import tune
-from toast_core.studies.tuning.request import DEFAULT_RATIOS, DEFAULT_SITES, SHARES, Ask
-from toast_core.studies.tuning.store import Kept
+from toast_core.studies.tuning.request import DEFAULT_RATIOS, DEFAULT_SITES, TuningRequest
+from toast_core.studies.tuning.store import TuningStore
 from toast_core.workbench import Workbench
 
 _IMAGES = 768
 _CANDIDATES = 4  # fitted and judged, usually
 _FIT_PASSES = 8  # forwards of the model that an error-correcting fit takes, its sums among them
-_SEED = 0
 _UNITS = ("macs", "params")
 
 
@@ -35,13 +35,14 @@ _UNITS = ("macs", "params")
 class TuningRun:
     """The least damage within a budget, see `toast_core.tune`.
 
-    unit, limit  the budget, see `tuning.problem.Budget`
+    unit, limit  the budget, see `budget.problem.Budget`
     locks        (block, site, ratio) each
     ranges       (block, site, low, high) each
     images       calibration images, cut into those to fit, measure and judge on
     """
 
     kind: ClassVar[str] = "tuning"
+    overhead: ClassVar[float] = 1.0
     unit: str
     limit: int
     sites: tuple[str, ...] = DEFAULT_SITES
@@ -96,11 +97,11 @@ class TuningRun:
         Raises:
             ScheduleError: locks, ranges or a budget that cannot be, as far as can be told without curves.
         """
-        ask, data = self._ask(), self._data(workbench)
-        self._check(workbench, ask)
-        kept, shape, whole = self._kept(workbench, data, store), workbench.shape, count_cost(workbench.shape).macs
-        schedules = ask.cell_schedules(shape)
-        stored = len(kept.rows(schedules))
+        request, data = self._request(workbench), self._data(workbench)
+        self._check(workbench, request)
+        shape, whole = workbench.shape, count_cost(workbench.shape).macs
+        schedules = request.cell_schedules(shape)
+        stored = len(self._stored(workbench, data, store).rows(schedules))
         share = len(data) / sum(SHARES)
         after = {index: sum(block.macs for block in count_cost(shape).blocks[index:]) for index in range(len(shape.blocks))}
         cells = sum(after[cell.block] for cell in schedules) * (len(schedules) - stored) / len(schedules)
@@ -108,13 +109,14 @@ class TuningRun:
         return Work(len(schedules), stored, len(data), round(macs), 0)
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
-        """Steps are percent: curves, then candidates."""
+        """Measure curves and candidates that are not stored; steps are percent, half of them for each."""
         data = self._data(workbench)
 
         def told(what: str, done: int, total: int) -> None:
             report(round(50 * (done / total + (what == "candidates"))), 100)
 
-        tuned = tune(workbench.model, data, self._ask(), progress=told, kept=self._kept(workbench, data, store))
+        stored = self._stored(workbench, data, store)
+        tuned = tune(workbench.model, data, self._request(workbench), progress=told, store=stored)
         return store.get_analysis(tuned.analysis)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -128,25 +130,26 @@ class TuningRun:
     def _budget(self) -> Budget:
         return Budget(self.unit, self.limit)
 
-    def _ask(self) -> Ask:
+    def _request(self, workbench: Workbench) -> TuningRequest:
         locks = {(block, site): ratio for block, site, ratio in self.locks}
         ranges = {(block, site): (low, high) for block, site, low, high in self.ranges}
-        settings = (self.compensation, self.multiple_of, _SEED, self.batch_size)
-        return Ask(self._budget(), self.sites, self.ratios, locks, ranges, *settings)
+        settings = (self.compensation, self.multiple_of, workbench.setup.seed, self.batch_size)
+        return TuningRequest(self._budget(), self.sites, self.ratios, locks, ranges, *settings)
 
-    def _check(self, workbench: Workbench, ask: Ask) -> None:
+    def _check(self, workbench: Workbench, request: TuningRequest) -> None:
         """Refuse now what the tuner would refuse after its curves: they are taken to be flat."""
-        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in ask.cell_schedules(workbench.shape)]
-        curves = read_curves(rows, workbench.shape, ask.multiple_of)
-        make_problem(workbench.shape, curves, ask.budget, ask.sites, ask.locks, ask.ranges, **ask.settings)
+        cells = request.cell_schedules(workbench.shape)
+        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in cells]
+        curves = read_curves(rows, workbench.shape, request.multiple_of)
+        make_problem(workbench.shape, curves, request.budget, request.sites, request.locks, request.ranges, **request.settings)
 
     def _data(self, workbench: Workbench) -> ImageData:
         if workbench.setup.calibration is None:
             raise DataError("tuning needs calibration images; start the dashboard with --calibration")
-        return load_data(workbench.setup.calibration, workbench.model, self.images, seed=_SEED, labelled=False)
+        return load_data(workbench.setup.calibration, workbench.model, self.images, seed=workbench.setup.seed, labelled=False)
 
-    def _kept(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> Kept:
-        return Kept(store, Subject.of(workbench.model, data, self.batch_size, "tuning"))
+    def _stored(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> TuningStore:
+        return TuningStore(store, Subject.of(workbench.model, data, self.batch_size, "tuning"))
 
 
 def _plain(name: str, values: object, width: int) -> tuple:

@@ -21,7 +21,7 @@ FIRST_LOOK_IMAGES = 128
 
 @dataclass(frozen=True)
 class Judgement:
-    """One candidate on held-out images: KL (nats) and whether the baseline's first choice is kept, an image each."""
+    """One candidate on held-out images: KL (nats) and whether the baseline's answer stays, an image each."""
 
     kl: np.ndarray
     agrees: np.ndarray

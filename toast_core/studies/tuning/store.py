@@ -1,4 +1,4 @@
-"""What tunings have measured, kept in the evidence store: another budget costs only what is new, and a killed run goes on."""
+"""What tunings have measured, in the evidence store: another budget costs only what is new, and a killed run goes on."""
 
 from dataclasses import dataclass, replace
 
@@ -17,10 +17,11 @@ CURVES, RESULT = "tuning_curves", "tuning"  # kinds of cells, and metrics of the
 
 
 @dataclass(frozen=True)
-class Kept:
+class TuningStore:
     """Curves and judgements of one model on one set of calibration images.
 
-    The split into parts follows from the images, so that equal images are also equal parts. Without a store nothing is kept.
+    The split into parts follows from the images, so that equal images are also equal parts. Without a store nothing is written and
+    nothing found.
     """
 
     store: EvidenceStore | None = None
@@ -38,19 +39,19 @@ class Kept:
         return self._identity(RESULT, schedule, part="candidate", look=look)
 
     def rows(self, schedules: dict[Cell, Schedule]) -> dict[Cell, dict]:
-        """The rows that are stored."""
+        """The stored rows of these cells."""
         if self.store is None:
             return {}
         keys = {cell: self._curve(cell, schedule).key for cell, schedule in schedules.items()}
         found = {head.key: head.summary for head in self.store.heads(keys.values())}
         return {cell: found[key] for cell, key in keys.items() if key in found}
 
-    def keep_row(self, cell: Cell, schedule: Schedule, row: dict) -> None:
-        """Store one row."""
+    def put_row(self, cell: Cell, schedule: Schedule, row: dict) -> None:
+        """Store a row of `cells.summarize` as the cell's."""
         if self.store is not None:
             self.store.put(self._curve(cell, schedule), row, {})
 
-    def keep_curves(self, schedules: dict[Cell, Schedule]) -> None:
+    def put_curves(self, schedules: dict[Cell, Schedule]) -> None:
         """Store which cells make up the curves, so that pages find them."""
         if self.store is not None:
             keys = tuple(self._curve(cell, schedule).key for cell, schedule in schedules.items())
@@ -59,7 +60,7 @@ class Kept:
             cells = [[cell.block, cell.site, cell.ratio] for cell in schedules]
             self._put(CURVES, f"compensated curves of {self.subject.identity.model}", keys, settings, cells=cells)
 
-    def judgement(self, schedule: Schedule, look: int) -> tuple[Judgement, list[str]] | None:
+    def get_judgement(self, schedule: Schedule, look: int) -> tuple[Judgement, list[str]] | None:
         """A candidate on the images of one look, and the notes of its plan; None where it is not stored."""
         key = self._look(schedule, look).key if self.store else None
         if key is None or not self.store.has_many([key]):
@@ -67,13 +68,13 @@ class Kept:
         stored = self.store.get(key)
         return Judgement(stored.arrays["kl"], stored.arrays["agrees"]), stored.summary["notes"]
 
-    def keep_judgement(self, schedule: Schedule, look: int, judged: Judgement, notes: list[str]) -> None:
-        """Store what `judgement` reads."""
+    def put_judgement(self, schedule: Schedule, look: int, judged: Judgement, notes: list[str]) -> None:
+        """Store what `get_judgement` reads."""
         if self.store is not None:
             arrays = {"kl": judged.kl.astype(np.float32), "agrees": judged.agrees.astype(bool)}
             self.store.put(self._look(schedule, look), {"images": len(judged.kl), "notes": list(notes)}, arrays)
 
-    def keep_result(self, report: dict, asked: dict, judged: dict[Schedule, int]) -> Analysis | None:
+    def put_result(self, report: dict, asked: dict, judged: dict[Schedule, int]) -> Analysis | None:
         """Store a finished tuning's report under what was asked, in place of an older answer.
 
         `judged` are the schedules it was chosen from, with the number of looks at each.

@@ -11,10 +11,10 @@ import pytest
 from analysis_cache.store import EvidenceStore
 from tests.support.greys import grey_data, grey_model
 from toast_core.studies.sensitivity.cells import grid
-from toast_core.studies.sensitivity.sweep import Rule
-from toast_core.studies.subject import Subject, analyze_sensitivity
+from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
+from toast_core.studies.subject import Subject
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # a machine that trains models in the background may starve it
 TIMEOUT_S = 900
 CELLS = grid(3, ("qk", "fc2"), (0.5,))
@@ -23,7 +23,7 @@ CELLS = grid(3, ("qk", "fc2"), (0.5,))
 def run(store: EvidenceStore) -> list[dict]:
     """A small sweep: two batches of three blocks, six cells."""
     model = grey_model("vit")
-    return analyze_sensitivity(Subject.of(model, grey_data(model, 8), 4, "sensitivity"), store, CELLS, Rule())[1]
+    return analyze_sensitivity(Subject.of(model, grey_data(model, 8), 4, "sensitivity"), store, SweepRequest(CELLS))[1]
 
 
 def kinds(store: EvidenceStore) -> list[str]:
@@ -41,7 +41,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_twenty_kills_cost_nothing_that_was_stored(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.killed_analysis", str(tmp_path), "20"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)

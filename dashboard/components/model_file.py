@@ -6,13 +6,12 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.session import state
-
-_FOLDER = "applied"  # see toast_core.engine.desk
+from toast_core.engine.protocol import APPLIED_FOLDER
 
 
 def written_file(key: str) -> Path:
-    """Where the model of this cell is, if it is on this machine."""
-    return state.engine_client().folder.parent / _FOLDER / f"{key}.safetensors"
+    """Where the model that a stored cell is about lies; the file need not be there."""
+    return state.engine_client().folder.parent / APPLIED_FOLDER / f"{key}.safetensors"
 
 
 @st.cache_data(show_spinner=False, max_entries=100)

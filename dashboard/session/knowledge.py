@@ -1,6 +1,5 @@
 """Everything that is known of the dashboard's model on this machine, put together for a page: candidates, evaluations, the audit."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -9,11 +8,12 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.audit import Audit, audit
 from dashboard.evidence.candidates import Candidate, Evaluation, candidates, stored_evaluations
 from dashboard.evidence.curves import StoredCurves, stored_curves
-from dashboard.evidence.find import find_evidence
+from dashboard.evidence.find import find_by_card
 from dashboard.evidence.prediction import Curves, Interaction
 from dashboard.evidence.starting_points import starting_points
 from dashboard.session import autosave, state
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Description
 from toast_core.errors import ToastError
 from toast_core.setup import Setup
 
@@ -31,8 +31,8 @@ class Known:
     problems: tuple[str, ...]
 
 
-def look(shape: ModelShape) -> Known:
-    """Look at the store, the drafts and what was measured while editing."""
+def gather_known(shape: ModelShape) -> Known:
+    """Everything that the store, the browser's drafts and its measurements while editing say of the schedule in hand and its rivals."""
     setup, engine, schedule = state.engine_client().setup, state.engine_state(), state.schedule()
     evaluations, problems = _evaluations(setup, engine, shape)
     stored, audited, results, drafts = stored_curves(setup, shape.name, schedule.selection), None, {}, []
@@ -46,16 +46,15 @@ def look(shape: ModelShape) -> Known:
     return Known(tuple(found), stored.curves, audited, stored.missing, problems)
 
 
-def _evaluations(setup: Setup, engine: Mapping, shape: ModelShape) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
-    data = engine.get("data") if engine["state"] == "ready" else None
-    found = find_evidence(setup, shape.name, data["digest"] if data else None)
+def _evaluations(setup: Setup, engine: Description, shape: ModelShape) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
+    found = find_by_card(setup, shape.name, engine)
     return stored_evaluations(found), found.problems
 
 
-def taught(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
-    """The curves with what measured schedules teach about them, where that predicts better."""
+def with_interaction(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
+    """The curves with the interaction learned from measured schedules, where that predicts better."""
     who, engine = autosave.owner(), state.engine_state()
-    if stored.curves is None or engine["state"] != "ready":
+    if stored.curves is None or not engine.is_ready:
         return stored
     selection = state.schedule().selection
     return replace(stored, interaction=_interaction(who, selection, state.engine_client().setup, engine, shape, stored.curves))
@@ -63,7 +62,7 @@ def taught(stored: StoredCurves, shape: ModelShape) -> StoredCurves:
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, max_entries=16, show_spinner=False)
 def _interaction(
-    who: str | None, selection: str, setup: Setup, _engine: Mapping, _shape: ModelShape, _curves: Curves
+    who: str | None, selection: str, setup: Setup, _engine: Description, _shape: ModelShape, _curves: Curves
 ) -> Interaction | None:
     try:
         evaluations, _ = _evaluations(setup, _engine, _shape)

@@ -19,7 +19,7 @@ _ALL = "all"
 _MEASURED = wording.BADGES["measured"]
 
 
-def show_hurt(candidate: Candidate, baseline: Candidate, names: Sequence[str], file: str) -> dict[str, str]:
+def show_damage(candidate: Candidate, baseline: Candidate, names: Sequence[str], file: str) -> dict[str, str]:
     """Show the section and return what of it belongs into the address. `names` are the classes', `file` begins saved files' names."""
     st.subheader(f"Who gets hurt by {candidate.name}", anchor=False)
     if candidate.schedule.is_baseline:

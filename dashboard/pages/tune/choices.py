@@ -1,0 +1,82 @@
+"""The choices beside the equaliser: where to start from, how channels are chosen and counted, and what to compare with."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from dashboard.components.draft_menu import show_draft_menu
+from dashboard.equaliser.editor import show_everywhere
+from dashboard.evidence.starting_points import starting_points
+from dashboard.session import state
+from toast_core.cost.shapes import ModelShape
+from toast_core.schedule.compensation import FULL, NONE
+from toast_core.schedule.schedule import SELECTIONS, Schedule
+
+_SELECTION_NAMES = {"calibrated": "Calibrated", "per_image": "Per image", "per_batch": "Per batch"}
+_MULTIPLES = (1, 4, 8, 16)
+_COMPARE_HELP = "Dotted marks on the bars show its ratios; the totals are compared with it."
+_COMPENSATION_HELP = (
+    "Without training and without labels: heads keep their best directions instead of a choice of dimensions, dropped hidden units are "
+    "folded into the kept ones, and every block is fitted to bring the pruned model back to the baseline's activations. Same cost; "
+    "takes some seconds of calibration for each schedule."
+)
+
+
+def compared_schedule(shape: ModelShape) -> Schedule | None:
+    """The schedule that "Compare with" names; None where it names none."""
+    offered = {point.name: point.schedule for point in starting_points(shape, state.schedule().selection)}
+    return offered.get(st.session_state.get("compare"))
+
+
+def show_choices(shape: ModelShape) -> None:
+    """Show the boxes and buttons; each of them edits the schedule in hand."""
+    history = state.history()
+    undo, redo = st.columns(2)
+    undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
+    redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
+    show_draft_menu(shape)
+    names = [point.name for point in starting_points(shape, history.present.selection)]
+    st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
+    st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
+    show_everywhere()
+    _keep_in_step("selection", history.present.selection)
+    st.segmented_control(
+        "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.get, required=True, key="selection",
+        on_change=_select, help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
+    )
+    if history.present.selection == "calibrated":
+        _keep_in_step("compensated", not history.present.compensation.is_none)
+        st.toggle("Make up for what is dropped", key="compensated", on_change=_compensate, help=_COMPENSATION_HELP)
+    _keep_in_step("multiple", history.present.multiple_of)
+    st.segmented_control(
+        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=_round,
+        help="Kept counts are rounded up to it: hardware likes multiples of 8 and 16.",
+    )
+
+
+def _keep_in_step(key: str, value: object) -> None:
+    """Show what the schedule says, whoever changed it; setting it always would undo a click that is on its way."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
+def _start_from(shape: ModelShape) -> None:
+    """Take the chosen schedule in hand; the box is empty again, since the next edit makes its name untrue."""
+    chosen = st.session_state["start"]
+    st.session_state["start"] = None
+    for point in starting_points(shape, state.schedule().selection):
+        if point.name == chosen:
+            state.edit_within_limits(point.schedule)
+
+
+def _select() -> None:
+    chosen, schedule = st.session_state["selection"], state.schedule()
+    state.edit(replace(schedule, selection=chosen, compensation=schedule.compensation if chosen == "calibrated" else NONE))
+
+
+def _compensate() -> None:
+    state.edit(replace(state.schedule(), compensation=FULL if st.session_state["compensated"] else NONE))
+
+
+def _round() -> None:
+    state.edit(replace(state.schedule(), multiple_of=st.session_state["multiple"]))

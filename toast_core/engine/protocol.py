@@ -1,0 +1,397 @@
+"""What pages and the engine say to each other, as frozen values: files, requests, messages. Imports no torch.
+
+A request is one line of JSON with the token of `STATE_FILE`; the answer is one or more lines, each a message. Both name what they are,
+under "request" and "answer". Reading checks every field that is listed here and passes over others. Nothing is unpickled.
+
+    describe    Description, at once: how the engine is, and once it is ready the model, data and device
+    measure     Progress while waiting, then a Measurement after each batch; a newer one of the session ends the stream with Superseded
+    quote       Progress while waiting, then an Offered: what a job would cost and the command line that measures the same
+    submit      the same, then the OneJob that is queued; an equal job that is open already is not queued twice
+    jobs        AllJobs, newest first, of everyone who uses this state folder
+    pause, resume, cancel   OneJob, as it is then
+    log         LogEnd of a job
+    pictures    Pictures of the image set
+    stop        Stopping, then the process ends; running jobs go on, and the next engine finds them
+
+What a user can cause comes back as a Refusal. Engines keep their files in a folder each; jobs with their logs, and the pruned models that
+jobs write, are in folders beside those, shared by every engine there.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Self, get_args
+
+from toast_core.cost.shapes import ModelShape
+from toast_core.engine.values import ProtocolError, Values
+from toast_core.jobs.book import Job, Quote
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.evaluation.result import Estimate
+
+PROTOCOL = 3
+STATE_FILE, LOCK_FILE, LOG_FILE = "engine.json", "engine.lock", "engine.log"
+JOBS_FOLDER, APPLIED_FOLDER = "jobs", "applied"
+_MAX_SESSION_CHARS = 64
+
+
+@dataclass(frozen=True)
+class Address(Values):
+    """Where a living engine listens, and the token that every request to it must have: the state file's content."""
+
+    port: int
+    token: str
+    pid: int
+    protocol: int = PROTOCOL
+
+    @classmethod
+    def read(cls, folder: Path) -> "Address":
+        """The address that an engine has left in its folder.
+
+        Raises:
+            OSError, ValueError: there is none, or it cannot be read.
+        """
+        return cls.from_dict(json.loads((folder / STATE_FILE).read_text()))
+
+
+class Request(Values):
+    """What is asked of the engine; `name` says which of the requests below it is."""
+
+    name: ClassVar[str]
+
+    def to_dict(self) -> dict:
+        """Plain JSON values, with the name."""
+        return {"request": self.name, **super().to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """Read `to_dict`'s values back; others beside them are passed over."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class DescribeRequest(Request):
+    """How is the engine?"""
+
+    name = "describe"
+
+
+@dataclass(frozen=True)
+class MeasureRequest(Request):
+    """Measure a schedule on so many images, rounded up to whole batches; None: on all that the engine holds."""
+
+    name = "measure"
+    session: str
+    schedule: Schedule
+    images: int | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """Read `to_dict`'s values back; ProtocolError and ScheduleError say which of them is not right."""
+        session, images = values.get("session"), values.get("images")
+        if not isinstance(session, str) or not 0 < len(session) <= _MAX_SESSION_CHARS:
+            raise ProtocolError(f"session is {session!r:.80}; send a text of 1 to {_MAX_SESSION_CHARS} characters")
+        if images is not None and (not _is_whole(images) or images < 1):
+            raise ProtocolError(f"images is {images!r:.80}; send a whole number of at least 1, or leave it out for all")
+        return cls(session, Schedule.from_dict(values.get("schedule")), images)
+
+
+@dataclass(frozen=True)
+class QuoteRequest(Request):
+    """What would this run cost? `run` holds its kind and fields; whether it is one is for the kinds of runs to say."""
+
+    name = "quote"
+    run: Mapping | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """Read `to_dict`'s values back."""
+        return cls(values.get("run"))
+
+
+@dataclass(frozen=True)
+class SubmitRequest(QuoteRequest):
+    """Queue this run as a job."""
+
+    name = "submit"
+
+
+@dataclass(frozen=True)
+class JobsRequest(Request):
+    """Which jobs are there?"""
+
+    name = "jobs"
+
+
+@dataclass(frozen=True)
+class _JobRequest(Request):
+    """Something about one job, by its number."""
+
+    job: int
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """Read `to_dict`'s values back; ProtocolError where the job is no number."""
+        if not _is_whole(job := values.get("job")):
+            raise ProtocolError(f"job is {job!r:.80}; send its number")
+        return cls(job)
+
+
+@dataclass(frozen=True)
+class PauseRequest(_JobRequest):
+    """Stop a job where it is."""
+
+    name = "pause"
+
+
+@dataclass(frozen=True)
+class ResumeRequest(_JobRequest):
+    """Put a stopped job into the queue again."""
+
+    name = "resume"
+
+
+@dataclass(frozen=True)
+class CancelRequest(_JobRequest):
+    """Stop a job for good."""
+
+    name = "cancel"
+
+
+@dataclass(frozen=True)
+class LogRequest(_JobRequest):
+    """What has a job's process written?"""
+
+    name = "log"
+
+
+@dataclass(frozen=True)
+class PicturesRequest(Request):
+    """Small pictures of these images, by their positions in the set."""
+
+    name = "pictures"
+    index: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """Read `to_dict`'s values back; ProtocolError unless they are whole numbers."""
+        index = values.get("index")
+        if not isinstance(index, list) or not all(map(_is_whole, index)):
+            raise ProtocolError(f"index is {index!r:.80}; send a list of image positions")
+        return cls(tuple(index))
+
+
+@dataclass(frozen=True)
+class StopRequest(Request):
+    """End the engine."""
+
+    name = "stop"
+
+
+REQUESTS: dict[str, type[Request]] = {
+    kind.name: kind for kind in (
+        DescribeRequest, MeasureRequest, QuoteRequest, SubmitRequest, JobsRequest, PauseRequest, ResumeRequest, CancelRequest, LogRequest,
+        PicturesRequest, StopRequest,
+    )
+}
+
+
+def read_request(values: Mapping) -> Request:
+    """The request that these JSON values are.
+
+    Raises:
+        ProtocolError: an unknown request, or a field that is none of it; ScheduleError where the schedule is none.
+    """
+    if (name := values.get("request")) not in REQUESTS:
+        raise ProtocolError(f"unknown request {name!r}; choose from {', '.join(REQUESTS)}")
+    return REQUESTS[name].from_dict(values)
+
+
+class _Message(Values):
+    """A message: `answer` says which."""
+
+    answer: ClassVar[str]
+
+    def to_dict(self) -> dict:
+        """Plain JSON values, with the name."""
+        return {"answer": self.answer, **super().to_dict()}
+
+
+@dataclass(frozen=True)
+class ModelCard(Values):
+    """The model that is measured; `weights` says in words where they come from."""
+
+    name: str
+    weights: str
+    shape: ModelShape
+
+
+@dataclass(frozen=True)
+class DataCard(Values):
+    """The image set: `images` it has, `measured` of which are held, in an order and batches that stay the same."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: int
+    digest: str
+    measured: int
+    batch_size: int
+    order: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CalibrationCard(Values):
+    """The images that channels are chosen on and weights are refitted on."""
+
+    name: str
+    images: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Description(_Message):
+    """How the engine is: `starting` with its progress in words, `failed` with the error, or `ready` with its cards.
+
+    data, calibration   None where no such images were given, and while it is not ready
+    versions            of Python, torch and timm
+    """
+
+    answer = "description"
+    state: str
+    progress: str = ""
+    error: str = ""
+    model: ModelCard | None = None
+    data: DataCard | None = None
+    calibration: CalibrationCard | None = None
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    protocol: int = PROTOCOL
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can measure."""
+        return self.state == "ready"
+
+
+@dataclass(frozen=True)
+class Progress(_Message):
+    """What the engine is doing before it can answer, in words."""
+
+    answer = "progress"
+    text: str
+
+
+@dataclass(frozen=True)
+class Figures(Values):
+    """Accuracies in percent and the mean loss in nats, with 95 % intervals."""
+
+    top1: Estimate
+    top5: Estimate
+    loss: Estimate
+
+
+@dataclass(frozen=True)
+class Measurement(_Message):
+    """The figures of a schedule on the images so far, the baseline's on the same ones, and the paired difference in top-1, in points."""
+
+    answer = "measurement"
+    images_done: int
+    images_total: int
+    scheduled: Figures
+    baseline: Figures
+    delta_top1: Estimate
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every image has been seen."""
+        return self.images_done == self.images_total
+
+
+@dataclass(frozen=True)
+class Superseded(_Message):
+    """A newer measurement of the same session has begun; this one is given up."""
+
+    answer = "superseded"
+
+
+@dataclass(frozen=True)
+class Offered(_Message):
+    """What a run would be as a job: its title, the command line that measures the same, and its price."""
+
+    answer = "offer"
+    title: str
+    command: str
+    quote: Quote
+
+
+@dataclass(frozen=True)
+class OneJob(_Message):
+    """A job as it is now."""
+
+    answer = "job"
+    job: Job
+
+
+@dataclass(frozen=True)
+class AllJobs(_Message):
+    """Every open job and the latest ended ones, newest first."""
+
+    answer = "jobs"
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class LogEnd(_Message):
+    """The end of what a job's process has written."""
+
+    answer = "log"
+    text: str
+
+
+@dataclass(frozen=True)
+class Pictures(_Message):
+    """PNGs in base64; None for an image that cannot be read."""
+
+    answer = "pictures"
+    encoded: tuple[str | None, ...]
+
+    def decoded(self) -> list[bytes | None]:
+        """The PNGs as bytes; ValueError where a text is no base64."""
+        return [None if one is None else base64.b64decode(one, validate=True) for one in self.encoded]
+
+
+@dataclass(frozen=True)
+class Stopping(_Message):
+    """The engine ends now."""
+
+    answer = "stopping"
+
+
+@dataclass(frozen=True)
+class Refusal(_Message):
+    """What was wrong, in one line."""
+
+    answer = "refusal"
+    error: str
+
+
+Message = Description | Progress | Measurement | Superseded | Offered | OneJob | AllJobs | LogEnd | Pictures | Stopping | Refusal
+_MESSAGES: dict[str, type[_Message]] = {kind.answer: kind for kind in get_args(Message)}
+
+
+def read_message(values: object) -> Message:
+    """The message that these JSON values are.
+
+    Raises:
+        ProtocolError: none of this protocol.
+    """
+    answer = values.get("answer") if isinstance(values, Mapping) else None
+    if answer not in _MESSAGES:
+        raise ProtocolError(f"{values!r:.80} is no message of protocol {PROTOCOL}; restart the dashboard")
+    return _MESSAGES[answer].from_dict(values)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,146 @@
+"""The loaded model that the engine measures, and what it holds between measurements."""
+
+import copy
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+
+import torch
+
+from toast_core.data.load import Batch
+from toast_core.data.sources import Source
+from toast_core.engine.live import LiveEvaluator
+from toast_core.engine.protocol import CalibrationCard, DataCard, Description, ModelCard
+from toast_core.errors import DataError, PlanError
+from toast_core.jobs.book import JobBook
+from toast_core.jobs.quote import Offer, Quoter
+from toast_core.pruning.plan import Plan
+from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
+from toast_core.studies.base import Run
+from toast_core.studies.evaluation.result import Outcomes
+from toast_core.workbench import Report, Workbench
+
+Say = Callable[[str], object]
+"""Told what is being done, for pages that wait."""
+_CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a session for the demo ViT on 1000 images
+_MAX_PLANS = 8  # each holds another set of the model's weights
+
+
+class WarmModel:
+    """A baseline model with its images, the baseline's outcomes and block inputs, its calibration, and the last compensated plans.
+
+    Nothing is locked: one thread at a time may call what measures.
+
+    Attributes:
+        description: what the engine says of itself once this is loaded.
+        batches: the images that are measured on, as inputs; empty where none were given, or no weights.
+        source: the image set that they are from.
+        sessions: how many forks of the baseline may be held at once.
+    """
+
+    def __init__(self, workbench: Workbench, say: Say, start_s: float) -> None:
+        setup, info = workbench.setup, workbench.info
+        if info.execution != "baseline":
+            raise PlanError(f"{info.name} is already pruned ({info.execution}); open the dashboard on the baseline model")
+        self.workbench, self.shape, self._say, self._start_s = workbench, info.shape, say, start_s
+        self.batches: list[Batch] = []
+        self.source: Source | None = None
+        self.sessions = 1
+        self._outcomes: list[Outcomes] = []
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._quoter: Quoter | None = None
+        self.description = Description(
+            "ready", model=ModelCard(info.name, info.weights, info.shape), device=str(next(workbench.model.parameters()).device),
+            versions={"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
+        )
+        if setup.weights != "none" and setup.data is not None:
+            self._load_images(setup)
+
+    @classmethod
+    def load(cls, setup: Setup, say: Say, report: Report, began: float) -> "WarmModel":
+        """Load model and images; nothing is measured yet.
+
+        Args:
+            say: told what is loaded and measured.
+            report: told of calibration and compensation, see `Workbench`.
+            began: when loading began, by `time.monotonic`: PyTorch's import counts to what starting a job takes.
+
+        Raises:
+            ToastError: model or images cannot be loaded, or the model is already pruned.
+        """
+        say(f"Loading {setup.model}")
+        workbench = Workbench.load(setup, report)
+        return cls(workbench, say, time.monotonic() - began)
+
+    def _load_images(self, setup: Setup) -> None:
+        self._say(f"Reading {setup.data}")
+        image_bytes = 4 * sum(block.tokens * block.width for block in self.shape.blocks)
+        data = self.workbench.images(min(setup.images, max(setup.batch_size, _CACHE_BYTES // image_bytes)))
+        self.sessions = max(1, _CACHE_BYTES // (image_bytes * len(data)))
+        self.batches = list(data.batches(setup.batch_size))
+        if not self.batches:
+            raise DataError(f"none of the {len(data)} images of {setup.data} could be read; first {data.skipped[0]}")
+        self.source = source = data.source
+        card = DataCard(
+            source.name, tuple(source.classes), len(source), source.digest, self.images_in(len(self.batches)), setup.batch_size, data.order,
+            data.seed,
+        )
+        self._evaluator = LiveEvaluator(self.workbench.model, self.batches)
+        self._run = self._evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
+        calibration = None
+        if setup.calibration:
+            images = self.workbench.calibration()
+            calibration = CalibrationCard(images.source.name, len(images), images.source.digest)
+        self.description = replace(self.description, data=card, calibration=calibration)
+
+    def images_in(self, batches: int) -> int:
+        """How many images the first batches hold."""
+        return sum(len(batch.index) for batch in self.batches[:batches])
+
+    def baseline(self, batches: int) -> Outcomes:
+        """The unpruned model's outcomes on the first batches, each measured once."""
+        while len(self._outcomes) < batches:
+            self._say("Measuring the baseline")
+            self._outcomes.append(next(self._run))
+        return self._outcomes[batches - 1]
+
+    def calibrate(self) -> None:
+        """Compute the statistics that calibrated selection needs, so that the first edit need not wait for them."""
+        if self.workbench.setup.calibration:
+            self.workbench.statistics(Schedule.class_weight)
+
+    def fork(self) -> LiveEvaluator:
+        """An evaluator that starts from the baseline's block inputs; the tensors are shared, since no block changes its input."""
+        fork = copy.copy(self._evaluator)
+        fork.chunks = [replace(chunk, inputs=list(chunk.inputs)) for chunk in fork.chunks]
+        fork.current_blocks = list(fork.current_blocks)
+        return fork
+
+    def plan(self, schedule: Schedule) -> Plan:
+        """The schedule's plan; compensated ones, which take seconds, are held.
+
+        Raises:
+            ToastError: it does not fit the model, or needs calibration images that are not there.
+        """
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return self.workbench.plan(schedule)
+        digest = schedule.digest()
+        if digest not in self._plans:
+            self._plans[digest] = self.workbench.plan(schedule)
+        self._plans.move_to_end(digest)
+        while len(self._plans) > _MAX_PLANS:
+            self._plans.popitem(last=False)
+        return self._plans[digest]
+
+    def offer(self, run: Run, book: JobBook) -> Offer:
+        """What a run would be as a job, with its price.
+
+        Raises:
+            ToastError: the run does not fit the model or the images.
+        """
+        self._quoter = self._quoter or Quoter(self.workbench, book, self._start_s)
+        return self._quoter.offer(run)

@@ -1,0 +1,101 @@
+"""A sweep in the evidence store: a cell a grid cell, measured part by part, so that a killed one goes on where it stopped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.key import CellIdentity
+from analysis_cache.store import EvidenceStore
+from toast_core.executors.base import Executor
+from toast_core.executors.local import LOCAL
+from toast_core.models.info import get_info
+from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.analyses import announce, finish, rows_of
+from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.evaluation.store import as_float16, evaluation_identity, evaluation_summary, outcome_arrays
+from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.memory import images_at_once
+from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
+from toast_core.studies.sensitivity.sweep import Rule, run_sweep
+from toast_core.studies.subject import Subject, statistics_digest
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What a sweep is to measure.
+
+    cells       in the order of the rows that come out
+    rule        when a cell has seen enough images
+    statistics  what calibrated channels are chosen from; None where none are
+    settings    fields of every cell's schedule beside its ratios, such as selection and seed
+    """
+
+    cells: list[Cell]
+    rule: Rule = field(default_factory=Rule)
+    statistics: Statistics | None = None
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell, CellIdentity]:
+    """The identity of every cell of a sweep, without measuring anything."""
+    rule, blocks, calibration = request.rule, len(get_info(subject.model).shape.blocks), statistics_digest(request.statistics)
+
+    def identity(cell: Cell) -> CellIdentity:
+        schedule = cell.schedule(blocks, **request.settings)
+        details = {"block": cell.block, "site": cell.site, "ratio": cell.ratio, "mode": rule.mode, "calibration": calibration}
+        if rule.mode == "adaptive":
+            details |= {"width": rule.width, "tolerance": rule.tolerance}
+        return replace(subject.identity, schedule_digest=schedule.digest(), selection=schedule.selection, details=details)
+
+    return {cell: identity(cell) for cell in request.cells}
+
+
+def analyze_sensitivity(
+    subject: Subject, store: EvidenceStore, request: SweepRequest, progress: Callable[[int, int], None] | None = None,
+    memory_gb: float = 8.0, executor: Executor = LOCAL,
+) -> tuple[Analysis, list[dict]]:
+    """Return the analysis and its rows (`cells.summarize`), measuring the cells that are not stored, within `memory_gb` (1e9 bytes).
+
+    `progress` is called after each stored part with the cell-images done and all of them, those stored already left out.
+    """
+    cells, rule, settings, shape = request.cells, request.rule, request.settings, get_info(subject.model).shape
+    identities = sensitivity_identities(subject, request)
+    baseline = evaluation_identity(subject, Schedule.uniform(len(shape.blocks)), "baseline")
+    keys = PartKeys(subject.identity, statistics_digest(request.statistics), settings)
+    asked = subject.request(
+        metric="sensitivity", mode=rule.mode, width=rule.width, tolerance=rule.tolerance,
+        settings={key: settings[key] for key in sorted(settings)}, calibration=keys.calibration,
+        cells=[[cell.block, cell.site, cell.ratio] for cell in cells],
+    )
+    label = f"{rule.mode} sensitivity of {subject.identity.model}"
+    analysis = announce(store, asked, label, [*identities.values(), *([baseline] if rule.mode == "exact" else [])])
+    known = store.has_many(analysis.cell_keys)
+    missing = [cell for cell in cells if identities[cell].key not in known]
+    if missing:
+        if rule.mode == "exact" and baseline.key not in known:
+            # first, so that whoever looks on while the sweep runs can pair the parts with it
+            outcomes = evaluate(subject.model, subject.data, subject.batch_size, subject.identity.dtype, executor=executor).outcomes
+            store.put(baseline, evaluation_summary(outcomes), outcome_arrays(outcomes))
+        whole, value_bytes = settings.get("selection") == "per_batch", next(subject.model.parameters()).element_size()
+        most_images = images_at_once(shape, subject.batch_size, memory_gb, value_bytes, whole)
+        total = len(missing) * len(subject.data)
+        parts = StoreParts(store, keys, lambda done: progress and progress(min(done, total), total))
+
+        def store_cell(row: dict, outcomes: CellOutcomes) -> None:
+            store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, cell_arrays(outcomes))
+
+        sweep = Sweep(subject.model, request.statistics, most_images, **settings)
+        run_sweep(sweep, subject.data, missing, subject.batch_size, rule, parts, store_cell, executor)
+    # of every block: a run killed while it stored its cells left parts of blocks that lack nothing any more
+    store.remove(keys.of_blocks({cell.block for cell in cells}))
+    return finish(store, analysis), rows_of(store, analysis)
+
+
+def cell_arrays(outcomes: CellOutcomes) -> dict[str, np.ndarray]:
+    """What is stored of a cell: top-1 and top-5 hit, loss and margin of every image."""
+    bits = {"correct": outcomes.correct, "top5": outcomes.top5}
+    return bits | {"loss": as_float16(outcomes.loss), "margin": as_float16(outcomes.margin)}

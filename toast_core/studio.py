@@ -1,0 +1,233 @@
+"""Everything from Python in a few lines: a model with its images, measured, compensated, tuned, exported, recovered and certified.
+
+    studio = Studio("demo_vit", data="fashion-mnist", calibration="fashion-mnist:calibration")
+    tuned = studio.tune(reduction=0.4)
+    print(studio.evaluate(), studio.evaluate(tuned.schedule))
+    studio.export(tuned.schedule, "vit.onnx", "onnx")
+
+It does what the commands of the same names do, by the same `Workbench`; results show themselves in a notebook.
+"""
+
+import html
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toast_core.errors import ScheduleError
+from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from torch import nn
+
+    from toast_core.cost.macs import Cost
+    from toast_core.export.write import ExportRecord
+    from toast_core.studies.certificate.result import Certificate
+    from toast_core.studies.evaluation.measure import Evaluation
+    from toast_core.studies.recovery.loop import Recovered
+    from toast_core.studies.tuning.measure import Tuned
+    from toast_core.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A stored analysis: its rows, what came out in a few words, and the command line that measures the same.
+
+    kind     sensitivity, redundancy, composition, ...: a kind of run
+    rows     a mapping a cell, as `toast analyze --json` prints them
+    short_id its id in the evidence store, for `toast report` and `toast cache`
+    """
+
+    kind: str
+    rows: tuple[Mapping, ...]
+    outcome: str
+    command: str
+    short_id: str
+
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a table."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows))
+
+    def figures(self) -> "dict[str, go.Figure]":
+        """The figures of `toast report`, by name: the counterparts of the paper's figures 4 and 5; none for kinds without one."""
+        from dashboard.charts.report import report_figures
+
+        return report_figures({self.kind: self.rows})
+
+    def __repr__(self) -> str:
+        return f"Findings({self.kind}: {self.outcome}, {len(self.rows)} rows, id {self.short_id})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: a line, and the first rows."""
+        said = f"<p><b>{html.escape(self.kind)}</b>: {html.escape(self.outcome)}, {len(self.rows)} rows, id {self.short_id}</p>"
+        return said + self.frame().head(_SHOWN_ROWS).to_html(index=False, float_format="%.4g", max_cols=_SHOWN_COLUMNS)
+
+
+_SHOWN_ROWS, _SHOWN_COLUMNS = 10, 12
+
+
+class Studio:
+    """One model with its images. Loaded when first needed, then held; nothing that it does changes the loaded model."""
+
+    def __init__(self, model: str | None = None, **fields: object) -> None:
+        """Take a `Setup` in words: `model` and its other fields by name, such as data, calibration, images, device, store.
+
+        Raises:
+            SetupError: a field is of another kind or out of range.
+        """
+        self.setup = Setup.from_dict({"model": model, **fields})
+
+    def __repr__(self) -> str:
+        said = {name: value for name, value in self.setup.to_dict().items() if value != getattr(Setup, name, None)}
+        return f"Studio({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
+    @cached_property
+    def workbench(self) -> "Workbench":
+        """The setup loaded.
+
+        Raises:
+            ModelError, DeviceError: it cannot be.
+        """
+        from toast_core.workbench import Workbench
+
+        return Workbench.load(self.setup)
+
+    @property
+    def model(self) -> "nn.Module":
+        """The baseline, in eval mode."""
+        return self.workbench.model
+
+    def cost(self, schedule: Schedule | None = None) -> "Cost":
+        """MACs, parameters and activation memory of the baseline or of a schedule, from shapes alone."""
+        from toast_core.cost.macs import count_cost
+
+        return count_cost(self.workbench.shape, schedule)
+
+    def prune(self, schedule: Schedule, execution: str = "compact") -> "nn.Module":
+        """A new model that the schedule was put into effect on, its kept weights refitted where it asks for compensation.
+
+        Raises:
+            ScheduleError: it has another number of blocks than the model.
+            DataError: it needs calibration images and none are named.
+        """
+        from toast_core.pruning.execution.apply import apply_plan
+
+        plan = self.workbench.plan(schedule)
+        for note in plan.notes:
+            print(note, file=sys.stderr)
+        return apply_plan(self.model, plan, execution)
+
+    def evaluate(self, schedule: Schedule | None = None, execution: str = "compact") -> "Evaluation":
+        """Accuracy and loss on the setup's images, of the baseline or of a schedule.
+
+        Raises:
+            DataError: no images are named.
+        """
+        from toast_core.studies.evaluation.measure import evaluate
+
+        model = self.model if schedule is None else self.prune(schedule, execution)
+        return evaluate(model, self.workbench.images(self.setup.images), self.setup.batch_size)
+
+    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: object) -> "Tuned":
+        """The schedule that meets one budget with the least damage, compensated, found on the calibration images; `toast tune`.
+
+        Args:
+            reduction, gmacs, params: the budget, one of them.
+            request: further fields of a `TuningRequest`, such as sites, ratios, locks and compensation.
+
+        Raises:
+            ScheduleError: no budget, several, or one that cannot be met.
+            DataError: no calibration images, or too few to cut in three.
+        """
+        from analysis_cache.store import EvidenceStore
+        from toast_core.budget.words import read_budget
+        from toast_core.studies.subject import Subject
+        from toast_core.studies.tuning.measure import tune
+        from toast_core.studies.tuning.request import TuningRequest
+        from toast_core.studies.tuning.store import TuningStore
+
+        budget = read_budget(self.workbench.shape, reduction, gmacs, params)
+        asked = TuningRequest(budget, **{"seed": self.setup.seed, "batch_size": self.setup.batch_size, **request})
+        data = self.workbench.calibration()
+        with EvidenceStore.open(self.setup.store) as store:
+            return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
+
+    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **fields: object) -> Findings:
+        """Measure a kind of run into the evidence store, going on from what is there; `fields` are the run's own, `images` the setup's.
+
+        Raises:
+            JobError: an unknown kind or field, or a value out of range.
+        """
+        from analysis_cache.store import EvidenceStore
+        from toast_core.studies.registry import read_run
+
+        run = read_run({"kind": kind, "images": self.setup.images, **fields})
+        with EvidenceStore.open(self.setup.store) as store:
+            analysis = run.measure(self.workbench, store, report)
+            rows = tuple(head.summary for head in store.heads(analysis.cell_keys) if head.identity.kind == analysis.request["metric"])
+            return Findings(kind, rows, run.outcome(store, analysis), run.command(self.setup), analysis.short_id)
+
+    def sensitivity(self, **fields: object) -> Findings:
+        """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as `toast analyze` takes them."""
+        return self.measure("sensitivity", **fields)
+
+    def redundancy(self, **fields: object) -> Findings:
+        """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
+        return self.measure("redundancy", **fields)
+
+    def export(self, schedule: Schedule, output: str | Path, form: str, compared: int = 32) -> "ExportRecord":
+        """Write the compact model in a format of the registry, run the file again and compare it on so many images; `toast export`.
+
+        Raises:
+            ExportError: an unknown format, a place that cannot be written, or a file that computes something else.
+        """
+        import torch
+
+        from toast_core.export import export_model
+        from toast_core.studies.latency.pairs import random_images
+
+        named = self.setup.calibration is not None
+        images = (
+            torch.cat([batch.images for batch in self.workbench.calibration().part(0, compared).batches(compared)])
+            if named else random_images(self.model, compared, self.setup.seed)
+        )
+        return export_model(self.prune(schedule), form, Path(output), images)
+
+    def recover(self, schedule: Schedule, images: int | None = None, **recipe: object) -> "Recovered":
+        """Fine-tune what the schedule leaves on the setup's training images, else its calibration images; fields of a `Recipe` by name.
+
+        Raises:
+            DataError: no such images, or too few.
+        """
+        from toast_core.data.load import load_data
+        from toast_core.studies.recovery.loop import RecoveryStart, recover
+        from toast_core.studies.recovery.recipe import Recipe
+
+        place, asked = self.setup.train or self.setup.calibration, Recipe(**recipe)
+        if place is None:
+            raise ScheduleError("recovery needs training images; name them as train= or calibration=")
+        data = load_data(place, self.model, images, seed=asked.seed, labelled=asked.labels)
+        start = RecoveryStart(schedule, lambda: self.workbench.plan(schedule, asked.batch_size))
+        return recover(self.model, start, data, asked)
+
+    def certify(self, schedule: Schedule, exports: Sequence[str | Path] = ()) -> "Certificate":
+        """Baseline, masked, compact and exported forms measured on the same images, with digests of all that went in.
+
+        Raises:
+            CertificateError: an export that is not there or belongs to another model.
+        """
+        from toast_core.studies.certificate.issue import issue
+
+        return issue(self.workbench, schedule, tuple(map(Path, exports)))
+
+    def with_setup(self, **fields: object) -> "Studio":
+        """Another studio with these fields changed; the loaded model is not shared."""
+        changed = replace(self.setup, **fields)
+        return Studio(**changed.to_dict())
