@@ -28,7 +28,7 @@ from torch import nn
 from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
 from toast_core.budget.front import SHAPES
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
 from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape

@@ -60,6 +60,11 @@ def dtype_named(name: str) -> "torch.dtype":
     return getattr(torch, name)
 
 
+def dtype_name(dtype: "torch.dtype") -> str:
+    """Return a dtype's name without its module: float32; the inverse of `dtype_named`."""
+    return str(dtype).removeprefix("torch.")
+
+
 def cast(model: "nn.Module", dtype: str) -> "nn.Module":
     """Return the model in a dtype: itself where it already is, else a copy.
 

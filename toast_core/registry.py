@@ -95,7 +95,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         except Exception as error:  # another package's import may fail in any way
             raise self._error(
                 f"{self.what} {name!r} cannot be loaded from {source}, entry point of {self.group}: "
-                f"{type(error).__name__}: {first_line(error)}; repair or uninstall {source.package}"
+                f"{type(error).__name__}: {first_line(error, 300)}; repair or uninstall {source.package}"
             ) from error
 
 

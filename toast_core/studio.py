@@ -147,7 +147,7 @@ class Studio:
             DataError: no calibration images, or too few to cut in three.
         """
         from analysis_cache.store import EvidenceStore
-        from toast_core.budget.problem import read_budget
+        from toast_core.budget.words import read_budget
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune
         from toast_core.studies.tuning.request import TuningRequest

@@ -67,8 +67,8 @@ class Workbench:
 
     @cached_property
     def weights_digest(self) -> str:
-        """sha256 of the model's tensors, see `toast_core.models.info.weights_digest`."""
-        from toast_core.models.info import weights_digest
+        """sha256 of the model's tensors, see `toast_core.models.weights.weights_digest`."""
+        from toast_core.models.weights import weights_digest
 
         return weights_digest(self.model)
 

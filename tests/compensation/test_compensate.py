@@ -15,7 +15,8 @@ from toast_core.compensation.walk import compensate, score_channels, uncompensat
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.errors import DataError, PlanError
 from toast_core.loading import load_model, save_model
-from toast_core.models.adapters import REGISTRY, adapter_for
+from toast_core.models import adapters
+from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import BlockPlan, Plan
@@ -49,7 +50,7 @@ def full_plan(name: str) -> Plan:
 
 def block_outputs(model: nn.Module, images: list[torch.Tensor]) -> list[torch.Tensor]:
     """Every block's output for image batches, all tokens in one, float64 (T, D)."""
-    adapter = next(adapter for adapter in REGISTRY if type(model) is adapter.model_class)
+    adapter = next(adapter for adapter in adapters.FAMILIES.values() if type(model) is adapter.model_class)
     found: list[list[torch.Tensor]] = [[] for _ in adapter.blocks(model)]
     hooks = [
         block.register_forward_hook(lambda _, __, out, own=own: own.append(out.double().flatten(0, -2)))

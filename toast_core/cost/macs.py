@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.schedule.rounding import keep_count
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+from toast_core.schedule.sites import BY_NAME
+
 
 @dataclass(frozen=True)
 class BlockShape:
@@ -34,7 +36,7 @@ class BlockShape:
 
     def site_width(self, site: str) -> int:
         """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
-        return {"qk": self.head_dim, "vo": self.head_dim, "fc1": self.width, "fc2": self.hidden}[site]
+        return getattr(self, BY_NAME[site].width)
 
 
 @dataclass(frozen=True)

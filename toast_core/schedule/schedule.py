@@ -1,11 +1,6 @@
 """The one type that says how a model is to be pruned. Frozen, versioned, lossless in JSON; imports no torch.
 
-A ratio is the fraction of channels dropped, in [0, 1), everywhere. A block has four sites (method: paper, section 3):
-
-    qk    dimensions of every head that leave the query and key projections together
-    vo    dimensions of every head that leave the value and output projections together
-    fc1   input channels of the feed-forward network, dropped from the block's residual stream as well
-    fc2   hidden units of the feed-forward network
+A ratio is the fraction of channels dropped, in [0, 1), everywhere; `sites.py` says where in a block there is something to drop.
 """
 
 import hashlib
@@ -17,10 +12,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import NONE, Compensation
 from toast_core.schedule.scores import SCORES
+from toast_core.schedule.sites import SITES
 
 VERSION = 1
 MAX_INTEGER = 2**63
-SITES = ("qk", "vo", "fc1", "fc2")
 SELECTIONS = {
     "per_batch": "channels chosen for each batch from all of its images (the published behaviour)",
     "per_image": "channels chosen for each image on its own",

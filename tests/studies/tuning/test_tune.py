@@ -15,7 +15,7 @@ from analysis_cache.store import EvidenceStore
 from tests.support.families import shared_model, tiny_demo
 from tests.support.greys import grey_data, grey_model
 from tests.support.tiers import over
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
 from toast_core.cli import app as cli
 from toast_core.compensation.plan import plan_on
 from toast_core.compensation.walk import compensate

@@ -22,7 +22,8 @@ from toast_core.files import sha256_of
 from toast_core.loading import load_model
 from toast_core.machine import processor_name
 from toast_core.models.counting import count_macs, counted_macs
-from toast_core.models.info import get_info, weights_digest
+from toast_core.models.info import get_info
+from toast_core.models.weights import weights_digest
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.agreement.measure import Compared, compare
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed

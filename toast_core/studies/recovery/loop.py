@@ -14,7 +14,8 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.errors import ModelError, PlanError
 from toast_core.loading import unfilled
-from toast_core.models.info import get_info, weights_digest
+from toast_core.models.info import get_info
+from toast_core.models.weights import weights_digest
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
