@@ -1,5 +1,7 @@
 """Jobs in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from dashboard.components.jobs import duration, facts_text, price_text, progress_text
@@ -14,9 +16,9 @@ def test_durations_have_no_more_digits_than_an_estimate_deserves(seconds, text):
 
 
 def test_prices_say_what_is_stored():
-    free = price_text({**QUOTE, "stored": 36, "seconds": 0.0})
+    free = price_text(replace(QUOTE, stored=36, seconds=0.0))
     assert free.startswith("**0 s**: 36 cells \N{MULTIPLICATION SIGN} 1,000 images, all stored")
-    assert price_text({**QUOTE, "stored": 1}).endswith("Of the cells, 1 is stored already, at no cost.")
+    assert price_text(replace(QUOTE, stored=1)).endswith("Of the cells, 1 is stored already, at no cost.")
 
 
 def test_progress_and_facts_in_words():

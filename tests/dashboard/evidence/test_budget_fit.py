@@ -11,7 +11,7 @@ from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.setup import Setup
-from toast_core.studies.sensitivity.job import read_run
+from toast_core.studies.registry import read_run
 
 REQUEST = BudgetRequest("reduction", 40.0, ("qk", "vo", "fc2"), True)
 CURVES = DamageCurves(ROWS, "curves from 128 images")
