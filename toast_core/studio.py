@@ -190,8 +190,8 @@ class Studio:
         """
         import torch
 
+        from toast_core.data.noise import random_images
         from toast_core.export import export_model
-        from toast_core.studies.latency.pairs import random_images
 
         named = self.setup.calibration is not None
         images = (

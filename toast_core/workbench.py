@@ -158,10 +158,10 @@ class Workbench:
             ScheduleError: it has another number of blocks than the model.
             PlanError: the model is already pruned.
         """
+        from toast_core.data.noise import random_images
         from toast_core.pruning.planner import make_plan
         from toast_core.pruning.statistics import collect_statistics
         from toast_core.schedule.compensation import NONE
-        from toast_core.studies.latency.pairs import random_images
 
         bare = replace(schedule, compensation=NONE)
         statistics = collect_statistics(self.model, [random_images(self.model, 2)]) if bare.needs_calibration else None

@@ -10,6 +10,7 @@ from torch import nn
 from tests.support.families import ALL, block_count, images_for, relative_error, schedule_for, shared_model
 from tests.support.tiers import over
 from toast_core.compensation.one_shot import one_shot_sums
+from toast_core.compensation.plan import plan_on
 from toast_core.compensation.walk import compensate, score_channels, uncompensated
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.errors import DataError, PlanError
@@ -23,7 +24,6 @@ from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.compensation import CALIBRATIONS, FULL, Compensation
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.tuning.judging import plan_for
 
 FAMILIES = over("name", [family.name for family in ALL])
 SOME_NAMES = ("plain", "layer_scale", "qk_norm", "registers", "no_proj_bias", "swin", "swin_padded_windows")
@@ -136,7 +136,7 @@ def test_folding_repairs_more_than_a_bias_and_a_bias_more_than_nothing(name: str
 
     def error(wants: Compensation) -> float:
         schedule = asked(name, wants).with_ratio(0, "fc2", 0.6)
-        plan = plan_for(model, schedule, calibration(name))
+        plan = plan_on(model, schedule, calibration(name))
         return squared_distance(block_outputs(apply_plan(model, plan, "masked"), calibration(name))[0], goal)
 
     less = {"bias": Compensation(), "fold": Compensation("bias")}[ffn]
