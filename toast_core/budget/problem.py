@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 from toast_core.budget.curves import Curve, Curves
 from toast_core.cost.latency import LatencyTable
@@ -191,7 +192,7 @@ class Problem:
     shape: ModelShape
     budget: Budget
     groups: tuple[Group, ...]
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -240,7 +241,7 @@ def make_problem(
     sites: tuple[str, ...],
     locks: Mapping[Place, float] | None = None,
     ranges: Mapping[Place, tuple[float, float]] | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Problem:
     """Return the problem over every legal count between whole and the fewest measured.
 
@@ -303,6 +304,8 @@ class _OneBlock:
         return self._ms(Schedule.uniform(1))
 
     def _ms(self, schedule: Schedule) -> float:
+        if self.table is None:
+            return 0.0
         return sum(self.table.block_ms(self.block, kept_counts(self._alone.blocks[0], schedule, 0)))
 
     def option(self, sites: tuple[str, ...], pairs: tuple[tuple[float, float | None], ...]) -> Option:
@@ -314,11 +317,13 @@ class _OneBlock:
             self._whole.macs - cost.macs,
             self._whole.params - cost.params,
             sum(damage or 0.0 for _, damage in pairs),
-            0 if self.table is None else nanoseconds(self._whole_ms - self._ms(schedule)),
+            nanoseconds(self._whole_ms - self._ms(schedule)),
         )
 
 
-def _check_places(shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple], sites: tuple[str, ...]) -> None:
+def _check_places(
+    shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple[float, float]], sites: tuple[str, ...]
+) -> None:
     for block, _ in (*locks, *ranges):
         if not 0 <= block < len(shape.blocks):
             raise ScheduleError(f"block {block} does not exist; {shape.name} has blocks 0 to {len(shape.blocks) - 1}")
