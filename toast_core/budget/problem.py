@@ -78,7 +78,7 @@ class Problem:
     shape: ModelShape
     budget: Budget
     groups: tuple[Group, ...]
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
