@@ -1,6 +1,7 @@
 """What a certificate says, read strictly and sealed by its own digest. Free of torch."""
 
 import hashlib
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -196,6 +197,26 @@ class Certificate:
             for form in self.forms
             if form.form != "baseline" and not form.largest_difference <= self.tolerance
         ]
+
+    def __repr__(self) -> str:
+        """For example `Certificate(demo_vit, schedule 0123abcd, 10000 images, top-1 %: baseline 91.53, masked 91.50, compact 91.50)`."""
+        forms = ", ".join(f"{form.name} {form.top1.value:.2f}" for form in self.forms)
+        apart = f"; {len(self.differing())} differ from compact" if self.differing() else ""
+        return (
+            f"Certificate({self.asked.setup.model}, schedule {self.digests.schedule[:8]}, {self.image_count} images, "
+            f"top-1 %: {forms}{apart})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the line of `repr`, and a row a form."""
+        table = [
+            (form.name, f"{form.top1.value:.2f}", "{:.2f} to {:.2f}".format(*form.top1.ci95), f"{form.macs / 1e9:.4f}",
+             f"{form.size_bytes / 1e6:.2f}", f"{form.largest_difference:.1e}")
+            for form in self.forms
+        ]
+        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table)
+        heads = "".join(f"<th>{name}</th>" for name in ("", "top-1 %", "95 %", "GMACs", "MB", "largest difference of a logit to compact"))
+        return f"<p>{html.escape(repr(self))}</p><table><tr>{heads}</tr>{rows}</table>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
