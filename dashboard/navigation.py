@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from toast_core.errors import ToastError
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import Page as StreamlitPage
 
 GROUP = "toast_studio.pages"
 FIRST = "overview"
@@ -88,7 +92,7 @@ def metrics() -> dict[str, str]:
     return {name: page.title for name, page in pages().items() if page.metric}
 
 
-def page(name: str) -> object:
+def page(name: str) -> "StreamlitPage":
     """The Streamlit page of that name, whose module is imported now; also what `st.switch_page` takes.
 
     A page of another package that cannot be loaded says so in one line where it would be, and harms no other page.
@@ -99,7 +103,7 @@ def page(name: str) -> object:
     try:
         render = found.load()
     except NavigationError as error:
-        render = partial(st.error, str(error))
+        render = partial(st.error, str(error))  # type: ignore[assignment]  # Streamlit passes over what a page returns
     return st.Page(render, title=found.title, url_path=name, default=name == FIRST)
 
 

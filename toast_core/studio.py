@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
@@ -76,7 +76,7 @@ _SHOWN_ROWS, _SHOWN_COLUMNS = 10, 12
 class Studio:
     """One model with its images. Loaded when first needed, then held; nothing that it does changes the loaded model."""
 
-    def __init__(self, model: str | None = None, **fields: object) -> None:
+    def __init__(self, model: str | None = None, **fields: Any) -> None:
         """Take a `Setup` in words: `model` and its other fields by name, such as data, calibration, images, device, store.
 
         Raises:
@@ -135,7 +135,7 @@ class Studio:
         model = self.model if schedule is None else self.prune(schedule, execution)
         return evaluate(model, self.workbench.images(self.setup.images), self.setup.batch_size)
 
-    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: object) -> "Tuned":
+    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: Any) -> "Tuned":
         """The schedule that meets one budget with the least damage, compensated, found on the calibration images; `toast tune`.
 
         Args:
@@ -159,7 +159,7 @@ class Studio:
         with EvidenceStore.open(self.setup.store) as store:
             return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
 
-    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **fields: object) -> Findings:
+    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **fields: Any) -> Findings:
         """Measure a kind of run into the evidence store, going on from what is there; `fields` are the run's own, `images` the setup's.
 
         Raises:
@@ -174,11 +174,11 @@ class Studio:
             rows = tuple(head.summary for head in store.heads(analysis.cell_keys) if head.identity.kind == analysis.request["metric"])
             return Findings(kind, rows, run.outcome(store, analysis), run.command(self.setup), analysis.short_id)
 
-    def sensitivity(self, **fields: object) -> Findings:
+    def sensitivity(self, **fields: Any) -> Findings:
         """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as `toast analyze` takes them."""
         return self.measure("sensitivity", **fields)
 
-    def redundancy(self, **fields: object) -> Findings:
+    def redundancy(self, **fields: Any) -> Findings:
         """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
         return self.measure("redundancy", **fields)
 
@@ -200,7 +200,7 @@ class Studio:
         )
         return export_model(self.prune(schedule), form, Path(output), images)
 
-    def recover(self, schedule: Schedule, images: int | None = None, **recipe: object) -> "Recovered":
+    def recover(self, schedule: Schedule, images: int | None = None, **recipe: Any) -> "Recovered":
         """Fine-tune what the schedule leaves on the setup's training images, else its calibration images; fields of a `Recipe` by name.
 
         Raises:
@@ -227,7 +227,7 @@ class Studio:
 
         return issue(self.workbench, schedule, tuple(map(Path, exports)))
 
-    def with_setup(self, **fields: object) -> "Studio":
+    def with_setup(self, **fields: Any) -> "Studio":
         """Another studio with these fields changed; the loaded model is not shared."""
         changed = replace(self.setup, **fields)
         return Studio(**changed.to_dict())
