@@ -183,7 +183,7 @@ class Studio:
         from toast_core.studies.analyses import rows_of
         from toast_core.studies.registry import read_run, run_class
 
-        own = {field.name for field in fields(run_class(kind))}
+        own = {field.name for field in fields(run_class(kind))}  # type: ignore[arg-type]  # a protocol whose classes are all dataclasses
         shared = {"images": self.setup.images, "batch_size": self.setup.batch_size}
         given = {name: value for name, value in shared.items() if name in own and value is not None}
         run = read_run({"kind": kind, **given, **asked})
@@ -192,11 +192,11 @@ class Studio:
             outcome = run.outcome(store, analysis)
             return Findings(kind, tuple(rows_of(store, analysis)), outcome, run.command(self.setup), analysis.short_id)
 
-    def sensitivity(self, **asked: object) -> Findings:
+    def sensitivity(self, **asked: Any) -> Findings:
         """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as in a `SensitivityRun`."""
         return self.measure("sensitivity", **asked)
 
-    def redundancy(self, **asked: object) -> Findings:
+    def redundancy(self, **asked: Any) -> Findings:
         """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
         return self.measure("redundancy", **asked)
 
