@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dashboard.navigation import pages
 from tests.docs.pages import DOCS, DOCUMENTS, PAGES, README, ROOT, name_of, prose_of, text_of
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -66,9 +67,11 @@ class TestPages:
 
     def test_every_picture_is_shown_or_made_by_the_script(self) -> None:
         script = text_of(DOCS / "make_screenshots.py")
+        assert "for name in pages():" in script, "it takes a picture of every page of the dashboard"
         shown = {target for path in DOCUMENTS for target in re.findall(r"screenshots/([\w-]+)\.png", text_of(path))}
         for picture in (DOCS / "screenshots").glob("*.png"):
-            assert picture.stem in shown or f'"{picture.stem.rpartition("-")[0]}"' in script
+            name = picture.stem.rpartition("-")[0]
+            assert picture.stem in shown or name in pages() or f'"{name}"' in script
 
     @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
     def test_a_page_has_one_title(self, path: Path) -> None:
