@@ -117,7 +117,7 @@ def _signature(name: str, function: Callable) -> str:
 
 
 def _default(value: object) -> object:
-    """What stands for a default: `...` for a function or what one makes, `Recipe()` for a value that is made so, whatever its fields are."""
+    """What stands for a default: `...` for a function or what one makes, `Recipe()` for a value of defaults alone."""
     if inspect.isfunction(value) or repr(value) == "<factory>":  # as dataclasses call it
         return _Word("...")
     is_bare = is_dataclass(value) and not isinstance(value, type) and value == _bare(type(value))

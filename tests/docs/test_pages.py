@@ -12,7 +12,7 @@ from tests.docs.pages import DOCS, DOCUMENTS, PAGES, README, ROOT, code_blocks, 
 from toast_core.export.formats import FORMATS
 from toast_core.models.adapters import FAMILIES
 from toast_core.schedule.scores import SCORES
-from toast_core.studies import registry
+from toast_core.studies.registry import KINDS
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 # a quantity that something was found to have; 95 % is the width of an interval
@@ -95,7 +95,7 @@ class TestContributing:
         ]
 
     def test_the_groups_are_those_of_the_registries(self) -> None:
-        groups = {SCORES.group, FORMATS.group, FAMILIES.group, registry.GROUP, navigation.GROUP}
+        groups = {one.group for one in (SCORES, FORMATS, FAMILIES, KINDS, navigation.RENDERERS)}
         for page in ("plugins", "contributing"):
             assert set(re.findall(r"toast_studio\.\w+", text_of(DOCS / f"{page}.md"))) == groups
 

@@ -5,6 +5,7 @@ import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from toast_core.errors import CertificateError, SetupError
 from toast_core.schedule.schedule import Schedule
@@ -217,9 +218,11 @@ class Certificate:
         heads = "".join(f"<th>{name}</th>" for name in ("", "top-1 %", "95 %", "GMACs", "MB", "largest difference of a logit to compact"))
         return f"<p>{html.escape(repr(self))}</p><table><tr>{heads}</tr>{rows}</table>"
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return json.loads(json.dumps(asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}, allow_nan=False))
+        own = asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}
+        values: dict[str, Any] = json.loads(json.dumps(own, allow_nan=False))
+        return values
 
     def to_json(self) -> str:
         """The text of a certificate file."""
@@ -237,7 +240,7 @@ class Certificate:
         version = values.get("version")
         if type(version) is not int or version != VERSION:
             raise CertificateError(f"certificate version is {version!r:.40}, this program reads {VERSION}; certify again or update it")
-        found = read_fields(cls, values, "")
+        found: Certificate = read_fields(cls, values, "")
         names = tuple(form.form for form in found.forms)
         if names[:3] != FORMS[:3] or set(names[3:]) - {"exported"}:
             raise CertificateError(f"certificate forms are {', '.join(names)[:80] or 'none'}, not {', '.join(FORMS)}; certify again")
