@@ -41,7 +41,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything held."""
+        """Whether no cell and no analysis has a problem."""
         return not self.problems
 
 

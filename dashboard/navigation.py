@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from toast_core.errors import ToastError
+from toast_core.files import first_line
 
 GROUP = "toast_studio.pages"
 FIRST = "overview"
@@ -53,9 +54,8 @@ class Page:
         try:
             return import_module(self.module).render
         except Exception as error:  # another package's import may fail in any way
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
             raise NavigationError(
-                f"page {self.name!r} cannot be loaded from {self}, entry point of {GROUP}: {type(error).__name__}: {reason:.160}; "
+                f"page {self.name!r} cannot be loaded from {self}, entry point of {GROUP}: {type(error).__name__}: {first_line(error)}; "
                 f"repair or uninstall {self.package}"
             ) from error
 

@@ -30,7 +30,7 @@ class Interaction:
         return middle, middle * float(np.exp(-half)), middle * float(np.exp(half))
 
     def to_dict(self) -> dict:
-        """Plain JSON values."""
+        """The fields as plain JSON values, as a tuning stores them."""
         return asdict(self)
 
 
