@@ -17,7 +17,6 @@ class Limit:
 
 
 Limits = Mapping[tuple[str, int], Limit]  # by site and block; what is not in it is free
-FREE = Limit()
 
 
 def hold(limits: Limits, before: Schedule, wanted: Schedule) -> Schedule:

@@ -27,7 +27,7 @@ Report = Callable[[str, int, int], None]
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    pass
 
 
 class Workbench:
@@ -74,7 +74,7 @@ class Workbench:
 
     @property
     def shape(self) -> "ModelShape":
-        """The baseline's shape."""
+        """The baseline model in plain integers."""
         return self.info.shape
 
     def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":
