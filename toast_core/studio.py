@@ -183,7 +183,7 @@ class Studio:
         from toast_core.studies.analyses import rows_of
         from toast_core.studies.registry import read_run, run_class
 
-        own = {field.name for field in fields(run_class(kind))}
+        own = {field.name for field in fields(run_class(kind))}  # type: ignore[arg-type]  # a protocol whose classes are all dataclasses
         shared = {"images": self.setup.images, "batch_size": self.setup.batch_size}
         given = {name: value for name, value in shared.items() if name in own and value is not None}
         run = read_run({"kind": kind, **given, **asked})
