@@ -169,7 +169,7 @@ class Studio:
         with EvidenceStore.open(self.setup.store) as store:
             return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
 
-    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: object) -> Findings:
+    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: Any) -> Findings:
         """Measure a kind of run into the evidence store, going on from what is there; `report` is told steps done and all steps.
 
         Args:
