@@ -46,7 +46,7 @@ def _find_file(given: object) -> Path | None:
 
 @cache
 def digest_of_weights(path: Path, changed_ns: int) -> tuple[str | None, str | None]:
-    """Return what `toast_core.models.info.weights_digest` gives for the tensors of a .safetensors file, and their one dtype.
+    """Return what `toast_core.models.weights.weights_digest` gives for the tensors of a .safetensors file, and their one dtype.
 
     (None, None) where the file is of another kind or its tensors have several dtypes. `changed_ns` is part of the cache's key.
     """

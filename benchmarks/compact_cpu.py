@@ -24,10 +24,10 @@ from torch import nn
 
 from benchmarks.reference_execution import reference_model
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
+from toast_core.data.noise import random_images
 from toast_core.files import write_text
 from toast_core.machine import processor_name
 from toast_core.schedule.presets import get_preset
-from toast_core.studies.latency.pairs import random_images
 
 RESULTS = Path(__file__).parent / "results" / "compact_cpu.json"
 PRESETS = (

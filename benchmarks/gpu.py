@@ -34,6 +34,7 @@ from torch import nn
 from benchmarks.training_free import BATCH_SIZE, pruned_by, uniform_at
 from toast_core import apply_plan, collect_statistics, count_macs, load_data, load_model, make_plan
 from toast_core.data.load import Batch
+from toast_core.data.noise import random_images
 from toast_core.errors import DeviceError, ToastError
 from toast_core.files import write_text
 from toast_core.intervals import paired_interval
@@ -41,7 +42,7 @@ from toast_core.machine import cast, dtype_named, pick_device, processor_name
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.presets import presets
 from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.latency.pairs import forward_seconds, random_images, time_models
+from toast_core.studies.latency.pairs import forward_seconds, time_models
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, grid
 from toast_core.studies.sensitivity.measure import Sweep
 

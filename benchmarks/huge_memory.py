@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from toast_core import load_model
+from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
+from toast_core.data.noise import random_images
 from toast_core.files import write_text
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.compensation import Compensation
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.latency.pairs import random_images
-from toast_core.studies.tuning.judging import plan_for
 
 MODEL = "vit_huge_patch14_224"
 RESULTS = Path(__file__).parent / "results"
@@ -44,7 +44,7 @@ def main(images: int, fitting: str) -> dict:
     )
     since = time.process_time()
     batches = [random_images(model, 1, seed) for seed in range(images)]
-    plan = plan_for(model, schedule, batches)
+    plan = plan_on(model, schedule, batches)
     planned = peak_gb()
     compact = apply_plan(model, plan, "compact")
     with torch.inference_mode():

@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from toast_core import apply_plan, collect_statistics, count_macs, load_model, make_plan
+from toast_core.data.noise import random_images
 from toast_core.files import write_text
 from toast_core.machine import processor_name
 from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
 from toast_core.studies.latency.measure import BASELINE, in_turns, table_of, table_trials
-from toast_core.studies.latency.pairs import random_images
 
 RESULTS = Path(__file__).parent / "results"
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}

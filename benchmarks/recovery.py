@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 from toast_core import Schedule, load_data, load_model
+from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import open_source
@@ -46,7 +47,6 @@ from toast_core.studies.evaluation.result import Outcomes
 from toast_core.studies.recovery.checkpoint import Checkpoints
 from toast_core.studies.recovery.loop import RecoveryStart, recover
 from toast_core.studies.recovery.recipe import Recipe
-from toast_core.studies.tuning.judging import plan_for
 
 RESULTS = Path(__file__).parent / "results"
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
@@ -137,7 +137,7 @@ def one_run(
     """Recover, and keep the figures of the reported epochs."""
 
     def planner() -> Plan:
-        return plan_for(model, schedule, [batch.images for batch in calibration.batches(BATCH_SIZE)])
+        return plan_on(model, schedule, [batch.images for batch in calibration.batches(BATCH_SIZE)])
 
     def keep(seen: dict, student: nn.Module) -> None:
         if seen["epoch"] not in REPORTED or any(known["epoch"] == seen["epoch"] for known in row["epochs"]):

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toast_core import load_data, load_model
+from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.files import write_text
@@ -36,7 +37,6 @@ from toast_core.schedule.compensation import FULL
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.recovery.checkpoint import Checkpoints
 from toast_core.studies.recovery.loop import RecoveryStart, recover
-from toast_core.studies.tuning.judging import plan_for
 
 LRS = (1e-4, 3e-4, 5e-4, 1e-3)
 TUNE_IMAGES = 768  # those of training_free.py, whose schedule this is
@@ -55,7 +55,7 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     model, schedule = load_model(name), replace(schedule_for("half", name), compensation=FULL)
     data = training_data(model, arguments.source, arguments.images)
     calibration = load_data(CALIBRATION, model, FIT_IMAGES, seed=0, labelled=False)
-    plan = plan_for(model, schedule, [batch.images for batch in calibration.batches(BATCH_SIZE)])
+    plan = plan_on(model, schedule, [batch.images for batch in calibration.batches(BATCH_SIZE)])
     rows, students = [], {}
     for lr in LRS:
         folder = Path(tempfile.gettempdir()) / f"toast-recovery-choice-{name}" / f"{lr:g}-{arguments.images}"

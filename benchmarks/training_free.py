@@ -28,7 +28,8 @@ from torch import nn
 from analysis_cache.store import EvidenceStore
 from toast_core import load_data, load_model
 from toast_core.budget.front import SHAPES
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
+from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.data.load import ImageData
@@ -42,7 +43,6 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Outcomes
 from toast_core.studies.subject import Subject
-from toast_core.studies.tuning.judging import plan_for
 from toast_core.studies.tuning.measure import tune
 from toast_core.studies.tuning.request import TuningRequest
 from toast_core.studies.tuning.store import TuningStore
@@ -91,7 +91,7 @@ def pruned_by(model: nn.Module, schedule: Schedule, images: int) -> nn.Module:
     if schedule.selection == "per_image":
         return apply_plan(model, make_plan(model, schedule), "masked")
     data = load_data(CALIBRATION, model, images, seed=schedule.seed, labelled=False)
-    return apply_plan(model, plan_for(model, schedule, [batch.images for batch in data.batches(BATCH_SIZE)]), "compact")
+    return apply_plan(model, plan_on(model, schedule, [batch.images for batch in data.batches(BATCH_SIZE)]), "compact")
 
 
 class Table:

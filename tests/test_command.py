@@ -16,7 +16,7 @@ from toast_core.errors import SetupError, ToastError
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.registry import kinds, read_run
+from toast_core.studies.registry import KINDS, read_run
 from toast_core.workbench import Workbench
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_a_run_and_its_command_line_ask_about_the_same(setup: Setup, values: dic
 
 
 def test_every_kind_of_run_is_among_these():
-    assert {values["kind"] for values in RUNS} == set(kinds())
+    assert {values["kind"] for values in RUNS} == set(KINDS)
 
 
 def test_numbers_keep_every_digit():

@@ -13,9 +13,13 @@ from tests.support.exportable import RATIOS, compact_demo, grey_noise
 from tests.support.families import shared_model
 from tests.support.plugins import example_installed, installed
 from toast_core.cli import app as cli
-from toast_core.errors import ExportError, ScheduleError
+from toast_core.errors import ExportError, ModelError, ScheduleError
 from toast_core.export import FORMATS, export_model, open_exported
-from toast_core.models.adapters import adapter_for
+from toast_core.loading import load_model
+from toast_core.models.adapters import FAMILIES, adapter_for
+from toast_core.models.counting import count_macs
+from toast_core.models.info import get_info
+from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import head_rows, make_plan
 from toast_core.schedule.schedule import Schedule
 
@@ -89,6 +93,56 @@ class TestFormat:
         (tmp_path / "m.npz").write_bytes(b"rubbish")
         with pytest.raises(ExportError, match=r"m.npz is no export as NumPy arrays \(.*\); export it again$"):
             open_exported(tmp_path / "m.npz")
+
+
+@pytest.mark.usefixtures("example")
+class TestFamily:
+    def test_its_models_are_built_pruned_and_counted_like_ours(self) -> None:
+        model = load_model("small_vit", "random")
+        info = get_info(model)
+        assert (info.name, info.shape.family, info.shape.num_classes, len(info.shape.blocks)) == ("small_vit", "small_vit", 7, 3)
+        schedule = Schedule.uniform(3, selection="per_image", **RATIOS)
+        plan, images = make_plan(model, schedule), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            masked, compact = (apply_plan(model, plan, execution)(images) for execution in ("masked", "compact"))
+        assert torch.allclose(masked, compact, rtol=1e-4, atol=1e-5)
+        assert count_macs(model, schedule) < count_macs(model)
+
+    def test_it_is_among_what_is_supported(self) -> None:
+        supported = r"supported: vit_\* .*, swin_\*, swin_s3_\*, small_vit, demo_vit, demo_swin$"
+        with pytest.raises(ModelError, match=rf"it belongs to resnet; {supported}"):
+            load_model("resnet50", "random")
+
+
+class TestOtherFamilies:
+    def test_without_its_package_it_is_a_stranger(self) -> None:
+        with pytest.raises(ModelError, match=r"small_vit.*supported: vit_\* .*, swin_s3_\*, demo_vit, demo_swin$"):
+            load_model("small_vit", "random")
+
+    def test_one_that_cannot_load_is_told_where_a_model_is_refused_and_breaks_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(installed(tmp_path, "gone", {FAMILIES.group: {"lost": "nobody_has_this:Adapter"}}))
+        assert get_info(load_model("demo_vit", "random")).shape.family == "vit"
+        with pytest.raises(ModelError) as caught:
+            load_model("resnet50", "random")
+        assert str(caught.value).endswith(
+            "demo_vit, demo_swin; model family 'lost' cannot be loaded from gone (nobody_has_this:Adapter), entry point of "
+            "toast_studio.families: ModuleNotFoundError: No module named 'nobody_has_this'; repair or uninstall gone"
+        )
+
+    def test_two_families_of_one_class_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        twin = {"other": "toast_core.models.adapters.vit:VitAdapter"}
+        monkeypatch.syspath_prepend(installed(tmp_path, "twin", {FAMILIES.group: twin}))
+        both = "vit of toast-studio .* and other of twin .*"
+        with pytest.raises(ModelError, match=rf"demo_vit belongs to two families, {both}; uninstall one of the packages$"):
+            load_model("demo_vit", "random")
+
+    def test_one_without_its_parts_is_no_family(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(installed(tmp_path, "half", {FAMILIES.group: {"half": "fractions:Fraction"}}))
+        missing = "it lacks family, model_class, timm_modules, names, .*, shape; see toast_core.models.adapters.base.Adapter"
+        with pytest.raises(ModelError, match=f"TypeError: {missing}; repair or uninstall half$"):
+            FAMILIES["half"]
 
 
 class TestOtherPackages:

@@ -11,8 +11,10 @@ from torch import nn
 
 from toast_core.errors import DeviceError, ModelError, ScheduleError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
-from toast_core.models.build import build_baseline, check_name, load_baseline, read_weights, weights_path
+from toast_core.models.build import build_baseline, load_baseline
 from toast_core.models.info import get_info
+from toast_core.models.names import check_name
+from toast_core.models.weights import read_weights, weights_path
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
@@ -145,10 +147,7 @@ def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Modu
     Raises:
         PlanError, ScheduleError: as `make_plan` and `apply_plan`.
     """
-    blocks = enumerate(get_info(baseline).shape.blocks)
-    sites = [(index, site, block.site_width(site)) for index, block in blocks for site in ("fc1", "fc2")]
-    blank = Statistics(1, {(index, site): torch.zeros(width, dtype=torch.float64) for index, site, width in sites})
-    plan = make_plan(baseline, replace(schedule, compensation=NONE), blank)
+    plan = make_plan(baseline, replace(schedule, compensation=NONE), Statistics.blank(get_info(baseline).shape))
     return apply_plan(baseline, replace(plan, schedule=schedule), execution)
 
 

@@ -57,7 +57,13 @@ def dtype_named(name: str) -> "torch.dtype":
 
     if name not in DTYPES:
         raise DeviceError(f"unknown dtype {name!r}; choose from {', '.join(DTYPES)}")
-    return getattr(torch, name)
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def dtype_name(dtype: "torch.dtype") -> str:
+    """Return a dtype's name without its module: float32; the inverse of `dtype_named`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def cast(model: "nn.Module", dtype: str) -> "nn.Module":

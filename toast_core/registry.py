@@ -18,7 +18,7 @@ Entry = TypeVar("Entry")
 
 
 class Source(NamedTuple):
-    """Where a name comes from: the package that adds it, and "module:object"."""
+    """Where a name comes from: the package that adds it, and "module:object" or a module."""
 
     package: str
     target: str
@@ -71,9 +71,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return self._loaded[sources[0]]
 
     def sources(self, name: str) -> tuple[Source, ...]:
-        """Who adds this name: nobody, one package, or several, which is an error when it is asked for."""
+        """Who adds this name: nobody, one package, or several, which is an error when it is asked for; who names the same place is one."""
         own = (Source("toast-studio", self.own[name]),) if name in self.own else ()
-        return own + _added(self.group, tuple(sys.path)).get(name, ())
+        found: dict[str, Source] = {}
+        for source in (*own, *_added(self.group, tuple(sys.path)).get(name, ())):
+            found.setdefault(source.target, source)
+        return tuple(found.values())
 
     def working(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
         """Return every entry that can be loaded, by name, and one line for each that cannot, which must not break the others."""
@@ -89,13 +92,13 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         module, _, attributes = source.target.partition(":")
         try:
             found = import_module(module)
-            for attribute in attributes.split("."):
+            for attribute in filter(None, attributes.split(".")):
                 found = getattr(found, attribute)
             return self._make(found)
         except Exception as error:  # another package's import may fail in any way
             raise self._error(
                 f"{self.what} {name!r} cannot be loaded from {source}, entry point of {self.group}: "
-                f"{type(error).__name__}: {first_line(error)}; repair or uninstall {source.package}"
+                f"{type(error).__name__}: {first_line(error, 300)}; repair or uninstall {source.package}"
             ) from error
 
 

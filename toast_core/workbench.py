@@ -67,8 +67,8 @@ class Workbench:
 
     @cached_property
     def weights_digest(self) -> str:
-        """sha256 of the model's tensors, see `toast_core.models.info.weights_digest`."""
-        from toast_core.models.info import weights_digest
+        """sha256 of the model's tensors, see `toast_core.models.weights.weights_digest`."""
+        from toast_core.models.weights import weights_digest
 
         return weights_digest(self.model)
 
@@ -158,10 +158,10 @@ class Workbench:
             ScheduleError: it has another number of blocks than the model.
             PlanError: the model is already pruned.
         """
+        from toast_core.data.noise import random_images
         from toast_core.pruning.planner import make_plan
         from toast_core.pruning.statistics import collect_statistics
         from toast_core.schedule.compensation import NONE
-        from toast_core.studies.latency.pairs import random_images
 
         bare = replace(schedule, compensation=NONE)
         statistics = collect_statistics(self.model, [random_images(self.model, 2)]) if bare.needs_calibration else None

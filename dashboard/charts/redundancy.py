@@ -1,6 +1,7 @@
 """Figures of redundancy rows: the three panels of the paper's Fig. 4, and one site's spectrum, channels and reconstruction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -54,7 +55,8 @@ def _sparsity_panel(figure: go.Figure, rows: Sequence[RedundancyRow], threshold:
         customdata=[tau for tau, _, _ in points], row=1, col=1,
         hovertemplate="Block %{x}: %{y:.3g} % of activations at or below %{customdata:.3g}<extra></extra>",
     )
-    _line(figure, 1, rows, [100 * dead for _, _, dead in points], "Dead channels", VERMILION, "x", "%{y:.3g} % of channels dead")
+    dead = _Line("Dead channels", VERMILION, "x", "%{y:.3g} % of channels dead")
+    _add_line(figure, 1, rows, [100 * share for _, _, share in points], dead)
     figure.update_yaxes(title="% of activations, of channels", rangemode="tozero", row=1, col=1)
 
 
@@ -66,10 +68,8 @@ def _r2_panel(figure: go.Figure, rows: Sequence[RedundancyRow], key: str) -> Non
         values = [row.r2[key][name] for row in rows]
         half = [row.convergence["r2"][key][name] for row in rows]
         symbols = symbol if min(values) >= _R2_FLOOR else [symbol if value >= _R2_FLOOR else "triangle-down" for value in values]
-        _line(
-            figure, 2, rows, [max(_R2_FLOOR, value) for value in values], label, colour, symbols,
-            "R² %{customdata[0]:.3f}, from half the data %{customdata[1]:.3f}", list(zip(values, half, strict=True)), size,
-        )
+        line = _Line(label, colour, symbols, "R² %{customdata[0]:.3f}, from half the data %{customdata[1]:.3f}", size)
+        _add_line(figure, 2, rows, [max(_R2_FLOOR, value) for value in values], line, list(zip(values, half, strict=True)))
     lowest = min(max(_R2_FLOOR, value) for row in rows for value in row.r2[key].values())
     figure.update_yaxes(title="R² of the dropped channels", range=[min(0.0, lowest - 0.03), 1.03], row=1, col=2)
 
@@ -80,22 +80,30 @@ def _rank_panel(figure: go.Figure, rows: Sequence[RedundancyRow]) -> None:
     ):
         ranks = [row.effective_rank[name] for row in rows]
         half = [row.convergence["effective_rank"][name] for row in rows]
-        _line(
-            figure, 3, rows, [100 * rank["relative"] for rank in ranks], label, colour, symbol,
-            "%{y:.3g} % of the width, %{customdata[0]:.1f} of %{customdata[1]} channels, from half the data %{customdata[2]:.1f}",
-            [(rank["absolute"], row.channels, other["absolute"]) for rank, row, other in zip(ranks, rows, half, strict=True)],
-        )
+        said = "%{y:.3g} % of the width, %{customdata[0]:.1f} of %{customdata[1]} channels, from half the data %{customdata[2]:.1f}"
+        figures = [(rank["absolute"], row.channels, other["absolute"]) for rank, row, other in zip(ranks, rows, half, strict=True)]
+        _add_line(figure, 3, rows, [100 * rank["relative"] for rank in ranks], _Line(label, colour, symbol, said), figures)
     figure.update_yaxes(title="% of the width", rangemode="tozero", row=1, col=3)
 
 
-def _line(
-    figure: go.Figure, col: int, rows: Sequence[RedundancyRow], values: list[float], name: str, colour: str, symbol: str | list[str],
-    hover: str, customdata: list | None = None, size: int = 8,
+@dataclass(frozen=True)
+class _Line:
+    """How one quantity of every block is drawn: its name in the legend, its marks, and what is said where one points."""
+
+    name: str
+    colour: str
+    symbol: str | list[str]
+    hover: str
+    size: int = 8
+
+
+def _add_line(
+    figure: go.Figure, col: int, rows: Sequence[RedundancyRow], values: list[float], line: _Line, customdata: list | None = None
 ) -> None:
     figure.add_scatter(
-        x=[row.block for row in rows], y=values, name=name, mode="lines+markers", line={"color": colour, **_LINE}, customdata=customdata,
-        marker={"symbol": symbol, "size": size, "line": {"width": 2 if "open" in symbol else 0}}, cliponaxis=False,
-        hovertemplate=f"Block %{{x}}: {hover}<extra></extra>", row=1, col=col,
+        x=[row.block for row in rows], y=values, name=line.name, mode="lines+markers", line={"color": line.colour, **_LINE},
+        customdata=customdata, cliponaxis=False, hovertemplate=f"Block %{{x}}: {line.hover}<extra></extra>", row=1, col=col,
+        marker={"symbol": line.symbol, "size": line.size, "line": {"width": 2 if "open" in line.symbol else 0}},
     )
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-import toast_core
 from dashboard import wording
 from dashboard.components.figure import show_table
 
-RESULTS = Path(toast_core.__file__).parents[1] / "benchmarks" / "results" / "gpu.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "gpu.json"
 
 
 @dataclass(frozen=True)

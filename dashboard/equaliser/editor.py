@@ -8,12 +8,10 @@ import streamlit as st
 from dashboard.equaliser.mount import show_equaliser
 from dashboard.session import state
 from toast_core.errors import ScheduleError
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import REGISTRY, SITES
 
-SITE_NAMES = {
-    "qk": "qk: query and key dimensions of every head", "vo": "vo: value and output dimensions of every head",
-    "fc1": "fc1: input channels of the feed-forward network", "fc2": "fc2: hidden units of the feed-forward network",
-}
+SITE_NAMES = {site.name: f"{site.name}: {site.label}" for site in REGISTRY}
 _STEP = 0.05
 _MAX_EVERYWHERE = 0.95
 

@@ -32,7 +32,7 @@ class BudgetRequest:
         Raises:
             ScheduleError: the budget is not below the baseline's cost.
         """
-        from toast_core.budget.problem import read_budget
+        from toast_core.budget.words import read_budget
 
         scale = {"reduction": 0.01, "gmacs": 1.0, "params": 1e6}[self.unit]
         budget = read_budget(shape, **{self.unit: self.value * scale})
@@ -123,7 +123,8 @@ def fit(shape: ModelShape, schedule: Schedule, asked: dict, curves: DamageCurves
         ScheduleError: no such curves, or locks, ranges and budget that cannot be met together.
     """
     from toast_core.budget.curves import read_curves
-    from toast_core.budget.problem import Budget, make_problem
+    from toast_core.budget.options import make_problem
+    from toast_core.budget.problem import Budget
     from toast_core.budget.solver import next_edits, shadow_price, solve
 
     locks = {(block, site): ratio for block, site, ratio in asked["locks"]}

@@ -1,8 +1,8 @@
 """Whether an analysis is of the weights that the dashboard runs. Imports no torch."""
 
+from importlib.resources import files
 from pathlib import Path
 
-import toast_core
 from analysis_cache.staleness import digest_of_weights
 from dashboard.engine.client import shipped_shape
 from toast_core.setup import Setup
@@ -29,7 +29,7 @@ def _digest_of_own_weights(setup: Setup) -> tuple[str | None, str | None]:
     if setup.weights is not None:
         path = Path(setup.weights)
     elif shipped_shape(setup.model) is not None:
-        path = Path(toast_core.__file__).parent / "assets" / "fashion_mnist" / f"{setup.model}.safetensors"
+        path = Path(str(files("toast_core"))) / "assets" / "fashion_mnist" / f"{setup.model}.safetensors"
     else:
         return None, None
     return digest_of_weights(path, path.stat().st_mtime_ns) if path.is_file() else (None, None)

@@ -119,4 +119,4 @@ def guards(sharing: Sharing) -> list[Middleware]:
 
 
 _middleware = [*guards(Sharing.from_environment()), Middleware(OwnerCookie)]
-app = st.App(Path(__file__).parent / "entry" / "session.py", middleware=_middleware, lifespan=_prepared)
+app = st.App(Path(__file__).parents[1] / "entry" / "session.py", middleware=_middleware, lifespan=_prepared)

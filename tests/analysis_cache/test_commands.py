@@ -14,7 +14,7 @@ from analysis_cache.errors import StoreError
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from tests.support.cells import fill, identity, outcomes, summary
-from toast_core.models.info import weights_digest
+from toast_core.models.weights import weights_digest
 
 
 def ship(monkeypatch: pytest.MonkeyPatch, *files: Path) -> None:

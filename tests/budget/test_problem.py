@@ -7,8 +7,10 @@ import pytest
 
 from tests.support.problems import SITES, made_up_rows, thinned, tiny_problem, tiny_shape, tiny_table
 from toast_core.budget.curves import read_curves
-from toast_core.budget.problem import MOST_OPTIONS, MOST_PAIRED, Budget, make_problem, read_budget, read_locks, read_ranges
+from toast_core.budget.options import MOST_OPTIONS, MOST_PAIRED, make_problem
+from toast_core.budget.problem import Budget
 from toast_core.budget.solver import solve
+from toast_core.budget.words import read_budget, read_locks, read_ranges
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
 

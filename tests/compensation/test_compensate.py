@@ -10,11 +10,13 @@ from torch import nn
 from tests.support.families import ALL, block_count, images_for, relative_error, schedule_for, shared_model
 from tests.support.tiers import over
 from toast_core.compensation.one_shot import one_shot_sums
+from toast_core.compensation.plan import plan_on
 from toast_core.compensation.walk import compensate, score_channels, uncompensated
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.errors import DataError, PlanError
 from toast_core.loading import load_model, save_model
-from toast_core.models.adapters import REGISTRY, adapter_for
+from toast_core.models import adapters
+from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import BlockPlan, Plan
@@ -22,7 +24,6 @@ from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.schedule.compensation import CALIBRATIONS, FULL, Compensation
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.tuning.judging import plan_for
 
 FAMILIES = over("name", [family.name for family in ALL])
 SOME_NAMES = ("plain", "layer_scale", "qk_norm", "registers", "no_proj_bias", "swin", "swin_padded_windows")
@@ -49,7 +50,7 @@ def full_plan(name: str) -> Plan:
 
 def block_outputs(model: nn.Module, images: list[torch.Tensor]) -> list[torch.Tensor]:
     """Every block's output for image batches, all tokens in one, float64 (T, D)."""
-    adapter = next(adapter for adapter in REGISTRY if type(model) is adapter.model_class)
+    adapter = next(adapter for adapter in adapters.FAMILIES.values() if type(model) is adapter.model_class)
     found: list[list[torch.Tensor]] = [[] for _ in adapter.blocks(model)]
     hooks = [
         block.register_forward_hook(lambda _, __, out, own=own: own.append(out.double().flatten(0, -2)))
@@ -135,7 +136,7 @@ def test_folding_repairs_more_than_a_bias_and_a_bias_more_than_nothing(name: str
 
     def error(wants: Compensation) -> float:
         schedule = asked(name, wants).with_ratio(0, "fc2", 0.6)
-        plan = plan_for(model, schedule, calibration(name))
+        plan = plan_on(model, schedule, calibration(name))
         return squared_distance(block_outputs(apply_plan(model, plan, "masked"), calibration(name))[0], goal)
 
     less = {"bias": Compensation(), "fold": Compensation("bias")}[ffn]

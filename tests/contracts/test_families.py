@@ -5,7 +5,7 @@ import pytest
 from tests.contracts.family_contract import FamilyContract
 from tests.support.families import ALL, ENTRY_POINTS, SWINS, VITS, Family, shared_model
 from tests.support.tiers import tier_of
-from toast_core.models.adapters import REGISTRY
+from toast_core.models.adapters import FAMILIES
 
 
 def over(families: tuple[Family, ...]) -> pytest.MarkDecorator:
@@ -29,4 +29,4 @@ class TestEntryPoints(FamilyContract):
 
 
 def test_every_adapter_has_families() -> None:
-    assert {type(shared_model(family.name)) for family in ALL} == {adapter.model_class for adapter in REGISTRY}
+    assert {type(shared_model(family.name)) for family in ALL} == {adapter.model_class for adapter in FAMILIES.values()}

@@ -12,7 +12,7 @@ from analysis_cache.store import EvidenceStore
 from tests.support.folders import make_folder
 from tests.support.greys import grey_data, grey_model
 from tests.support.works import Squares
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
 from toast_core.data.load import load_data
 from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import DataError

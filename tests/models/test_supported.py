@@ -15,11 +15,11 @@ from torch import nn
 from tests.support.families import CLASSES, shared_model, tiny_vit
 from toast_core.errors import ModelError
 from toast_core.loading import load_model
-from toast_core.models.adapters import REGISTRY, SUPPORTED, adapter_for
+from toast_core.models.adapters import FAMILIES, adapter_for, supported, timm_modules
 from toast_core.models.info import get_info
 
 FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")
-SUPPORTED_TEXT = re.escape(f"supported: {SUPPORTED}")
+SUPPORTED_TEXT = re.escape(f"supported: {supported()}")
 
 
 def family_names() -> list[str]:
@@ -43,6 +43,7 @@ def representatives() -> dict[str, list[str]]:
 
 
 def test_timm_still_registers_its_names_there() -> None:
+    assert timm_modules() == {f"timm.models.{module}" for module in FAMILY_MODULES}
     assert len(family_names()) > 150
     assert {"deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "vit_base_patch16_224"} <= set(family_names())
     assert {name for names in representatives().values() for name in names} == set(family_names())
@@ -55,7 +56,7 @@ def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
         model = load_model(name, weights="none")
     except ModelError as error:
         assert str(error).startswith((f"{name} is not supported: ", f"{name} is a name that timm has retired; use "))
-        assert str(error).endswith(f"supported: {SUPPORTED}")
+        assert str(error).endswith(f"supported: {supported()}")
     else:
         assert get_info(model).name == name
         assert adapter_for(model).model_class is type(model)
@@ -228,7 +229,7 @@ def test_parts_that_pruning_does_not_know_are_refused(model: object, reason: str
         adapter_for(model())
 
 
-@pytest.mark.parametrize("adapter", REGISTRY, ids=[adapter.family for adapter in REGISTRY])
+@pytest.mark.parametrize("adapter", FAMILIES.values(), ids=FAMILIES)
 def test_adapters_walk_their_model(adapter: object) -> None:
     """Embedding, the blocks one by one and the head are the model's own forward."""
     model = shared_model("everything" if adapter.family == "vit" else "swin")

@@ -11,9 +11,9 @@ from tests.support.families import macs_without_slots
 from toast_core.errors import ModelError
 from toast_core.files import sha256_of
 from toast_core.loading import load_model
-from toast_core.models.build import DEMO_WEIGHTS
 from toast_core.models.counting import count_macs
 from toast_core.models.info import get_info
+from toast_core.models.weights import DEMO_WEIGHTS
 
 
 def write(path: Path, name: str = "demo_vit", edit: object = None, **options: object) -> Path:

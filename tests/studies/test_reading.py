@@ -3,17 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from tests.support.plugins import installed
 from tests.support.runs import APPLY, COMPOSITION, EVALUATION, RECOVERY, REDUNDANCY, SENSITIVITY, TUNING, WHOLE
 from toast_core.errors import JobError, ToastError
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies import registry
-from toast_core.studies.registry import GROUP, kinds, read_run, run_to_dict
+from toast_core.studies.registry import KINDS, read_run, run_to_dict
 
 EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, APPLY, TUNING, RECOVERY]
 NO_RUNS = [
@@ -67,7 +68,7 @@ NO_RUNS = [
 
 
 def test_every_kind_has_an_example():
-    assert [values["kind"] for values in EXAMPLES] == list(kinds())
+    assert [values["kind"] for values in EXAMPLES] == list(KINDS)
 
 
 @pytest.mark.parametrize("values", EXAMPLES, ids=[values["kind"] for values in EXAMPLES])
@@ -96,36 +97,45 @@ class OtherRun:
 class TestOthers:
     """Kinds of other packages come through the entry points of a group, the way ours do."""
 
-    def offer(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-        """Let a package be installed that offers this kind."""
-        monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, group)] if group == GROUP else [])
+    @pytest.fixture
+    def offer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+        """Let a package `noises` be installed that offers this kind."""
+        return lambda name, at: monkeypatch.syspath_prepend(installed(tmp_path, "noises", {KINDS.group: {name: at}}))
 
-    def test_a_kind_of_another_package_is_read_and_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.offer(monkeypatch, "noise", f"{__name__}:OtherRun")
-        assert list(kinds()) == [*(values["kind"] for values in EXAMPLES), "noise"]
+    def test_a_kind_of_another_package_is_read_and_written(self, offer: Callable[[str, str], None]) -> None:
+        offer("noise", f"{__name__}:OtherRun")
+        assert list(KINDS) == [*(values["kind"] for values in EXAMPLES), "noise"]
         run = read_run({"kind": "noise", "images": 3})
         assert run == OtherRun(3) and run_to_dict(run) == {"kind": "noise", "images": 3, "batch_size": 64}
 
-    def test_two_packages_with_one_kind_are_both_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.offer(monkeypatch, "evaluation", f"{__name__}:OtherRun")
+    def test_two_packages_with_one_kind_are_both_named(self, offer: Callable[[str, str], None]) -> None:
+        offer("evaluation", f"{__name__}:OtherRun")
+        assert read_run(REDUNDANCY).kind == "redundancy", "the others go on"
         with pytest.raises(JobError) as caught:
-            read_run(REDUNDANCY)
+            read_run(EVALUATION)
         assert str(caught.value) == (
-            "the kind of run 'evaluation' is offered twice, by toast_core.studies.evaluation.job:EvaluationRun "
-            f"and by {__name__}:OtherRun; uninstall one of them"
+            f"kind of run 'evaluation' is added twice, by toast-studio (toast_core.studies.evaluation.job:EvaluationRun) "
+            f"and noises ({__name__}:OtherRun); uninstall one of them"
         )
 
-    def test_the_same_place_named_twice_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.offer(monkeypatch, "evaluation", "toast_core.studies.evaluation.job:EvaluationRun")
-        assert len(kinds()) == len(EXAMPLES)
+    def test_the_same_place_named_twice_is_one(self, offer: Callable[[str, str], None]) -> None:
+        offer("evaluation", "toast_core.studies.evaluation.job:EvaluationRun")
+        assert len(KINDS) == len(EXAMPLES) and read_run(EVALUATION).kind == "evaluation"
 
     @pytest.mark.parametrize(("value", "says"), [
-        ("no_such.job:Run", "cannot be loaded from no_such.job:Run (No module named 'no_such'); mend or uninstall it"),
-        (f"{__name__}:Missing", "has no attribute 'Missing'); mend or uninstall it"),
-        (f"{__name__}:OtherRun", "is of kind 'noise', not 'other' as its entry point says; mend or uninstall it"),
+        (
+            "no_such.job:Run",
+            "kind of run 'other' cannot be loaded from noises (no_such.job:Run), entry point of toast_studio.studies: "
+            "ModuleNotFoundError: No module named 'no_such'; repair or uninstall noises",
+        ),
+        (f"{__name__}:Missing", "has no attribute 'Missing'; repair or uninstall noises"),
+        (
+            f"{__name__}:OtherRun",
+            f"noises ({__name__}:OtherRun) is of kind 'noise', not 'other' as its entry point says; repair or uninstall noises",
+        ),
     ])
-    def test_one_that_cannot_be_loaded_is_one_line(self, monkeypatch: pytest.MonkeyPatch, value: str, says: str) -> None:
-        self.offer(monkeypatch, "other", value)
+    def test_one_that_cannot_be_loaded_is_one_line(self, offer: Callable[[str, str], None], value: str, says: str) -> None:
+        offer("other", value)
         assert read_run(REDUNDANCY).kind == "redundancy", "the others go on"
         with pytest.raises(JobError) as caught:
             read_run({"kind": "other"})
@@ -133,5 +143,5 @@ class TestOthers:
 
 
 def test_names_of_kinds_load_no_torch():
-    code = "import sys; from toast_core.studies.registry import kinds; assert len(kinds()) > 6 and 'torch' not in sys.modules"
+    code = "import sys; from toast_core.studies.registry import KINDS; assert len(KINDS) > 6 and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

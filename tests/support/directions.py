@@ -11,10 +11,11 @@ DIRECTIONS = (
     ("what is measured", "studies <- jobs <- engine"),
     (
         "the dashboard, read",
-        "dashboard.wording dashboard.limits dashboard.owner dashboard.navigation dashboard.uploads <- dashboard.engine <- dashboard.evidence",
+        "dashboard.limits dashboard.navigation dashboard.owner dashboard.uploads dashboard.wording <- dashboard.engine "
+        "<- dashboard.evidence",
     ),
     ("the dashboard, shown", "dashboard.session dashboard.charts <- dashboard.components <- dashboard.equaliser <- dashboard.pages"),
-    ("the dashboard, served", "dashboard.server <- dashboard.app"),
+    ("the dashboard, served", "dashboard.server <- dashboard.app <- dashboard.entry"),
     ("put together", "studio <- cli toast_core"),
 )
 _ROOMS = {"__main__": "cli"}

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from toast_core.budget.curves import read_curves
-from toast_core.budget.problem import Budget, Place, Problem, make_problem
+from toast_core.budget.options import make_problem
+from toast_core.budget.problem import Budget, Place, Problem
 from toast_core.cost.latency import BlockTimes, LatencyTable, Line, Sheet
 from toast_core.cost.shapes import BlockShape, ModelShape
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from toast_core.budget.problem import Option, Problem
 from toast_core.budget.solver import Solution, solve
+from toast_core.schedule.sites import HEAD_SITES
 
 STEPS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -17,7 +18,7 @@ def front(problem: Problem) -> dict[int, Solution]:
 
 def _step(site: str, depth: float, block: int) -> float:
     """The published shape: attention alike in every block but the first, feed-forward channels in the deep half."""
-    return float(block > 0 if site in ("qk", "vo") else depth >= 0.5)
+    return float(block > 0 if site in HEAD_SITES else depth >= 0.5)
 
 
 # how much of a schedule's largest ratio a block takes, from its depth in [0, 1]

@@ -124,7 +124,8 @@ def _measured(model: Any, batch_size: int, store: str | None) -> LatencyTable:
 
 
 def _timed(baseline: Any, compact: Any, size: int, dtype: str, compiled: bool, pairs: int) -> "Latencies":
-    from toast_core.studies.latency.pairs import random_images, time_models
+    from toast_core.data.noise import random_images
+    from toast_core.studies.latency.pairs import time_models
 
     with Bar(f"batch {size}, {dtype}{', compiled' if compiled else ''}") as advance:
         return time_models(baseline, compact, random_images(baseline, size), dtype, compiled, pairs, lambda done: advance(done, pairs))

@@ -8,7 +8,7 @@ import typer
 
 from toast_core.cli.options import Json, read_schedule, takes_setup
 from toast_core.cli.output import Bar, note, print_json, show_steps
-from toast_core.errors import CertificateError, ScheduleError
+from toast_core.errors import CertificateError
 from toast_core.files import cannot_write, check_can_write, write_text
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -57,7 +57,7 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
     if len({str(path) for path in exports}) < len(exports):
         raise CertificateError("the same --export is given twice; keep one of them")
     schedule = read_schedule(file)
-    asked = Asked(setup if schedule.needs_calibration else replace(setup, calibration=None), str(file))
+    asked = Asked(setup, str(file))
     workbench, subject = _subject(asked, schedule, setup.device)
     certificate = _measured(workbench, subject, subject.digests(), exports)
     try:
@@ -133,31 +133,19 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
 
 
 def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, CertificateSubject]":
-    from toast_core.studies.certificate.measure import CertificateSubject, check_subject
+    from toast_core.studies.certificate.issue import subject_of
     from toast_core.workbench import Workbench
 
-    setup = replace(asked.setup, device=device, seed=schedule.seed)
-    workbench = Workbench.load(setup, show_steps)
-    check_subject(workbench.model, schedule)
-    data = workbench.images(setup.images)
-    if schedule.needs_calibration and setup.calibration is None:
-        raise ScheduleError("the schedule needs calibration images; pass --calibration DATA")
-    calibration = workbench.calibration(schedule.seed) if schedule.needs_calibration else None
-    return workbench, CertificateSubject(asked, schedule, workbench.model, data, calibration)
+    return subject_of(Workbench.load(replace(asked.setup, device=device), show_steps), schedule, asked.schedule_file)
 
 
 def _measured(workbench: "Workbench", subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
-    """The plan is fitted on the calibration images that the digests are of: the workbench has them once."""
-    from toast_core.pruning.execution.apply import apply_plan
-    from toast_core.studies.certificate.measure import measure, open_form
+    from toast_core.studies.certificate.issue import issue_for
 
-    baseline = subject.baseline
-    opened = {path: open_form(path, next(baseline.parameters()).device) for path in exports}
-    plan = workbench.plan(subject.schedule)
-    note(plan.notes)
-    masked, compact = (apply_plan(baseline, plan, execution) for execution in ("masked", "compact"))
     with Bar("certifying") as advance:
-        return measure(subject, masked, compact, digests, opened, advance)
+        certificate, notes = issue_for(workbench, subject, digests, exports, advance)
+    note(notes)
+    return certificate
 
 
 def _print(certificate: Certificate) -> None:

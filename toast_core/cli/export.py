@@ -71,8 +71,8 @@ def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "tor
     import torch
 
     from toast_core.data.load import load_data
+    from toast_core.data.noise import random_images
     from toast_core.errors import DataError
-    from toast_core.studies.latency.pairs import random_images
 
     if data is None:
         return random_images(model, count, seed)

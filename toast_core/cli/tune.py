@@ -61,7 +61,7 @@ def tune(
     was measured is kept: another budget on the same images takes less. --executor ray measures the sites' curves by workers;
     candidates are fitted and judged here, on the same kind of device.
     """
-    from toast_core.budget.problem import read_budget, read_locks, read_ranges
+    from toast_core.budget.words import read_budget, read_locks, read_ranges
 
     check_can_write(output, ScheduleError)
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))

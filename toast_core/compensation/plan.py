@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from toast_core.compensation.walk import Progress, compensate
+from toast_core.compensation.walk import Progress, compensate, score_channels
 from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
@@ -29,3 +29,14 @@ def plan_for(
     if schedule.compensation.is_none or schedule.is_baseline:
         return make_plan(model, schedule, statistics())
     return compensate(model, schedule, images(), progress)
+
+
+def plan_on(model: nn.Module, schedule: Schedule, images: list[torch.Tensor]) -> Plan:
+    """The plan of a schedule from image batches (B, C, H, W) in hand: what it needs of them, scores or refitted weights, follows from it.
+
+    Raises:
+        ScheduleError, PlanError, DataError: as `make_plan` and `compensate`.
+    """
+    return plan_for(
+        model, schedule, lambda: score_channels(model, schedule, images) if schedule.needs_calibration else None, lambda: images
+    )

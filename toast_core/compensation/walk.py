@@ -84,8 +84,7 @@ def score_channels(model: nn.Module, schedule: Schedule, images: list[torch.Tens
     """Scores of the feed-forward channels on the images; blank ones where the schedule's compensation chooses all by itself."""
     if schedule.compensation.ffn != "fold" or any(schedule.ratios("fc1")):
         return collect_statistics(model, images, schedule.class_weight)
-    sites = [(index, site, block.site_width(site)) for index, block in enumerate(get_info(model).shape.blocks) for site in ("fc1", "fc2")]
-    return Statistics(1, {(index, site): torch.zeros(width, dtype=torch.float64) for index, site, width in sites})
+    return Statistics.blank(get_info(model).shape)
 
 
 class _Walk:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from toast_core.schedule.sites import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class BlockShape:
 
     def site_width(self, site: str) -> int:
         """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
-        return {"qk": self.head_dim, "vo": self.head_dim, "fc1": self.width, "fc2": self.hidden}[site]
+        return getattr(self, BY_NAME[site].width)
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class ModelShape:
     head_macs: int
     other_params: int
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "ModelShape":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
         """Read `to_dict`'s values back."""
         return cls(
             **{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"},

@@ -1,12 +1,11 @@
 """What a loaded model is: its name, where its weights came from, what was done to it. Travels on the model as `toast_info`."""
 
-import hashlib
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from toast_core.cost.shapes import ModelShape
+from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.schedule.schedule import Schedule
 
@@ -26,6 +25,12 @@ class ModelInfo:
     weights_file: str | None = None
 
 
+def check_baseline(info: ModelInfo, instead: str) -> None:
+    """Raise a PlanError unless nothing was pruned yet; `instead` says what to do with the baseline model."""
+    if info.execution != "baseline":
+        raise PlanError(f"{info.name} is already pruned ({info.execution}); {instead}")
+
+
 def get_info(model: nn.Module) -> ModelInfo:
     """Return the model's info; a plain timm model is described on the spot.
 
@@ -38,12 +43,3 @@ def get_info(model: nn.Module) -> ModelInfo:
         name = config.get("architecture") or type(model).__name__
         info = ModelInfo(name, "as given", adapter_for(model, name).shape(model, name))
     return info
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Return the sha256 of every tensor that the model would save, by name: equal for equal weights, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

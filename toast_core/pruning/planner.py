@@ -7,12 +7,13 @@ from toast_core.cost.macs import kept_counts
 from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts, TokenLayout
-from toast_core.models.info import get_info
+from toast_core.models.info import check_baseline, get_info
 from toast_core.pruning.importance.activations import top_channels
 from toast_core.pruning.importance.pairs import pair_scores
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep, HeadKeep, Plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import CHANNEL_SITES, HEAD_SITES
 
 
 def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | None = None) -> Plan:
@@ -31,8 +32,7 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
         ModelError: the model is not supported.
     """
     info = get_info(model)
-    if info.execution != "baseline":
-        raise PlanError(f"{info.name} is already pruned ({info.execution}); make the plan from the baseline model")
+    check_baseline(info, "make the plan from the baseline model")
     if not (schedule.compensation.is_none or schedule.is_baseline):
         raise PlanError("the schedule asks for compensation, which needs images; pass --calibration DATA (compensate in Python)")
     adapter = adapter_for(model, info.name)
@@ -45,9 +45,9 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
     plans = []
     for index, block in enumerate(blocks):
         entry, kept, parts = schedule.blocks[index], kept_counts(shape.blocks[index], schedule, index), adapter.parts(block)
-        heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in ("qk", "vo")}
+        heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in HEAD_SITES}
         channels = {}
-        for site in ("fc1", "fc2"):
+        for site in CHANNEL_SITES:
             if kept[site] == shape.blocks[index].site_width(site):
                 channels[site] = None
             elif schedule.selection == "calibrated":

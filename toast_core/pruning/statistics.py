@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from toast_core.cost.shapes import ModelShape
 from toast_core.errors import DataError, PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts, TokenLayout
 from toast_core.models.info import get_info
 from toast_core.pruning.importance.activations import class_attention, token_scores
+from toast_core.schedule.sites import CHANNEL_SITES
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,12 @@ class Statistics:
 
     images: int
     score_sums: dict[tuple[int, str], torch.Tensor]
+
+    @classmethod
+    def blank(cls, shape: ModelShape) -> "Statistics":
+        """Scores of nothing, in a model's widths: every channel is as good as another, for plans whose choice is made elsewhere."""
+        widths = {(index, site): block.site_width(site) for index, block in enumerate(shape.blocks) for site in CHANNEL_SITES}
+        return cls(1, {place: torch.zeros(width, dtype=torch.float64) for place, width in widths.items()})
 
     def importance(self, block: int, site: str, width: int) -> torch.Tensor:
         """The mean score of every channel, float64 (width,).

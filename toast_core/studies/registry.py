@@ -9,57 +9,41 @@ written down here, so that a checkout needs no installation; another package add
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from importlib.metadata import EntryPoint, entry_points
 
 from toast_core.errors import JobError
+from toast_core.registry import Registry
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.base import Run
 
-GROUP = "toast_studio.studies"
-_OURS = {
-    "sensitivity": "sensitivity.job:SensitivityRun",
-    "redundancy": "redundancy.job:RedundancyRun",
-    "evaluation": "evaluation.job:EvaluationRun",
-    "composition": "composition.job:CompositionRun",
-    "apply": "agreement.job:ApplyRun",
-    "tuning": "tuning.job:TuningRun",
-    "recovery": "recovery.job:RecoveryRun",
-}
-
-
-def kinds() -> dict[str, EntryPoint]:
-    """Where the run of every kind is, by kind, ours first.
-
-    Raises:
-        JobError: two packages offer the same kind.
-    """
-    ours = (EntryPoint(kind, f"toast_core.studies.{place}", GROUP) for kind, place in _OURS.items())
-    found: dict[str, EntryPoint] = {}
-    for entry in (*ours, *entry_points(group=GROUP)):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise JobError(f"the kind of run {entry.name!r} is offered twice, by {other.value} and by {entry.value}; uninstall one of them")
-    return found
+KINDS: Registry[type[Run]] = Registry(
+    "toast_studio.studies",
+    "kind of run",
+    {
+        "sensitivity": "toast_core.studies.sensitivity.job:SensitivityRun",
+        "redundancy": "toast_core.studies.redundancy.job:RedundancyRun",
+        "evaluation": "toast_core.studies.evaluation.job:EvaluationRun",
+        "composition": "toast_core.studies.composition.job:CompositionRun",
+        "apply": "toast_core.studies.agreement.job:ApplyRun",
+        "tuning": "toast_core.studies.tuning.job:TuningRun",
+        "recovery": "toast_core.studies.recovery.job:RecoveryRun",
+    },
+    JobError,
+)
 
 
 def run_class(kind: object) -> type[Run]:
     """The class of a kind of run; torch is loaded with it.
 
     Raises:
-        JobError: an unknown kind, or one whose package cannot be loaded or says that it is another.
+        JobError: an unknown kind, one that two packages offer, or one whose package cannot be loaded or says that it is another.
     """
-    known = kinds()
-    if not isinstance(kind, str) or kind not in known:
-        raise JobError(f"unknown kind of run {kind!r:.80}; choose from {', '.join(known)}")
-    entry = known[kind]
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise JobError(f"the kind of run {kind!r} cannot be loaded from {entry.value} ({reason}); mend or uninstall it") from error
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise JobError(f"unknown kind of run {kind!r:.80}; choose from {', '.join(KINDS)}")
+    found = KINDS[kind]
     said = getattr(found, "kind", None)
     if said != kind:
-        raise JobError(f"{entry.value} is of kind {said!r}, not {kind!r} as its entry point says; mend or uninstall it")
+        (source,) = KINDS.sources(kind)
+        raise JobError(f"{source} is of kind {said!r}, not {kind!r} as its entry point says; repair or uninstall {source.package}")
     return found
 
 

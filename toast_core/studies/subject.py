@@ -11,7 +11,8 @@ from toast_core.data.load import ImageData
 from toast_core.errors import PlanError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.models.info import get_info, weights_digest
+from toast_core.models.info import get_info
+from toast_core.models.weights import weights_digest
 from toast_core.pruning.statistics import Statistics
 from toast_core.workbench import Workbench
 

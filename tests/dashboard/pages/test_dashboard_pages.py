@@ -54,7 +54,7 @@ def _set(at: AppTest, block: int, site: str, ratio: float) -> None:
 
 
 def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
-    at = AppTest.from_file("../../../dashboard/server/entry/session.py", default_timeout=180).run()
+    at = AppTest.from_file("../../../dashboard/entry/session.py", default_timeout=180).run()
     assert not at.exception
     assert at.title[0].value == "ToaSt Studio"
     assert [button.label for button in at.button] == ["Tune"]

@@ -13,6 +13,7 @@ from tests.support.families import randomise, shared_model
 from tests.support.greys import grey_model
 from toast_core.cost.latency import LatencyTable
 from toast_core.cost.macs import kept_counts
+from toast_core.data.noise import random_images
 from toast_core.errors import DeviceError, PlanError
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
@@ -22,7 +23,7 @@ from toast_core.studies.latency import measure as block_times
 from toast_core.studies.latency import pairs as timing
 from toast_core.studies.latency import store as latency
 from toast_core.studies.latency.measure import BASELINE, OUTSIDE, in_turns, measure_table, table_of, table_trials
-from toast_core.studies.latency.pairs import random_images, time_models
+from toast_core.studies.latency.pairs import time_models
 from toast_core.studies.latency.result import Latencies
 
 

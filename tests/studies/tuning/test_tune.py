@@ -15,8 +15,9 @@ from analysis_cache.store import EvidenceStore
 from tests.support.families import shared_model, tiny_demo
 from tests.support.greys import grey_data, grey_model
 from tests.support.tiers import over
-from toast_core.budget.problem import read_budget
+from toast_core.budget.words import read_budget
 from toast_core.cli import app as cli
+from toast_core.compensation.plan import plan_on
 from toast_core.compensation.walk import compensate
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import Batch, ImageData
@@ -34,7 +35,7 @@ from toast_core.studies.tuning import curves, trials
 from toast_core.studies.tuning import measure as running
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.images import split
-from toast_core.studies.tuning.judging import Judgement, is_better, judge, looks_of, plan_for, run_candidate
+from toast_core.studies.tuning.judging import Judgement, is_better, judge, looks_of, run_candidate
 from toast_core.studies.tuning.measure import Tuned, tune
 from toast_core.studies.tuning.request import TuningRequest
 from toast_core.studies.tuning.store import TuningStore
@@ -114,7 +115,7 @@ class TestStored:
         with EvidenceStore.open(tmp_path / "store.sqlite") as store:
             first = self.tuned(store, model, 0.4)
             monkeypatch.setattr(curves, "one_shot_sums", None)
-            monkeypatch.setattr(trials, "plan_for", None)
+            monkeypatch.setattr(trials, "plan_on", None)
             again = self.tuned(store, model, 0.4)
             stored = store.get_analysis(first.analysis)
             report = store.get(stored.cell_keys[0]).summary
@@ -232,7 +233,7 @@ class TestJudging:
         model = grey_model()
         images = [batch.images for batch in data_for(model).batches(16)]
         settings = {"selection": "calibrated", "compensation": Compensation("bias")}
-        plans = {f"{ratio:g}": plan_for(model, Schedule.uniform(3, fc2=ratio, **settings), images) for ratio in ratios}
+        plans = {f"{ratio:g}": plan_on(model, Schedule.uniform(3, fc2=ratio, **settings), images) for ratio in ratios}
         pruned = {name: apply_plan(model, plan, "compact") for name, plan in plans.items()}
         looks = list(looks_of(self.batches(model, count)))
         return judge(list(plans), lambda name, look: run_candidate(model, pruned[name], looks[look]), len(looks))

@@ -56,10 +56,19 @@ class BlockParts:
 
 
 class Adapter(Protocol):
-    """One family of models."""
+    """One family of models.
+
+    family                  its word in shapes: vit, swin
+    model_class             the class of its models; a subclass may override anything, so it is a stranger
+    timm_modules            modules whose registered model names are its
+    names                   those names for people, with * for what varies
+    default_token_fraction  of the patch tokens, what dynamic selection scores where a schedule does not say
+    """
 
     family: str
     model_class: type
+    timm_modules: tuple[str, ...]
+    names: str
     default_token_fraction: float
 
     def refusal(self, model: nn.Module) -> str:

@@ -50,6 +50,8 @@ class SwinAdapter:
 
     family = "swin"
     model_class = SwinTransformer
+    timm_modules = ("timm.models.swin_transformer",)
+    names = "swin_*, swin_s3_*"
     default_token_fraction = 0.20
 
     def refusal(self, model: SwinTransformer) -> str:

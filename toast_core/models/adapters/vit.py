@@ -14,6 +14,8 @@ class VitAdapter:
 
     family = "vit"
     model_class = VisionTransformer
+    timm_modules = ("timm.models.vision_transformer", "timm.models.deit")
+    names = "vit_* (AugReg, CLIP, MAE, SigLIP, DINOv2, registers), flexivit_*, deit_*, deit3_*"
     default_token_fraction = 0.02
 
     def refusal(self, model: VisionTransformer) -> str:

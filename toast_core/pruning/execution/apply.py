@@ -9,10 +9,11 @@ from torch import nn
 from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import Adapter, BlockParts, TokenLayout
-from toast_core.models.info import get_info
+from toast_core.models.info import check_baseline, get_info
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.schedule.execution import check_execution
+from toast_core.schedule.sites import HEAD_SITES
 
 
 def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.Module:
@@ -26,8 +27,7 @@ def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.M
     """
     check_execution(execution)
     info = get_info(model)
-    if info.execution != "baseline":
-        raise PlanError(f"{info.name} is already pruned ({info.execution}); apply the plan to the baseline model")
+    check_baseline(info, "apply the plan to the baseline model")
     adapter = adapter_for(model, info.name)
     if len(plan.blocks) != len(adapter.blocks(model)):
         raise PlanError(f"the plan has {len(plan.blocks)} blocks but {info.name} has {len(adapter.blocks(model))}; make it from this model")
@@ -64,7 +64,7 @@ def _fill(parts: BlockParts, weights: dict[str, torch.Tensor]) -> None:
 
 def _check_coupled(plan: Plan) -> None:
     for index, block in enumerate(plan.blocks):
-        for pair in ("qk", "vo"):
+        for pair in HEAD_SITES:
             keep = getattr(block, pair)
             if keep is not None and not keep.is_coupled:
                 raise PlanError(

@@ -15,17 +15,19 @@ from torch import nn
 from toast_core.cost.macs import count_cost
 from toast_core.data.digest import images_digest
 from toast_core.data.load import ImageData
+from toast_core.data.noise import random_images
 from toast_core.errors import CertificateError, ScheduleError
 from toast_core.export import open_exported
 from toast_core.files import sha256_of
 from toast_core.loading import load_model
 from toast_core.machine import processor_name
 from toast_core.models.counting import count_macs, counted_macs
-from toast_core.models.info import get_info, weights_digest
+from toast_core.models.info import get_info
+from toast_core.models.weights import weights_digest
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.agreement.measure import Compared, compare
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
-from toast_core.studies.latency.pairs import Forward, random_images, time_models
+from toast_core.studies.latency.pairs import Forward, time_models
 from toast_core.studies.latency.result import Latencies
 
 PAIRS = 15

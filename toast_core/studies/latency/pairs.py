@@ -18,13 +18,6 @@ _LIMIT_S = 20.0
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-def random_images(model: nn.Module, batch_size: int, seed: int = 0) -> torch.Tensor:
-    """Seeded normal noise of the model's input shape, (B, C, H, W) in float32: the time of a forward does not depend on its values."""
-    embed = model.patch_embed
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch_size, embed.proj.in_channels, *embed.img_size, generator=generator)
-
-
 def time_models(
     baseline: nn.Module, compact: Forward, images: torch.Tensor, dtype: str = "float32", compiled: bool = False, pairs: int = PAIRS,
     progress: Callable[[int], object] = lambda done: None,

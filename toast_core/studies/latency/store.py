@@ -13,10 +13,10 @@ from analysis_cache.canonical import utc_now
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.store import EvidenceStore
 from toast_core.cost.latency import LatencyTable
+from toast_core.data.noise import random_images
 from toast_core.machine import processor_name
 from toast_core.models.info import get_info
 from toast_core.studies.latency.measure import measure_table
-from toast_core.studies.latency.pairs import random_images
 
 KIND = "latency"
 _SEED = 0

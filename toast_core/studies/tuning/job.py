@@ -7,7 +7,8 @@ from typing import ClassVar
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.budget.curves import read_curves
-from toast_core.budget.problem import Budget, make_problem
+from toast_core.budget.options import make_problem
+from toast_core.budget.problem import Budget
 from toast_core.command import SCHEDULE_FILE, command_line
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, load_data

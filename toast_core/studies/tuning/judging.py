@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from toast_core.compensation.walk import compensate, score_channels, uncompensated
 from toast_core.data.load import Batch
 from toast_core.intervals import Z95, mean_interval, paired_interval
-from toast_core.pruning.plan import Plan
-from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.measure import cell_outcomes
 
 FIRST_LOOK_IMAGES = 128
@@ -33,13 +30,6 @@ class Judgement:
     def first(self, images: int) -> "Judgement":
         """The same candidate on the first images only."""
         return Judgement(self.kl[:images], self.agrees[:images])
-
-
-def plan_for(model: nn.Module, schedule: Schedule, images: list[torch.Tensor]) -> Plan:
-    """The plan of a calibrated schedule, compensated if it asks for it, from image batches (B, C, H, W)."""
-    if schedule.compensation.is_none:
-        return uncompensated(model, schedule, score_channels(model, schedule, images))
-    return compensate(model, schedule, images)
 
 
 def judge(names: list[str], measure: Callable[[str, int], Judgement], looks: int) -> tuple[dict[str, Judgement], str, str]:

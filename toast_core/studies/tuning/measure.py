@@ -14,7 +14,8 @@ from torch import nn
 from toast_core.budget.audit import coverage, learn
 from toast_core.budget.curves import read_curves
 from toast_core.budget.front import SHAPES, front, shaped
-from toast_core.budget.problem import Problem, make_problem
+from toast_core.budget.options import make_problem
+from toast_core.budget.problem import Problem
 from toast_core.budget.solver import Solution, next_edits, shadow_price, solve
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from toast_core.compensation.plan import plan_on
 from toast_core.data.load import Batch
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.tuning.images import CalibrationParts
-from toast_core.studies.tuning.judging import Judgement, looks_of, plan_for, run_candidate
+from toast_core.studies.tuning.judging import Judgement, looks_of, run_candidate
 from toast_core.studies.tuning.store import TuningStore
 
 
@@ -46,7 +47,7 @@ class Trials:
             return known[0]
         if self._fitted is None or self._fitted[0] != schedule:
             self._fitted = None
-            plan = plan_for(self.model, schedule, self.parts.fit_images)
+            plan = plan_on(self.model, schedule, self.parts.fit_images)
             self.notes[schedule] = list(plan.notes)
             self._fitted = schedule, apply_plan(self.model, plan, "compact")
         judged = run_candidate(self.model, self._fitted[1], self._groups[look])
