@@ -1,6 +1,7 @@
 """An analysis: what was asked, and the cells that answer it. Also in the form that stores and bundles keep."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from analysis_cache.canonical import canonical_json, read_json, sha256_hex
 from analysis_cache.errors import StoreError
@@ -22,7 +23,7 @@ class Analysis:
     finished_utc the same form, or None
     """
 
-    request: dict[str, object]
+    request: dict[str, Any]
     label: str
     cell_keys: tuple[str, ...]
     created_utc: str
@@ -86,7 +87,8 @@ class AnalysisRecord:
         texts = (*columns[:5], "" if self.finished_utc is None else self.finished_utc, self.checksum)
         if not all(isinstance(column, str) for column in texts) or _checksum(columns) != self.checksum:
             raise StoreError(f"analysis {str(self.id)[:SHOWN_DIGITS]} is damaged (checksum mismatch); run toast cache verify --remove")
-        request, keys = read_json(self.request, "request"), read_json(self.cell_keys, "cell keys")
+        request: Any = read_json(self.request, "request")
+        keys = read_json(self.cell_keys, "cell keys")
         if not isinstance(keys, list):
             raise StoreError(f"analysis {self.id[:SHOWN_DIGITS]} lists no cells; run toast cache verify --remove")
         analysis = Analysis(request, self.label, tuple(keys), self.created_utc, self.finished_utc)

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from analysis_cache.canonical import canonical_json, read_json
 from analysis_cache.errors import StoreError
@@ -40,7 +41,8 @@ class ArchiveWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.members, self.total = path, [], 0
+        self.path, self.total = path, 0
+        self.members: list[dict[str, Any]] = []
         self.temporary = temporary_beside(path)
 
     def __enter__(self) -> "ArchiveWriter":

@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
     length = struct.unpack("<I", data[len(MAGIC) : start])[0]
     if length > min(MAX_HEADER_BYTES, len(data) - start):
         raise StoreError(f"the array header claims {length} bytes, more than there are or than {MAX_HEADER_BYTES}; run toast cache verify")
-    header = read_json(data[start : start + length], "array header")
+    header: Any = read_json(data[start : start + length], "array header")
     expected = _raw_bytes(header)
     inflate = zlib.decompressobj()
     try:

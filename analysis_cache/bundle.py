@@ -10,6 +10,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from analysis_cache.analysis import Analysis, AnalysisRecord, find_id
 from analysis_cache.archive import ArchiveReader, ArchiveWriter
@@ -47,9 +48,9 @@ def write_bundle(
         archive.add("analyses.jsonl", _lines([dict(vars(record)) for record in analyses]), True)
         for number, part in enumerate(_parts(cells)):
             counts["cells"] += len(part)
-            rows = [{name: getattr(record, name) for name in _CELL_FIELDS} | {"length": len(record.arrays)} for record in part]
+            rows = [{name: getattr(record, name) for name in _CELL_FIELDS} | {"length": len(record.arrays or b"")} for record in part]
             archive.add(f"cells/{number:05}.jsonl", _lines(rows), True)
-            archive.add(f"arrays/{number:05}.bin", b"".join(record.arrays for record in part), False)
+            archive.add(f"arrays/{number:05}.bin", b"".join(record.arrays or b"" for record in part), False)
         for name, data in sorted((extras or {}).items()):
             archive.add(f"extra/{name}", data, True)
         archive.finish(counts)
@@ -57,9 +58,10 @@ def write_bundle(
 
 
 def _parts(cells: Iterator[CellRecord]) -> Iterator[list[CellRecord]]:
-    part, size = [], 0
+    part: list[CellRecord] = []
+    size = 0
     for record in cells:
-        more = len(record.arrays) + len(record.summary)
+        more = len(record.arrays or b"") + len(record.summary)
         if part and (len(part) == CELLS_PER_MEMBER or size + more > BYTES_PER_MEMBER):
             yield part
             part, size = [], 0
@@ -102,10 +104,10 @@ class Bundle:
         for record in self.analysis_records:
             record.analysis()
 
-    def _rows(self, member: str, names: tuple[str, ...]) -> list[dict[str, object]]:
+    def _rows(self, member: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         rows = []
         for line in self.archive.read(member).splitlines():
-            row = read_json(line, f"a line of {member} in bundle {self.name}")
+            row: Any = read_json(line, f"a line of {member} in bundle {self.name}")
             flat = isinstance(row, dict) and all(isinstance(value, str | int | None) for value in row.values())
             if not flat or set(row) != set(names):
                 raise self.archive.error(f"has a row with other fields in {member}")
@@ -174,8 +176,8 @@ class Bundle:
             if reason is not None:
                 raise self.archive.error(f"has a cell {ascii(record.key)[1:17]} that is not sound ({reason})")
             yield record, None
-        for record in self.analysis_records:
-            yield record, None
+        for analysis in self.analysis_records:
+            yield analysis, None
 
     def close(self) -> None:
         """Release the bundle's file; nothing can be read from it afterwards."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,11 @@ class CellHead:
 
     key: str
     identity: CellIdentity
-    summary: dict[str, object]
+    summary: dict[str, Any]
     created_utc: str
     code_version: str
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> dict[str, Any]:
         """One flat record: key, details and summary by name, and the whole identity under "identity"."""
         own = {"key": self.key, "identity": self.identity.to_dict()}
         return own | self.identity.detail | self.summary | own
@@ -107,7 +108,7 @@ class CellRecord:
         """The values with the arrays; StoreError for a faulty record."""
         return Cell(*self._values(), unpack_arrays(self.arrays or b""))
 
-    def _values(self) -> tuple[str, CellIdentity, dict[str, object], str, str]:
+    def _values(self) -> tuple[str, CellIdentity, dict[str, Any], str, str]:
         reason = self.fault()
         if reason is not None:
             raise StoreError(f"cell {str(self.key)[:16]} is damaged ({reason}); run toast cache verify --remove, then measure it again")

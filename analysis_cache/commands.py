@@ -6,13 +6,14 @@ Exit status: 0 done, 1 `verify` found damage. A StoreError is left to the caller
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from analysis_cache.analysis import SHOWN_DIGITS, Analysis
 from analysis_cache.errors import StoreError
-from analysis_cache.sources import describe, find_analysis, open_replays, own_store_exists, shipped_bundles, verify_bundle
+from analysis_cache.replay import shipped_bundles
+from analysis_cache.sources import describe, find_analysis, open_replays, own_store_exists, verify_bundle
 
 if TYPE_CHECKING:
     from analysis_cache.store import EvidenceStore
@@ -43,7 +44,7 @@ def ls(store: Store = None, as_json: Json = False) -> None:
     _print_table(f"{len(found)} analyses", ["id", "label", "cells", "created", "finished", "stale", "source"], rows)
 
 
-def find_rows(prefix: str, store: str | None) -> tuple[Analysis, list[dict[str, object]]]:
+def find_rows(prefix: str, store: str | None) -> tuple[Analysis, list[dict[str, Any]]]:
     """Return the analysis whose id starts with `prefix` and its rows, from the store, or the user's own and the shipped ones.
 
     Raises:
@@ -77,7 +78,7 @@ def verify(
     remove: Annotated[bool, typer.Option("--remove", help="remove damaged rows from the store, so that they are measured again")] = False,
 ) -> None:
     """Recompute every key and checksum. Exit 1 if something is damaged."""
-    reports = []
+    reports: list[dict[str, Any]] = []
     if store is not None or own_store_exists():
         with _open(store, create=False) as opened:
             removed = len(opened.remove_corrupt()) if remove else 0

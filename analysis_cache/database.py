@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -92,7 +93,7 @@ class Database:
         connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
         connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _set_up_postgresql(self, read_only: bool, connection: object, _: object) -> None:
+    def _set_up_postgresql(self, read_only: bool, connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET default_transaction_read_only = {'on' if read_only else 'off'}")
             cursor.execute(f"SET lock_timeout = {int(self.timeout_s * 1000)}")
@@ -115,7 +116,7 @@ class Database:
     def _raw(self) -> Iterator[sqlite3.Connection]:
         borrowed = self.engine.raw_connection()
         try:
-            yield borrowed.driver_connection
+            yield cast(sqlite3.Connection, borrowed.driver_connection)
         finally:
             borrowed.close()
 
@@ -174,7 +175,7 @@ def _target(given: str) -> URL:
 
 def _file_of(url: URL) -> Path | None:
     """The file behind the URL; None for a server and for SQLite's own file: URIs, which are taken as they are."""
-    if url.get_backend_name() != "sqlite" or url.database.startswith("file:"):
+    if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):
         return None
     return Path(url.database).expanduser()
 

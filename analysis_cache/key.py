@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class CellIdentity:
     seed: int
     dtype: str
     device_kind: str
-    details: tuple[tuple[str, Scalar], ...] = ()
+    details: Mapping[str, Scalar] | tuple[tuple[str, Scalar], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -133,7 +134,7 @@ def stale_reason(identity: CellIdentity, current: CellIdentity | Mapping[str, ob
     return "; ".join(_change(name, stored[name], now[name]) for name in stored if name in now and stored[name] != now[name]) or None
 
 
-def _change(name: str, old: object, new: object) -> str:
+def _change(name: str, old: Any, new: Any) -> str:
     if name.endswith("_digest"):
         return f"{name.removesuffix('_digest')} changed: sha256 {_short(old)} -> {_short(new)}"
     if name == "details":
@@ -162,7 +163,7 @@ def check_text(value: object, name: str) -> None:
         raise StoreError(f"{name} is {str(value)[:80]!r}; write one line of 1 to {MAX_TEXT} printable characters")
 
 
-def _details(given: object) -> tuple[tuple[str, Scalar], ...]:
+def _details(given: Any) -> tuple[tuple[str, Scalar], ...]:
     pairs = sorted(given.items() if isinstance(given, Mapping) else given, key=lambda pair: str(pair[0]))
     for name, value in pairs:
         if not (isinstance(name, str) and _DETAIL_NAME.fullmatch(name)):

@@ -1,7 +1,7 @@
 """Read-only access to analyses for pages and figures, from a bundle or a store alike. Imports no torch, and SQLAlchemy only for stores."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from analysis_cache.cell import Cell, CellHead
 class Source(Protocol):
     """What a bundle and a store have in common; see EvidenceStore for each."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     def list_analyses(self) -> list[Analysis]: ...
     def get_analysis(self, prefix: str) -> Analysis: ...
     def heads(self, keys: list[str]) -> list[CellHead]: ...
@@ -69,7 +69,7 @@ class Replay:
         self._heads |= {head.key: head for head in self.source.heads(unread)} if unread else {}
         return [self._heads[key] for key in keys if key in self._heads]
 
-    def rows(self, prefix: str, again: bool = False) -> list[dict[str, object]]:
+    def rows(self, prefix: str, again: bool = False) -> list[dict[str, Any]]:
         """The cells that an analysis is about as flat records, see CellHead.row: details and summary by name, "key" and "identity".
 
         Left out are cells of another kind that it lists beside them: a sweep's evaluation of the baseline, see `baseline`.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from analysis_cache.analysis import Analysis, find_id
 from analysis_cache.bundle import Bundle
@@ -48,7 +49,7 @@ def find_analysis(prefix: str, replays: list[Replay]) -> tuple[Replay, Analysis]
     return ids[found], ids[found].analysis(found)
 
 
-def describe(replay: Replay, analysis: Analysis) -> dict[str, object]:
+def describe(replay: Replay, analysis: Analysis) -> dict[str, Any]:
     """An analysis as plain JSON values: names, times, how complete it is, and why it is stale."""
     heads = replay.heads(analysis.id)
     return {
@@ -58,9 +59,9 @@ def describe(replay: Replay, analysis: Analysis) -> dict[str, object]:
     }
 
 
-def verify_bundle(path: Path) -> dict[str, object]:
+def verify_bundle(path: Path) -> dict[str, Any]:
     """Read all of a bundle and report like the verification of a store; damage is reported, never raised."""
-    report: dict[str, object] = {"source": str(path), "cells": 0, "analyses": 0, "removed": 0, "problems": []}
+    report: dict[str, Any] = {"source": str(path), "cells": 0, "analyses": 0, "removed": 0, "problems": []}
     try:
         with closing(Bundle(path)) as bundle:
             report |= {"cells": len(bundle.index), "analyses": len(bundle.list_analyses())}

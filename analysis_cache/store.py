@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from sqlalchemy import delete, select
@@ -86,7 +87,7 @@ class EvidenceStore:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            found = {row[0]: CellRecord(*row[:-1], bytes(row[-1])) for row in self._of_keys(tuple(CELLS.columns), part)}
+            found = {row[0]: CellRecord(*row[:-1], arrays=bytes(row[-1])) for row in self._of_keys(tuple(CELLS.columns), part)}
             for key in part:
                 if key in found:
                     found[key].cell()
@@ -169,7 +170,7 @@ class EvidenceStore:
         with EvidenceStore.open(other, create=False, read_only=True) as opened:
             return self.merge(opened)
 
-    def _of_keys(self, columns: tuple, keys: Iterable[str]) -> Iterator[tuple]:
+    def _of_keys(self, columns: tuple[Any, ...], keys: Iterable[str]) -> Iterator[Any]:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):
             with self.database.read() as connection:

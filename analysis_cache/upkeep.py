@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, literal_column, select
 
@@ -124,7 +125,7 @@ def adopt(database: Database, rows: Iterable[tuple[Record | None, str | None]]) 
                 counts["damaged"] += 1
             elif isinstance(record, CellRecord):
                 counts["cells" if insert_new(connection, CELLS, dict(vars(record))) else "cells_present"] += 1
-            else:
+            elif record is not None:
                 counts["analyses" if _adopt_analysis(connection, record) else "analyses_present"] += 1
     return Added(**counts)
 
@@ -178,7 +179,7 @@ def _as_bytes(value: object) -> object:
     return bytes(value) if isinstance(value, memoryview | bytearray) else value
 
 
-def _row_id(database: Database, table: Table) -> ColumnElement:
+def _row_id(database: Database, table: Table) -> ColumnElement[Any]:
     return literal_column("rowid") if database.engine.dialect.name == "sqlite" else next(iter(table.primary_key.columns))
 
 

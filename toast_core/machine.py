@@ -57,7 +57,8 @@ def dtype_named(name: str) -> "torch.dtype":
 
     if name not in DTYPES:
         raise DeviceError(f"unknown dtype {name!r}; choose from {', '.join(DTYPES)}")
-    return getattr(torch, name)
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def dtype_name(dtype: "torch.dtype") -> str:

@@ -18,7 +18,7 @@ Entry = TypeVar("Entry")
 
 
 class Source(NamedTuple):
-    """Where a name comes from: the package that adds it, and "module:object"."""
+    """Where a name comes from: the package that adds it, and "module:object" or a module."""
 
     package: str
     target: str
@@ -92,7 +92,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         module, _, attributes = source.target.partition(":")
         try:
             found = import_module(module)
-            for attribute in attributes.split("."):
+            for attribute in filter(None, attributes.split(".")):
                 found = getattr(found, attribute)
             return self._make(found)
         except Exception as error:  # another package's import may fail in any way

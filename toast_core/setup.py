@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from toast_core.errors import SetupError
 
@@ -18,7 +19,7 @@ DEMO_MODELS = ("demo_vit", "demo_swin")
 DEMO_DATA = "fashion-mnist"
 DEMO_CALIBRATION = f"{DEMO_DATA}:calibration"
 _WHOLE, _TEXT = ("a whole number", int), ("text", str)
-_KINDS = {
+_KINDS: dict[str, tuple[str, type[Any]]] = {
     **dict.fromkeys(("model", "weights", "data", "calibration", "train", "device", "store", "applied"), _TEXT),
     **dict.fromkeys(("num_classes", "img_size", "calibration_images", "images", "batch_size", "seed"), _WHOLE),
 }
@@ -85,7 +86,7 @@ class Setup:
 
         store = default_store() if self.store is None else self.store
         file = file_of(store)
-        places = {name: _absolute(getattr(self, name)) for name in _PLACES}
+        places: dict[str, Any] = {name: _absolute(getattr(self, name)) for name in _PLACES}
         return replace(self, store=store if file is None else str(file.absolute()), **places)
 
     @property
@@ -96,7 +97,7 @@ class Setup:
         own = file_of(default_store())
         return self.store is None or (own is not None and str(own.absolute()) == self.store)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
@@ -105,7 +106,7 @@ class Setup:
         return json.dumps(self.to_dict())
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "Setup":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Setup":
         """Read `to_dict`'s values; what is left out takes its default, so that older ones are read too.
 
         Raises:

@@ -3,7 +3,7 @@
     studio = Studio("demo_vit", data="fashion-mnist", calibration="fashion-mnist:calibration")
     tuned = studio.tune(reduction=0.4)
     print(studio.evaluate(), studio.evaluate(tuned.schedule))
-    studio.export(tuned.schedule, "vit.onnx", "onnx")
+    studio.export(tuned.schedule, "vit.pt2", "torch_export")
 
 It does what the commands of the same names do, by the same `Workbench`; results show themselves in a notebook.
 """
@@ -11,18 +11,20 @@ It does what the commands of the same names do, by the same `Workbench`; results
 import html
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toast_core.errors import ScheduleError
+from toast_core.errors import DataError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    import torch
     from torch import nn
 
     from toast_core.cost.macs import Cost
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from toast_core.studies.tuning.measure import Tuned
     from toast_core.workbench import Workbench
 
+_SHOWN_ROWS, _SHOWN_COLUMNS = 10, 12  # of a table in a notebook
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -40,6 +44,8 @@ class Findings:
 
     kind     sensitivity, redundancy, composition, ...: a kind of run
     rows     a mapping a cell, as `toast analyze --json` prints them
+    outcome  a few words
+    command  a line of a shell, or two
     short_id its id in the evidence store, for `toast report` and `toast cache`
     """
 
@@ -66,23 +72,22 @@ class Findings:
 
     def _repr_html_(self) -> str:
         """For a notebook: a line, and the first rows."""
-        said = f"<p><b>{html.escape(self.kind)}</b>: {html.escape(self.outcome)}, {len(self.rows)} rows, id {self.short_id}</p>"
+        about = f"{self.outcome}, {len(self.rows)} rows, id {self.short_id}"
+        said = f"<p><b>{html.escape(self.kind)}</b>: {html.escape(about)}</p>"
         return said + self.frame().head(_SHOWN_ROWS).to_html(index=False, float_format="%.4g", max_cols=_SHOWN_COLUMNS)
-
-
-_SHOWN_ROWS, _SHOWN_COLUMNS = 10, 12
 
 
 class Studio:
     """One model with its images. Loaded when first needed, then held; nothing that it does changes the loaded model."""
 
-    def __init__(self, model: str | None = None, **fields: object) -> None:
+    def __init__(self, model: str | None = None, **named: object) -> None:
         """Take a `Setup` in words: `model` and its other fields by name, such as data, calibration, images, device, store.
 
         Raises:
-            SetupError: a field is of another kind or out of range.
+            SetupError: an unknown field, or one of another kind or out of range.
         """
-        self.setup = Setup.from_dict({"model": model, **fields})
+        words = {name: fspath(value) if isinstance(value, PathLike) else value for name, value in named.items()}
+        self.setup = Setup.from_dict({"model": model, **words})
 
     def __repr__(self) -> str:
         said = {name: value for name, value in self.setup.to_dict().items() if value != getattr(Setup, name, None)}
@@ -124,22 +129,27 @@ class Studio:
             print(note, file=sys.stderr)
         return apply_plan(self.model, plan, execution)
 
-    def evaluate(self, schedule: Schedule | None = None, execution: str = "compact") -> "Evaluation":
-        """Accuracy and loss on the setup's images, of the baseline or of a schedule.
+    def evaluate(self, pruned: "Schedule | nn.Module | None" = None, execution: str = "compact") -> "Evaluation":
+        """Accuracy and loss on the setup's images, of the baseline, of a schedule, or of a model such as `recover` returns.
 
         Raises:
             DataError: no images are named.
         """
         from toast_core.studies.evaluation.measure import evaluate
 
-        model = self.model if schedule is None else self.prune(schedule, execution)
-        return evaluate(model, self.workbench.images(self.setup.images), self.setup.batch_size)
+        data = self.workbench.images(self.setup.images)
+        if pruned is None:
+            pruned = self.model
+        model = self.prune(pruned, execution) if isinstance(pruned, Schedule) else pruned
+        return evaluate(model, data, self.setup.batch_size)
 
     def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: object) -> "Tuned":
-        """The schedule that meets one budget with the least damage, compensated, found on the calibration images; `toast tune`.
+        """The schedule that meets one budget with the least damage, compensated, found on the calibration images as `toast tune` does.
+
+        What is measured goes into the evidence store, so that another budget takes less.
 
         Args:
-            reduction, gmacs, params: the budget, one of them.
+            reduction, gmacs, params: the budget, one of them: the fraction of MACs to save, GMACs of an image, a number of parameters.
             request: further fields of a `TuningRequest`, such as sites, ratios, locks and compensation.
 
         Raises:
@@ -155,67 +165,90 @@ class Studio:
 
         budget = read_budget(self.workbench.shape, reduction, gmacs, params)
         asked = TuningRequest(budget, **{"seed": self.setup.seed, "batch_size": self.setup.batch_size, **request})
-        data = self.workbench.calibration()
+        data = self.workbench.calibration(asked.seed)
         with EvidenceStore.open(self.setup.store) as store:
             return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
 
-    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **fields: object) -> Findings:
-        """Measure a kind of run into the evidence store, going on from what is there; `fields` are the run's own, `images` the setup's.
+    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: object) -> Findings:
+        """Measure a kind of run into the evidence store, going on from what is there; `report` is told steps done and all steps.
+
+        Args:
+            kind: sensitivity, redundancy, composition, evaluation or another of `toast_core.studies.registry`.
+            asked: the run's fields; `images` and `batch_size` are the setup's unless given here.
 
         Raises:
             JobError: an unknown kind or field, or a value out of range.
         """
         from analysis_cache.store import EvidenceStore
-        from toast_core.studies.registry import read_run
+        from toast_core.studies.analyses import rows_of
+        from toast_core.studies.registry import read_run, run_class
 
-        run = read_run({"kind": kind, "images": self.setup.images, **fields})
+        own = {field.name for field in fields(run_class(kind))}
+        shared = {"images": self.setup.images, "batch_size": self.setup.batch_size}
+        given = {name: value for name, value in shared.items() if name in own and value is not None}
+        run = read_run({"kind": kind, **given, **asked})
         with EvidenceStore.open(self.setup.store) as store:
             analysis = run.measure(self.workbench, store, report)
-            rows = tuple(head.summary for head in store.heads(analysis.cell_keys) if head.identity.kind == analysis.request["metric"])
-            return Findings(kind, rows, run.outcome(store, analysis), run.command(self.setup), analysis.short_id)
+            outcome = run.outcome(store, analysis)
+            return Findings(kind, tuple(rows_of(store, analysis)), outcome, run.command(self.setup), analysis.short_id)
 
-    def sensitivity(self, **fields: object) -> Findings:
-        """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as `toast analyze` takes them."""
-        return self.measure("sensitivity", **fields)
+    def sensitivity(self, **asked: object) -> Findings:
+        """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as in a `SensitivityRun`."""
+        return self.measure("sensitivity", **asked)
 
-    def redundancy(self, **fields: object) -> Findings:
+    def redundancy(self, **asked: object) -> Findings:
         """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
-        return self.measure("redundancy", **fields)
+        return self.measure("redundancy", **asked)
 
     def export(self, schedule: Schedule, output: str | Path, form: str, compared: int = 32) -> "ExportRecord":
-        """Write the compact model in a format of the registry, run the file again and compare it on so many images; `toast export`.
+        """Write the compact model in a format of the registry, run the file again and keep it where it computes the same.
+
+        Args:
+            form: safetensors, torch_export, onnx, loader, or what another package adds.
+            compared: how many calibration images it is compared on; random ones where none are named.
 
         Raises:
             ExportError: an unknown format, a place that cannot be written, or a file that computes something else.
         """
+        from toast_core.export.write import check_export, export_model
+
+        check_export(form, output)
+        return export_model(self.prune(schedule).cpu(), form, output, self._images_to_compare(compared))
+
+    def _images_to_compare(self, count: int) -> "torch.Tensor":
         import torch
 
         from toast_core.data.noise import random_images
-        from toast_core.export import export_model
 
-        named = self.setup.calibration is not None
-        images = (
-            torch.cat([batch.images for batch in self.workbench.calibration().part(0, compared).batches(compared)])
-            if named else random_images(self.model, compared, self.setup.seed)
-        )
-        return export_model(self.prune(schedule), form, Path(output), images)
+        if self.setup.calibration is None:
+            return random_images(self.model, count, self.setup.seed)
+        data = self.workbench.calibration().part(0, count)
+        batches = [batch.images for batch in data.batches(count)]
+        if not batches:
+            raise data.unread()
+        return torch.cat(batches)
 
     def recover(self, schedule: Schedule, images: int | None = None, **recipe: object) -> "Recovered":
-        """Fine-tune what the schedule leaves on the setup's training images, else its calibration images; fields of a `Recipe` by name.
+        """Fine-tune what the schedule leaves on the setup's training images, else on its calibration images; as `toast recover` does.
+
+        Args:
+            images: a class-balanced subset of them; None: all.
+            recipe: fields of a `Recipe`, such as epochs, lr and distill.
 
         Raises:
-            DataError: no such images, or too few.
+            DataError: no training images, test images, or too few.
         """
         from toast_core.data.load import load_data
         from toast_core.studies.recovery.loop import RecoveryStart, recover
+        from toast_core.studies.recovery.processes import World
         from toast_core.studies.recovery.recipe import Recipe
 
-        place, asked = self.setup.train or self.setup.calibration, Recipe(**recipe)
+        place, how = self.setup.train or self.setup.calibration, Recipe(**recipe)
         if place is None:
-            raise ScheduleError("recovery needs training images; name them as train= or calibration=")
-        data = load_data(place, self.model, images, seed=asked.seed, labelled=asked.labels)
-        start = RecoveryStart(schedule, lambda: self.workbench.plan(schedule, asked.batch_size))
-        return recover(self.model, start, data, asked)
+            raise DataError("no images to recover on; name them as train= or calibration=")
+        data = load_data(place, self.model, images, seed=how.seed, labelled=how.labels)
+        start = RecoveryStart(schedule, lambda: self.workbench.plan(schedule, how.batch_size))
+        return recover(self.model, start, data, how, world=World(device=next(self.model.parameters()).device))
 
     def certify(self, schedule: Schedule, exports: Sequence[str | Path] = ()) -> "Certificate":
         """Baseline, masked, compact and exported forms measured on the same images, with digests of all that went in.
@@ -227,7 +260,6 @@ class Studio:
 
         return issue(self.workbench, schedule, tuple(map(Path, exports)))
 
-    def with_setup(self, **fields: object) -> "Studio":
-        """Another studio with these fields changed; the loaded model is not shared."""
-        changed = replace(self.setup, **fields)
-        return Studio(**changed.to_dict())
+    def with_setup(self, **named: object) -> "Studio":
+        """Another studio with these fields of the setup changed; the loaded model is not shared."""
+        return Studio(**{**self.setup.to_dict(), **named})

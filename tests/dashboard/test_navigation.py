@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.navigation import GROUP, NavigationError, Page, import_pages, metrics, pages
+from dashboard.navigation import RENDERERS, NavigationError, Page, import_pages, metrics, pages
 from dashboard.server.launch import launch
 from dashboard.server.sharing import Sharing
 from toast_core.setup import Setup
@@ -21,7 +21,7 @@ def install(folder: Path, package: str, **added: str) -> None:
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     lines = "".join(f"{name} = {module}\n" for name, module in added.items())
-    (about / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}")
+    (about / "entry_points.txt").write_text(f"[{RENDERERS.group}]\n{lines}")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_ours_come_first_and_some_show_the_analyses_of_a_metric() -> None:
 
 def test_another_package_adds_a_page_by_its_entry_point_and_nothing_is_imported_for_its_name(site: Path) -> None:
     install(site, "attention-pages", attention_maps="attention_pages.maps")
-    assert pages()["attention_maps"] == Page("attention_maps", "Attention maps", "attention_pages.maps", package="attention-pages")
+    assert pages()["attention_maps"] == Page("attention_maps", "Attention maps")
     assert list(pages())[-1] == "attention_maps" and "attention_pages" not in sys.modules
     (site / "attention_pages").mkdir()
     (site / "attention_pages" / "__init__.py").write_text("")

@@ -15,7 +15,8 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics, collect_statistics
 from toast_core.schedule.compensation import FULL
-from toast_core.schedule.schedule import SELECTIONS, SITES, Schedule
+from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Outcomes
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -29,7 +30,7 @@ class Interaction:
         middle = predicted * self.ratio
         return middle, middle * float(np.exp(-half)), middle * float(np.exp(half))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, as a tuning stores them."""
         return asdict(self)
 

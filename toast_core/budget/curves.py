@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -42,7 +43,7 @@ class Curve:
         return PchipInterpolator(dropped, np.sqrt(rising))
 
 
-def read_curves(rows: Iterable[Mapping], shape: ModelShape, multiple_of: int = 1) -> dict[tuple[int, str], Curve]:
+def read_curves(rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_of: int = 1) -> dict[tuple[int, str], Curve]:
     """Return the curve of every (block, site) of qk, vo, fc1 and fc2 in a sweep's rows (`block`, `site`, `ratio`, `kl`).
 
     Ratios that keep the same count count as one point with their mean; rows of site groups are passed over.

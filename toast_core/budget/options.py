@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 from toast_core.budget.curves import Curve, Curves
 from toast_core.budget.problem import Budget, Group, Option, Place, Problem, nanoseconds
@@ -27,7 +28,7 @@ def make_problem(
     sites: tuple[str, ...],
     locks: Mapping[Place, float] | None = None,
     ranges: Mapping[Place, tuple[float, float]] | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Problem:
     """Return the problem over every legal count between whole and the fewest measured.
 

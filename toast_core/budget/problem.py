@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from toast_core.cost.latency import LatencyTable
 from toast_core.cost.macs import Cost, count_cost
@@ -78,7 +79,7 @@ class Problem:
     shape: ModelShape
     budget: Budget
     groups: tuple[Group, ...]
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import reduce
 from math import gcd
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -111,7 +112,7 @@ class Edit:
     damage: float
     saved: int
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the damage for each million saved."""
         return {**asdict(self), "damage_per_million": self.damage / (self.saved / 1e6)}
 

@@ -15,7 +15,7 @@ from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 
 Edits = dict[str, list[dict]]

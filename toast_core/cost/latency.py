@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from toast_core.cost.macs import kept_counts
 from toast_core.cost.shapes import ModelShape
@@ -86,7 +87,7 @@ class BlockTimes:
         return self.whole.at(fc2) if fc1 == width else self.narrow.at(fc1, fc2)
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "BlockTimes":
+    def from_dict(cls, values: Mapping[str, Any]) -> "BlockTimes":
         """Read the values that `to_dict` gives.
 
         Raises:
@@ -99,7 +100,7 @@ class BlockTimes:
             )
             for name in ("unequal", "narrow")
         }
-        return cls(**lines, **sheets)
+        return cls(lines["equal"], sheets["unequal"], lines["whole"], sheets["narrow"])
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,13 @@ class LatencyTable:
         """sha256 of all values: another measurement has another one."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The table as plain JSON values, as a file keeps it."""
-        return json.loads(json.dumps(asdict(self)))
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "LatencyTable":
+    def from_dict(cls, values: Mapping[str, Any]) -> "LatencyTable":
         """Read `to_dict`'s values back, from JSON too, which others may have written.
 
         Raises:
@@ -185,9 +187,9 @@ class LatencyTable:
         return cls(**read)
 
 
-def _counts(values: Sequence) -> tuple[int, ...]:
+def _counts(values: Sequence[Any]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def _times(values: Sequence) -> tuple[float, ...]:
+def _times(values: Sequence[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

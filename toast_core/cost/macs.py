@@ -52,6 +52,13 @@ class Cost:
         """The largest block's live activations: its residual stream with qkv and attention output, or with the hidden layer twice."""
         return max(block.activation_values for block in self.blocks) * value_bytes * batch_size
 
+    def __repr__(self) -> str:
+        """For example `Cost(0.0510 GMACs, 1.356 M parameters, 0.38 MB of activations at the most)`."""
+        return (
+            f"Cost({self.macs / 1e9:.4f} GMACs, {self.params / 1e6:.3f} M parameters, "
+            f"{self.peak_activation_bytes() / 1e6:.2f} MB of activations at the most)"
+        )
+
 
 def kept_counts(shape: BlockShape, schedule: Schedule, block: int) -> dict[str, int]:
     """Return how many channels each site of a block keeps under the schedule."""

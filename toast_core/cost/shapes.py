@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from toast_core.schedule.sites import BY_NAME
 
@@ -54,12 +55,12 @@ class ModelShape:
     head_macs: int
     other_params: int
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, a block an object."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "ModelShape":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
         """Return the shape whose `to_dict` gives these values."""
         return cls(
             **{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"},

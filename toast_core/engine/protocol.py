@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self, get_args
+from typing import Any, ClassVar, Self, TypeGuard, get_args
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.values import ProtocolError, Values
@@ -60,12 +60,12 @@ class Request(Values):
 
     name: ClassVar[str]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the name."""
         return {"request": self.name, **super().to_dict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back; others beside them are passed over."""
         return cls()
 
@@ -87,7 +87,7 @@ class MeasureRequest(Request):
     images: int | None = None
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back; ProtocolError and ScheduleError say which of them is not right."""
         session, images = values.get("session"), values.get("images")
         if not isinstance(session, str) or not 0 < len(session) <= _MAX_SESSION_CHARS:
@@ -102,10 +102,10 @@ class QuoteRequest(Request):
     """What would this run cost? `run` holds its kind and fields; whether it is one is for the kinds of runs to say."""
 
     name = "quote"
-    run: Mapping | None
+    run: Mapping[str, Any] | None
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back."""
         return cls(values.get("run"))
 
@@ -131,7 +131,7 @@ class _JobRequest(Request):
     job: int
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back; ProtocolError where the job is no number."""
         if not _is_whole(job := values.get("job")):
             raise ProtocolError(f"job is {job!r:.80}; send its number")
@@ -174,7 +174,7 @@ class PicturesRequest(Request):
     index: tuple[int, ...]
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back; ProtocolError unless they are whole numbers."""
         index = values.get("index")
         if not isinstance(index, list) or not all(map(_is_whole, index)):
@@ -197,7 +197,7 @@ REQUESTS: dict[str, type[Request]] = {
 }
 
 
-def read_request(values: Mapping) -> Request:
+def read_request(values: Mapping[str, Any]) -> Request:
     """The request that these JSON values are.
 
     Raises:
@@ -213,7 +213,7 @@ class _Message(Values):
 
     answer: ClassVar[str]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the name."""
         return {"answer": self.answer, **super().to_dict()}
 
@@ -378,7 +378,7 @@ class Refusal(_Message):
 
 
 Message = Description | Progress | Measurement | Superseded | Offered | OneJob | AllJobs | LogEnd | Pictures | Stopping | Refusal
-_MESSAGES: dict[str, type[_Message]] = {kind.answer: kind for kind in get_args(Message)}
+_MESSAGES: dict[str, type[Message]] = {kind.answer: kind for kind in get_args(Message)}
 
 
 def read_message(values: object) -> Message:
@@ -387,11 +387,10 @@ def read_message(values: object) -> Message:
     Raises:
         ProtocolError: none of this protocol.
     """
-    answer = values.get("answer") if isinstance(values, Mapping) else None
-    if answer not in _MESSAGES:
+    if not isinstance(values, Mapping) or values.get("answer") not in _MESSAGES:
         raise ProtocolError(f"{values!r:.80} is no message of protocol {PROTOCOL}; restart the dashboard")
-    return _MESSAGES[answer].from_dict(values)
+    return _MESSAGES[values["answer"]].from_dict(values)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

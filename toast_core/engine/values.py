@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 from toast_core.errors import ToastError
@@ -14,21 +14,23 @@ class ProtocolError(ToastError, ValueError):
     """A line that is no request or no message of the engine's protocol, or lacks what it needs."""
 
 
+@dataclass(frozen=True)
 class Values:
     """Gives a frozen dataclass `to_dict` and `from_dict`, made of its fields and their annotations."""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
 
     @classmethod
-    def from_dict(cls, values: object) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read `to_dict`'s values back; others beside them are passed over.
 
         Raises:
             ProtocolError: not an object, or a field is missing or of another kind.
         """
-        return _read_fields(cls, values, cls.__name__)
+        read: Self = _read_fields(cls, values, cls.__name__)
+        return read
 
 
 def _plain(value: object) -> object:

@@ -10,7 +10,7 @@ class Work(Protocol):
     A call depends on nothing but the task: what earlier calls left behind may save time only.
     """
 
-    def __call__(self, task: Any) -> Any:
+    def __call__(self, task: Any, /) -> Any:
         """Run one task, on the device moved to last, and return its result."""
 
     def move(self, device: str) -> None:
@@ -25,9 +25,12 @@ class Executor(Protocol):
     in_order  whether tasks run in this process in the order given, so that work may read ahead and skip as it goes
     """
 
-    device: str
-    workers: int
-    in_order: bool
+    @property
+    def device(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def in_order(self) -> bool: ...
 
     def map(self, work: Work, tasks: Sequence[Any], group: Callable[[Any], Hashable] = hash) -> Iterator[tuple[Any, Any]]:
         """Yield each task with its result, each task once, in the order in which they end.

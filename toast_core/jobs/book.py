@@ -8,10 +8,11 @@ last word is the same for all. WAL keeps what was committed through kill -9, and
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from toast_core.errors import JobError
 
@@ -37,14 +38,14 @@ class JobRun:
     """What a job was asked to do: its kind, and that kind's fields as plain JSON values (see `toast_core.studies.registry.read_run`)."""
 
     kind: str
-    settings: dict
+    settings: dict[str, Any]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The kind and the fields in one object."""
         return {"kind": self.kind, **self.settings}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "JobRun":
+    def from_dict(cls, values: Mapping[str, Any]) -> "JobRun":
         """Return the run whose `to_dict` gives these values."""
         return cls(values["kind"], {name: value for name, value in values.items() if name != "kind"})
 
@@ -90,7 +91,7 @@ class Job:
     number: int
     title: str
     run: JobRun
-    basis: dict
+    basis: dict[str, Any]
     command: str
     quote: Quote
     state: str
@@ -111,14 +112,16 @@ class Job:
     @property
     def model(self) -> str:
         """The name of the model that it is about."""
-        return self.basis["model"]
+        name: str = self.basis["model"]
+        return name
 
     @property
     def data(self) -> str:
         """The name or folder of the images that it measures on."""
-        return self.basis["data"]
+        name: str = self.basis["data"]
+        return name
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values for a page; of the basis only the names, since a store's address can hold a password."""
         return {**asdict(self), "run": self.run.to_dict(), "basis": {"model": self.model, "data": self.data}}
 
@@ -133,7 +136,7 @@ class JobBook:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLE)
 
-    def add(self, title: str, run: dict, basis: dict, command: str, quote: Quote) -> Job:
+    def add(self, title: str, run: dict[str, Any], basis: dict[str, Any], command: str, quote: Quote) -> Job:
         """Put a job at the end of the queue; where an equal one is open already, return that one."""
         now, texts = time.time(), [json.dumps(value, sort_keys=True) for value in (run, basis)]
         equal = "SELECT * FROM jobs WHERE run = ? AND basis = ? AND state IN ('queued', 'running', 'paused')"
@@ -221,13 +224,13 @@ class JobBook:
 _COLUMNS = tuple(field.name for field in fields(Job))
 
 
-def _quote(values: dict) -> Quote:
+def _quote(values: dict[str, Any]) -> Quote:
     return Quote(**{field.name: values[field.name] for field in fields(Quote)})
 
 
-_JSON_COLUMNS = {"run": JobRun.from_dict, "basis": dict, "quote": _quote}
+_JSON_COLUMNS: dict[str, Callable[[Any], Any]] = {"run": JobRun.from_dict, "basis": dict, "quote": _quote}
 
 
-def _job(row: tuple) -> Job:
+def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
     return Job(**values | {name: read(json.loads(values[name])) for name, read in _JSON_COLUMNS.items()})

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import BlockSchedule, Schedule
@@ -44,7 +45,7 @@ def presets() -> dict[str, Preset]:
     return found
 
 
-def _schedule(row: dict) -> Schedule:
+def _schedule(row: dict[str, Any]) -> Schedule:
     heads = [0.0] + [row["attention_ratio"]] * (len(row["fc1"]) - 1)
     blocks = tuple(BlockSchedule(head, head, fc1, fc2) for head, fc1, fc2 in zip(heads, row["fc1"], row["fc2"], strict=True))
     return Schedule(blocks, selection="per_batch")

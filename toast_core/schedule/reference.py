@@ -5,6 +5,7 @@ selects per batch, prunes qk and vo alike, and leaves block 0 as it is whatever 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
@@ -12,7 +13,7 @@ from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
 SCORE_NAMES = {"gm": "geometric_median", "l1": "l1", "l2": "l2"}
 
 
-def from_reference(entry: Mapping) -> Schedule:
+def from_reference(entry: Mapping[str, Any]) -> Schedule:
     """Return the per-batch schedule that the reference runs for `entry`.
 
     `head_sparsity` may be one percentage for every block but block 0, or a list with one a block.
@@ -40,7 +41,7 @@ def from_reference(entry: Mapping) -> Schedule:
     )
 
 
-def to_reference(schedule: Schedule) -> dict:
+def to_reference(schedule: Schedule) -> dict[str, Any]:
     """Return the reference's entry for `schedule`; `head_sparsity` is one number where every block but block 0 has the same.
 
     The reference always selects per batch and rounds down: other selection modes are written as their ratios alone.
@@ -71,7 +72,7 @@ def to_reference(schedule: Schedule) -> dict:
     }
 
 
-def _fractions(entry: Mapping, site: str) -> list[float]:
+def _fractions(entry: Mapping[str, Any], site: str) -> list[float]:
     values = entry.get(site)
     if not isinstance(values, list) or not values:
         raise ScheduleError(f"{site} is {values!r}; a reference entry gives one fraction a block")

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import NONE, Compensation
@@ -126,7 +127,7 @@ class Schedule:
             raise ScheduleError(f"compensation needs kept channels that never change; use selection calibrated, not {self.selection}")
 
     @classmethod
-    def uniform(cls, blocks: int, qk: float = 0, vo: float = 0, fc1: float = 0, fc2: float = 0, **settings: object) -> "Schedule":
+    def uniform(cls, blocks: int, qk: float = 0, vo: float = 0, fc1: float = 0, fc2: float = 0, **settings: Any) -> "Schedule":
         """The same ratios in each of `blocks` blocks; `settings` are the other fields."""
         return cls((BlockSchedule(qk, vo, fc1, fc2),) * _integer(blocks, "number of blocks", 1), **settings)
 
@@ -163,7 +164,7 @@ class Schedule:
         if len(self.blocks) != blocks:
             raise ScheduleError(f"the schedule has {len(self.blocks)} blocks but {model} has {blocks}; use a schedule made for this model")
 
-    def block_key(self, index: int) -> tuple:
+    def block_key(self, index: int) -> tuple[object, ...]:
         """What becomes of one block depends on nothing else: schedules of one model with equal keys prune it alike.
 
         Every field is in it, so that a new one is too. A compensated block is refitted to what the blocks before it left, so that
@@ -175,7 +176,7 @@ class Schedule:
             return self.blocks[index : index + 1]
         return own, *(getattr(self, field.name) for field in fields(self) if field.name != "blocks")
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the version; compensation only where there is any, so that older digests stay what they were."""
         values = {"version": VERSION, **asdict(self), "blocks": [asdict(block) for block in self.blocks]}
         if self.compensation == NONE:
@@ -227,7 +228,7 @@ def parse_json(text: str | bytes) -> object:
     def refuse(constant: str) -> None:
         raise ScheduleError(f"the JSON holds {constant}, which is no number; ratios are fractions dropped, in [0, 1)")
 
-    def unique(pairs: list[tuple[str, object]]) -> dict:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:
@@ -242,7 +243,7 @@ def parse_json(text: str | bytes) -> object:
         raise ScheduleError(f"not a JSON document ({error}); save a schedule with to_json or from the dashboard") from error
 
 
-def _check_fields(values: Mapping, known: set[str], what: str) -> None:
+def _check_fields(values: Mapping[str, Any], known: set[str], what: str) -> None:
     unknown = sorted(map(str, set(values) - known))
     if unknown:
         raise ScheduleError(f"unknown {what} {unknown[0]!r}; choose from {', '.join(sorted(known))}")

@@ -1,10 +1,13 @@
 """The ways to score a head dimension's weights, by name; what computes one is imported by whoever makes a plan."""
 
+from collections.abc import Callable
+from typing import Any
+
 from toast_core.errors import ScheduleError
 from toast_core.registry import Registry
 
 _HERE = "toast_core.pruning.importance"
-SCORES: Registry = Registry(
+SCORES: Registry[Callable[..., Any]] = Registry(
     "toast_studio.scores",
     "score",
     {

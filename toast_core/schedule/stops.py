@@ -21,7 +21,7 @@ def stop_ratio(width: int, kept: int) -> float:
     if kept == width:
         return 0.0
     for digits in range(1, 10):
-        scale = 10**digits
+        scale: int = 10**digits
         # whole numbers, so that 12 of 20 is 0.4 and not a hair beside it
         ratio = (width - kept) * scale // width / scale
         if ratio and keep_count(width, ratio) == kept:

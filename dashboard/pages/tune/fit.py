@@ -10,7 +10,7 @@ from dashboard.session import state
 from dashboard.session.tunings import take_tuning
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 
 _POLL_S = 1.0
 _HELP = (

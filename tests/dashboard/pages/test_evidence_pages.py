@@ -3,24 +3,18 @@
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
-from dashboard import wording
 from dashboard.evidence import find as evidence
-from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import find_evidence
-from dashboard.evidence.sweep import SweepSoFar, intervals
-from dashboard.evidence.weights import weights_concern
+from dashboard.evidence.sweep import SweepSoFar
 from tests.support import apps
 from tests.support import evidence as stored
-from tests.support.commands import parsed
 from tests.support.engines import FakeEngine
 from toast_core.setup import Setup
 from toast_core.studies.sensitivity.cells import CellOutcomes, summarize
@@ -74,40 +68,12 @@ def test_analyses_are_ranked_and_name_what_speaks_against_them(store: EvidenceSt
     assert concern == "measured on other images: sha256 bbbbbbbb, this dashboard's ffffffff"
 
 
-def test_other_weights_are_named(tmp_path: Path):
-    request = stored.sweep().request
-    assert weights_concern(Setup().completed(), request) is None
-    assert weights_concern(Setup().completed(), {**request, "weights_digest": "0" * 64}).startswith(
-        "measured with other weights: sha256 00000000, this dashboard's "
-    )
-    assert weights_concern(Setup(weights="random").completed(), request) == "measured with stored weights, this dashboard runs random ones"
-    assert weights_concern(Setup(weights=str(tmp_path / "missing.safetensors")).completed(), request) is None
-
-
 def test_a_damaged_store_is_one_warning_and_no_trap(path: Path, engine: FakeEngine):
     path.write_bytes(b"no database")
     (problem,) = find_evidence(engine.setup, "demo_vit").problems
     assert "is no SQLite database; it was left as it is" in problem
     at = _page("overview").run()
     assert not at.exception and "is no SQLite database" in at.warning[0].value
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(20, "just now"), (60, "1 minute ago"), (7300, "2 hours ago"), (200_000, "2 days ago")])
-def test_ages_are_in_words(seconds: int, words: str):
-    then = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert wording.age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
-
-
-def test_the_command_line_asks_for_the_same_again():
-    command, given = parsed(analyze_command(Setup().completed(), "redundancy"))
-    assert command == "analyze" and given["store"] is None and given["calibration"] is None
-    assert (given["model"], given["data"], given["metrics"], given["images"]) == ("demo_vit", "fashion-mnist", "redundancy", 1000)
-    _, given = parsed(analyze_command(Setup().completed(), "sensitivity", stored.sweep().request))
-    assert (given["metrics"], given["images"], given["batch_size"], given["seed"]) == ("sensitivity", 400, 100, None)
-    assert (given["sites"], given["ratios"], given["selection"]) == ("qk,fc2", "0.1,0.5,0.9", "per_image")
-    own = Setup("deit_tiny_patch16_224", "w.safetensors", data="my images", store="s.db").completed()
-    _, given = parsed(analyze_command(own, "sensitivity"))
-    assert (given["weights"], given["data"], given["store"]) == ("w.safetensors", "my images", "s.db")
 
 
 def test_the_overview_says_where_the_model_is_redundant(store: EvidenceStore):
@@ -226,13 +192,6 @@ def test_the_pages_and_their_evidence_need_no_torch():
     )
     code = f"import sys; sys.modules['torch'] = None\nfor name in {names!r}: __import__('dashboard.' + name)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
-
-
-def test_intervals_of_a_constant_shift_are_narrow():
-    found = intervals(
-        {"top5": np.ones(50, bool), "loss": np.full(50, 1.5, np.float32)}, {"top5": np.ones(50, bool), "loss": np.ones(50, np.float16)}
-    )
-    assert found["loss_ci95"] == pytest.approx([0.5, 0.5]) and found["top5_ci95"][0] < 0 < found["top5_ci95"][1]
 
 
 def test_a_page_is_not_handed_the_choices_of_another(store: EvidenceStore):

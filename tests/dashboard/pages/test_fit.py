@@ -5,121 +5,15 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis_cache.analysis import Analysis
-from analysis_cache.key import METRIC_VERSIONS, CellIdentity
-from analysis_cache.staleness import digest_of_weights
-from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import shipped_shape
-from dashboard.evidence.budget_fit import BudgetRequest, DamageCurves, damage_curves, fit, tuning_run
-from dashboard.limits import Limit
 from dashboard.session import state
 from tests.support.apps import words
-from tests.support.curves import STRENGTH, TIME, WEIGHTS
+from tests.support.curves import STRENGTH
 from tests.support.engines import RunsEngine, job
+from tests.support.tunings import BARE, SHAPE, WHOLE, put_tuning
 from toast_core.cost.macs import count_cost
-from toast_core.errors import ScheduleError
-from toast_core.schedule.compensation import FULL, NONE
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.registry import read_run
-
-SHAPE = shipped_shape("demo_vit")
-BARE = Schedule.uniform(12, selection="calibrated")
-REQUEST = BudgetRequest("reduction", 40.0, ("qk", "vo", "fc2"), True)
-ROWS = tuple(
-    {"block": block, "site": site, "ratio": ratio, "kl": STRENGTH[site] * (1.6 - block / 10) * ratio**2, "images": 128}
-    for block in range(12) for site in STRENGTH for ratio in (0.3, 0.6, 0.9)
-)
-CURVES = DamageCurves(ROWS, "curves from 128 images")
-WHOLE = count_cost(SHAPE).macs
-
-
-class TestAsked:
-    def test_locks_are_kept_as_they_are_in_hand_and_ranges_are_passed_on(self) -> None:
-        schedule = BARE.with_ratio(0, "fc2", 0.25).with_ratio(3, "fc1", 0.1)
-        limits = {("fc2", 0): Limit(locked=True), ("qk", 1): Limit(0.2, 0.5), ("fc1", 2): Limit(0.0, 0.5)}
-        asked = tuning_run(SHAPE, schedule, limits, REQUEST)
-        assert asked["locks"] == [[0, "fc2", 0.25], [3, "fc1", 0.1]], "fc1 may not change, so that block 3 keeps what it has"
-        assert asked["ranges"] == [[1, "qk", 0.2, 0.5]]
-        assert (asked["unit"], asked["limit"]) == ("macs", int(0.6 * WHOLE))
-        assert read_run(asked).limit == asked["limit"], "the engine takes it as it is"
-
-    @pytest.mark.parametrize(("unit", "value", "expected"), [
-        ("gmacs", 0.05, ("macs", 50_000_000)), ("params", 0.9, ("params", 900_000)), ("reduction", 25.0, ("macs", int(0.75 * WHOLE))),
-    ])
-    def test_budgets_in_every_unit(self, unit: str, value: float, expected: tuple[str, int]) -> None:
-        assert BudgetRequest(unit, value, ("fc2",), True).limit(SHAPE) == expected
-
-    def test_a_budget_above_the_baseline_is_refused(self) -> None:
-        with pytest.raises(ScheduleError, match="is not between 0 and the baseline's"):
-            BudgetRequest("gmacs", 9.0, ("fc2",), True).limit(SHAPE)
-
-
-class TestFit:
-    def test_the_budget_is_met_and_locks_hold(self) -> None:
-        schedule = BARE.with_ratio(0, "fc2", 0.25)
-        limits = {("fc2", 0): Limit(locked=True), ("vo", 5): Limit(0.1, 0.2)}
-        found = fit(SHAPE, schedule, tuning_run(SHAPE, schedule, limits, REQUEST), CURVES)
-        assert count_cost(SHAPE, found.schedule).macs <= int(0.6 * WHOLE)
-        assert found.left_over == int(0.6 * WHOLE) - count_cost(SHAPE, found.schedule).macs
-        assert found.schedule.blocks[0].fc2 == 0.25 and 0.1 <= found.schedule.blocks[5].vo <= 0.2
-        assert found.schedule.compensation == FULL and found.price > 0
-        assert found.edits["drop"] and found.edits["restore"]
-
-    def test_what_costs_less_is_dropped_more(self) -> None:
-        found = fit(SHAPE, BARE, tuning_run(SHAPE, BARE, {}, REQUEST), CURVES)
-        assert found.schedule.blocks[11].qk > found.schedule.blocks[0].qk
-
-    def test_conflicts_are_one_line(self) -> None:
-        limits = {(site, block): Limit(locked=True) for site in ("qk", "vo", "fc2") for block in range(12)}
-        with pytest.raises(ScheduleError, match="the least that locks, ranges and measured ratios allow"):
-            fit(SHAPE, BARE, tuning_run(SHAPE, BARE, limits, REQUEST), CURVES)
-
-
-def put_tuning(path: Path, schedule: Schedule) -> str:
-    """Leave a finished tuning and its curves in a store, as a run does; returns the analysis' short id."""
-    from toast_core.studies.tuning.store import CURVES as curves_kind
-    from toast_core.studies.tuning.store import RESULT
-
-    weights = Path(__file__).parents[3] / "toast_core" / WEIGHTS
-    digest, _ = digest_of_weights(weights, weights.stat().st_mtime_ns)
-
-    def identity(kind: str, **details: object) -> CellIdentity:
-        return CellIdentity(
-            kind, METRIC_VERSIONS[kind], "demo_vit", digest, "b" * 64, 768, "c" * 64, "made up", None, None, "shuffled", 64, 0, "float32",
-            "cpu", details,
-        )
-
-    shared = {"model": "demo_vit", "weights_file": WEIGHTS, "weights_digest": digest, "dtype": "float32", "images": 768}
-    report = {
-        "schedule": schedule.to_dict(), "predicted_kl": 0.01, "gap": 0.001, "achieved": {"left_over": 5}, "shadow_price_per_million": 0.002,
-        "next_best_edits": {"drop": [], "restore": []}, "decision": "kl is the best", "notes": [], "images": {"curves": 128, "judge": 256},
-    }
-    with EvidenceStore.open(path) as store:
-        curves = {identity(curves_kind, block=row["block"], site=row["site"], ratio=row["ratio"]): row for row in ROWS}
-        for one, row in curves.items():
-            store.put(one, {name: row[name] for name in ("block", "site", "ratio", "kl", "images")}, {})
-        settings = {"selection": "calibrated", **vars(FULL)}
-        keys = tuple(one.key for one in curves)
-        store.put_analysis(Analysis({**shared, "metric": curves_kind, "settings": settings}, "curves", keys, TIME, TIME))
-        result = identity(RESULT, part="result")
-        store.put(result, report, {})
-        analysis = Analysis({**shared, "metric": RESULT}, "tuned", (result.key,), TIME, TIME)
-        store.put_analysis(analysis)
-    return analysis.short_id
-
-
-def test_compensated_curves_go_before_plain_ones(tmp_path: Path) -> None:
-    options = Setup(store=str(tmp_path / "store.sqlite")).completed()
-    put_tuning(tmp_path / "store.sqlite", BARE)
-    compensated, plain = (damage_curves(options, "demo_vit", wanted) for wanted in (True, False))
-    assert len(compensated.rows) == len(ROWS) and compensated.note == "curves from 128 images"
-    assert plain.note == "curves from 2,000 images", "the shipped sweep of calibrated selection"
-
-
-def test_without_curves_it_says_what_to_do(tmp_path: Path) -> None:
-    found = damage_curves(Setup(store=str(tmp_path / "none.sqlite")).completed(), "deit_tiny_patch16_224", True)
-    assert found.rows == () and "refine by measuring" in found.note
 
 
 @pytest.fixture
@@ -211,7 +105,3 @@ def test_a_failed_run_says_why(engine: RunsEngine) -> None:
 def test_without_calibration_images_it_says_what_to_start_with(engine: RunsEngine) -> None:
     engine.setup = Setup("demo_vit", data="elsewhere", store=engine.setup.store).completed()
     assert "start the dashboard with --calibration IMAGES" in words(open_panel())
-
-
-def test_the_plain_settings_are_none() -> None:
-    assert tuning_run(SHAPE, BARE, {}, BudgetRequest("reduction", 40.0, ("fc2",), False))["compensation"] == vars(NONE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Timing
@@ -76,13 +77,13 @@ class Agreement:
             hint = " Channels chosen anew for every image can change places where two scores tie to within rounding." + hint
         return f"Masked and compact differ: {measured.format('above')}{hint}"
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         plain = asdict(self) | {"top1": {name: estimate.to_dict() for name, estimate in self.top1.items()}}
         return plain | {"delta": self.delta.to_dict(), "timings": [timing.to_dict() for timing in self.timings]}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "Agreement":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Agreement":
         """Read `to_dict`'s values back, from JSON too, which others may have written.
 
         Raises:
@@ -102,6 +103,6 @@ class Agreement:
         return cls(**read)
 
 
-def _estimate(values: Mapping) -> Estimate:
+def _estimate(values: Mapping[str, Any]) -> Estimate:
     low, high = values["ci95"]
     return Estimate(float(values["value"]), (float(low), float(high)))

@@ -41,7 +41,7 @@ def read_fields(kind: Any, value: object, where: str) -> Any:
             raise _wrong(value, where, "a whole number of at least 0 and below 2**63")
         return value
     if kind is float:
-        if type(value) not in (int, float) or not abs(value) < 1e300 or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or not math.isfinite(value):
             raise _wrong(value, where, "a finite number")
         return float(value)
     if hasattr(kind, "from_fields"):
@@ -66,7 +66,7 @@ def read_object(kinds: Mapping[str, Any], value: object, where: str) -> dict[str
     return {name: read_fields(kind, value[name], f"{prefix}{name}") for name, kind in kinds.items()}
 
 
-def _read_tuple(kinds: tuple, value: object, where: str) -> tuple:
+def _read_tuple(kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise _wrong(value, where, "a list")
     kinds = (kinds[0],) * len(value) if kinds[-1] is ... else kinds

@@ -1,9 +1,11 @@
 """What a certificate says, read strictly and sealed by its own digest. Free of torch."""
 
 import hashlib
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from toast_core.errors import CertificateError, SetupError
 from toast_core.schedule.schedule import Schedule
@@ -196,9 +198,31 @@ class Certificate:
             if form.form != "baseline" and not form.largest_difference <= self.tolerance
         ]
 
-    def to_dict(self) -> dict:
+    def __repr__(self) -> str:
+        """For example `Certificate(demo_vit, schedule 0123abcd, 10000 images, top-1 %: baseline 91.53, masked 91.50, compact 91.50)`."""
+        forms = ", ".join(f"{form.name} {form.top1.value:.2f}" for form in self.forms)
+        apart = f"; {len(self.differing())} differ from compact" if self.differing() else ""
+        return (
+            f"Certificate({self.asked.setup.model}, schedule {self.digests.schedule[:8]}, {self.image_count} images, "
+            f"top-1 %: {forms}{apart})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the line of `repr`, and a row a form."""
+        table = [
+            (form.name, f"{form.top1.value:.2f}", "{:.2f} to {:.2f}".format(*form.top1.ci95), f"{form.macs / 1e9:.4f}",
+             f"{form.size_bytes / 1e6:.2f}", f"{form.largest_difference:.1e}")
+            for form in self.forms
+        ]
+        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table)
+        heads = "".join(f"<th>{name}</th>" for name in ("", "top-1 %", "95 %", "GMACs", "MB", "largest difference of a logit to compact"))
+        return f"<p>{html.escape(repr(self))}</p><table><tr>{heads}</tr>{rows}</table>"
+
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return json.loads(json.dumps(asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}, allow_nan=False))
+        own = asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}
+        values: dict[str, Any] = json.loads(json.dumps(own, allow_nan=False))
+        return values
 
     def to_json(self) -> str:
         """The text of a certificate file."""
@@ -216,7 +240,7 @@ class Certificate:
         version = values.get("version")
         if type(version) is not int or version != VERSION:
             raise CertificateError(f"certificate version is {version!r:.40}, this program reads {VERSION}; certify again or update it")
-        found = read_fields(cls, values, "")
+        found: Certificate = read_fields(cls, values, "")
         names = tuple(form.form for form in found.forms)
         if names[:3] != FORMS[:3] or set(names[3:]) - {"exported"}:
             raise CertificateError(f"certificate forms are {', '.join(names)[:80] or 'none'}, not {', '.join(FORMS)}; certify again")

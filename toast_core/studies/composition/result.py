@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -109,12 +110,12 @@ class CompositionRow:
         order = "in class order" if self.order == "sorted" else "shuffled"
         return f"{order} on single images" if size == 1 else f"{order} with batches of {size}"
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "ci95": list(self.ci95), "delta_ci95": list(self.delta_ci95)}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "CompositionRow":
+    def from_dict(cls, values: Mapping[str, Any]) -> "CompositionRow":
         """Read `to_dict`'s values back, from JSON too.
 
         Raises:

@@ -107,8 +107,8 @@ def _difference(row: CompositionRow) -> str:
 
 def _signed(row: CompositionRow) -> str:
     low, high = row.delta_ci95
-    delta, low, high = (f"{value:+z.{_digits(*row.delta_ci95)}f}" for value in (row.top1_delta, low, high))
-    return f"{delta} points, {low} to {high}"
+    digits = _digits(low, high)
+    return f"{row.top1_delta:+z.{digits}f} points, {low:+z.{digits}f} to {high:+z.{digits}f}"
 
 
 def _span(low: float, high: float) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,12 @@ class Estimate:
     value: float
     ci95: tuple[float, float]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; an end that is not finite (one image has no spread) is null."""
         return {"value": self.value, "ci95": [end if math.isfinite(end) else None for end in self.ci95]}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "Estimate":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Estimate":
         """Read `to_dict`'s values back."""
         low, high = values["ci95"]
         return cls(float(values["value"]), (-math.inf if low is None else float(low), math.inf if high is None else float(high)))
@@ -51,7 +52,8 @@ class Outcomes:
     @property
     def correct(self) -> np.ndarray:
         """Whether the label has the largest logit."""
-        return self.predicted == self.label
+        correct: np.ndarray = self.predicted == self.label
+        return correct
 
     @property
     def top1_estimate(self) -> Estimate:
@@ -88,7 +90,7 @@ class Evaluation:
     macs: int
     skipped: tuple[str, ...] = field(default=())
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON values, accuracies in percent."""
         return {
             "top1": self.outcomes.top1_estimate.to_dict(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,12 @@ class Timing:
         median, first, third = (1e3 * self.batch_size / value for value in milliseconds)
         return median, third, first
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "Timing":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Timing":
         """Read JSON values; KeyError where one is missing, ValueError or TypeError where one is no number."""
         triples = {name: _triple(values[name]) for name in ("baseline_ms", "compact_ms", "speedup")}
         return cls(int(values["batch_size"]), int(values["pairs"]), **triples)
@@ -67,7 +68,7 @@ class Latencies:
         """From the seconds of each pair, baseline first."""
         return cls(dtype, compiled, Timing.of(batch_size, seconds), *(_percentiles(1e3 * one) for one in np.array(seconds).T))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with images a second at the median and the quartiles."""
         timing = self.timing
         return {
@@ -91,6 +92,6 @@ def _percentiles(values: np.ndarray) -> tuple[float, float, float | None]:
     return p50, p90, p99 if len(values) >= FEWEST_FOR_P99 else None
 
 
-def _triple(values: Sequence) -> tuple[float, float, float]:
+def _triple(values: Sequence[Any]) -> tuple[float, float, float]:
     median, first, third = map(float, values)
     return median, first, third

@@ -1,6 +1,7 @@
 """Recovery from start to end: where it begins, its epochs, when it stops, and which weights it returns."""
 
 import hashlib
+import html
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -54,6 +55,28 @@ class Recovered:
 
     model: nn.Module
     report: dict
+
+    def __repr__(self) -> str:
+        """For example `Recovered(demo_vit from compensation, validation top-1 88.10 -> 90.30 % of 819 images, epoch 7 of 10)`."""
+        report = self.report
+        name = "validation_agreement" if report["after"]["validation_top1"] is None else "validation_top1"
+        what = name.replace("_", " ").replace("top1", "top-1")
+        change = f"{what} {report['before'][name]:.2f} -> {report['after'][name]:.2f} % of {report['validation_images']} images"
+        return f"Recovered({report['model']} from {report['start']}, {change}, epoch {report['best_epoch']} of {report['epochs']})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the line of `repr`, and a row an epoch."""
+        names = ("epoch", "training_loss", "validation_loss", "validation_top1", "validation_agreement")
+        heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{_shown(row[name])}</td>' for name in names)}</tr>" for row in self.report["history"]
+        )
+        return f"<p>{html.escape(repr(self))}</p><table><tr>{heads}</tr>{rows}</table>"
+
+
+def _shown(value: float | None) -> str:
+    """A figure of the history; nothing where there is none."""
+    return "" if value is None else f"{value:.4g}"
 
 
 @dataclass(frozen=True)

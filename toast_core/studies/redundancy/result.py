@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 REDUNDANCY_SITES = ("hidden", "fc1_input")
 RELATIVE_THRESHOLD = "0.01rms"
@@ -51,19 +52,19 @@ class RedundancyRow:
     spectrum: tuple[float, ...]
     importance: tuple[float, ...]
     channel_mean_abs: tuple[float, ...]
-    convergence: dict
+    convergence: dict[str, Any]
 
     @property
     def channels(self) -> int:
         """C: how many channels the site has."""
         return len(self.spectrum)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "RedundancyRow":
+    def from_dict(cls, values: Mapping[str, Any]) -> "RedundancyRow":
         """Read `to_dict`'s values back, from JSON too.
 
         Raises:

@@ -1,6 +1,7 @@
 """The cells of a sensitivity grid, and what is paired with the baseline on the same images. Imports no torch."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Cell:
     site: str
     ratio: float
 
-    def schedule(self, blocks: int, **settings: object) -> Schedule:
+    def schedule(self, blocks: int, **settings: Any) -> Schedule:
         """The schedule of a model of `blocks` blocks that prunes this cell and nothing else."""
         entry = BlockSchedule(**dict.fromkeys(SITE_GROUPS[self.site], self.ratio))
         return Schedule(tuple(entry if index == self.block else BlockSchedule() for index in range(blocks)), **settings)
@@ -70,7 +71,7 @@ class CellOutcomes:
         return CellOutcomes(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in OUTCOME_NAMES))
 
 
-def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict:
+def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict[str, Any]:
     """Return a cell's row: accuracies in percent, differences to the baseline on the same images in points, KL in nats."""
     same = CellOutcomes(*(getattr(baseline, name)[: len(outcomes)] for name in OUTCOME_NAMES))
     low, high = paired_interval(same.correct, outcomes.correct, z)

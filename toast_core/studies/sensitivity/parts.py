@@ -4,10 +4,11 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from analysis_cache.key import CellIdentity
+from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.studies.sensitivity.cells import OUTCOME_NAMES, Cell, CellOutcomes
 
@@ -23,10 +24,10 @@ class PartKeys:
 
     identity: CellIdentity
     calibration: str
-    settings: Mapping[str, object]
+    settings: Mapping[str, Any]
 
     @classmethod
-    def of_request(cls, request: Mapping) -> "PartKeys":
+    def of_request(cls, request: Mapping[str, Any]) -> "PartKeys":
         """Read them from the request of a sweep's analysis.
 
         Raises:
@@ -43,7 +44,9 @@ class PartKeys:
     def identity_of(self, batch: int, block: int) -> CellIdentity:
         """The cell of one part."""
         settings = json.dumps(dict(self.settings), sort_keys=True)
-        details = {"part": "sensitivity", "calibration": self.calibration, "settings": settings, "batch": batch, "block": block}
+        details: dict[str, Scalar] = {
+            "part": "sensitivity", "calibration": self.calibration, "settings": settings, "batch": batch, "block": block,
+        }
         return replace(self.identity, details=details)
 
     def of_blocks(self, blocks: Iterable[int]) -> list[str]:

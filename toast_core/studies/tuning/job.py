@@ -14,7 +14,8 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, load_data
 from toast_core.errors import DataError, JobError
 from toast_core.schedule.compensation import FULL, Compensation
-from toast_core.schedule.schedule import SITES, check_ratio
+from toast_core.schedule.schedule import check_ratio
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid

@@ -23,7 +23,8 @@ from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.intervals import mean_interval, paired_interval, wilson_percent
 from toast_core.models.info import check_baseline, get_info
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.images import split
 from toast_core.studies.tuning.judging import Judgement, judge, kl_interval

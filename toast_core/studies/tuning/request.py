@@ -1,6 +1,7 @@
 """What a schedule is wanted for. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from toast_core.budget.problem import Budget, Place
 from toast_core.cost.shapes import ModelShape
@@ -49,7 +50,7 @@ class TuningRequest:
         blocks = len(shape.blocks)
         return {cell: cell.schedule(blocks, **settings) for cell in grid(blocks, self.sites, self.ratios)}
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of a latency budget's table its digest. The batch size is not among them: it belongs to the images."""
         return {
             "unit": self.budget.unit, "limit": self.budget.limit, "sites": list(self.sites), "ratios": list(self.ratios),

@@ -1,0 +1,19 @@
+"""The schedules that a model can start from."""
+
+import json
+
+from dashboard.engine.client import shipped_shape
+from dashboard.evidence.starting_points import starting_points
+from toast_core.schedule.presets import presets
+
+
+def test_starting_points_fit_the_model_and_published_ones_keep_their_figures():
+    for model in ("demo_vit", "demo_swin"):
+        shape = shipped_shape(model)
+        for point in starting_points(shape, "calibrated"):
+            point.schedule.check_length(len(shape.blocks), model)
+            assert point.reported is None
+    published = next(iter(presets().values()))
+    values = {**shipped_shape("demo_vit").to_dict(), "name": published.model}
+    offered = starting_points(type(shape).from_dict(json.loads(json.dumps(values))), "per_image")
+    assert [point.reported for point in offered if point.schedule == published.schedule] == [published.reported]
