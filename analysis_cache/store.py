@@ -87,7 +87,7 @@ class EvidenceStore:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            found = {row[0]: CellRecord(*row[:-1], arrays=bytes(row[-1])) for row in self._of_keys(tuple(CELLS.columns), part)}
+            found = {row[0]: CellRecord(*[*row[:-1], bytes(row[-1])]) for row in self._of_keys(tuple(CELLS.columns), part)}
             for key in part:
                 if key in found:
                     found[key].cell()

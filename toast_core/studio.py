@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toast_core.errors import DataError
 from toast_core.schedule.schedule import Schedule
@@ -80,7 +80,7 @@ class Findings:
 class Studio:
     """One model with its images. Loaded when first needed, then held; nothing that it does changes the loaded model."""
 
-    def __init__(self, model: str | None = None, **named: object) -> None:
+    def __init__(self, model: str | None = None, **named: Any) -> None:
         """Take a `Setup` in words: `model` and its other fields by name, such as data, calibration, images, device, store.
 
         Raises:
@@ -143,7 +143,7 @@ class Studio:
         model = self.prune(pruned, execution) if isinstance(pruned, Schedule) else pruned
         return evaluate(model, data, self.setup.batch_size)
 
-    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: object) -> "Tuned":
+    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: Any) -> "Tuned":
         """The schedule that meets one budget with the least damage, compensated, found on the calibration images as `toast tune` does.
 
         What is measured goes into the evidence store, so that another budget takes less.
@@ -183,7 +183,7 @@ class Studio:
         from toast_core.studies.analyses import rows_of
         from toast_core.studies.registry import read_run, run_class
 
-        own = {field.name for field in fields(run_class(kind))}
+        own = {field.name for field in fields(run_class(kind))}  # type: ignore[arg-type]  # a protocol whose classes are all dataclasses
         shared = {"images": self.setup.images, "batch_size": self.setup.batch_size}
         given = {name: value for name, value in shared.items() if name in own and value is not None}
         run = read_run({"kind": kind, **given, **asked})
@@ -192,11 +192,11 @@ class Studio:
             outcome = run.outcome(store, analysis)
             return Findings(kind, tuple(rows_of(store, analysis)), outcome, run.command(self.setup), analysis.short_id)
 
-    def sensitivity(self, **asked: object) -> Findings:
+    def sensitivity(self, **asked: Any) -> Findings:
         """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as in a `SensitivityRun`."""
         return self.measure("sensitivity", **asked)
 
-    def redundancy(self, **asked: object) -> Findings:
+    def redundancy(self, **asked: Any) -> Findings:
         """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
         return self.measure("redundancy", **asked)
 
@@ -228,7 +228,7 @@ class Studio:
             raise data.unread()
         return torch.cat(batches)
 
-    def recover(self, schedule: Schedule, images: int | None = None, **recipe: object) -> "Recovered":
+    def recover(self, schedule: Schedule, images: int | None = None, **recipe: Any) -> "Recovered":
         """Fine-tune what the schedule leaves on the setup's training images, else on its calibration images; as `toast recover` does.
 
         Args:
@@ -260,6 +260,6 @@ class Studio:
 
         return issue(self.workbench, schedule, tuple(map(Path, exports)))
 
-    def with_setup(self, **named: object) -> "Studio":
+    def with_setup(self, **named: Any) -> "Studio":
         """Another studio with these fields of the setup changed; the loaded model is not shared."""
         return Studio(**{**self.setup.to_dict(), **named})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from toast_core.pruning.statistics import Statistics
     from toast_core.schedule.schedule import Schedule
 
-Report = Callable[[str, int, int], object]
+Report = Callable[[str, int, int], None]
 """Told what is being done ("calibrating", images; "compensating", blocks), how much of it is done, and of how much."""
 
 

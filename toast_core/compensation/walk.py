@@ -89,7 +89,8 @@ def score_channels(model: nn.Module, schedule: Schedule, images: list[torch.Tens
 
 class _Walk:
     def __init__(self, model: nn.Module, schedule: Schedule, plan: Plan) -> None:
-        self.model, self.schedule, self.plan, self.notes = model, schedule, plan, []
+        self.model, self.schedule, self.plan = model, schedule, plan
+        self.notes: list[str] = []
         self.adapter, self.shape = adapter_for(model, get_info(model).name), get_info(model).shape
         self.blocks = self.adapter.blocks(model)
         self.wants, self.damaged = schedule.compensation, False

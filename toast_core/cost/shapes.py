@@ -37,7 +37,8 @@ class BlockShape:
 
     def site_width(self, site: str) -> int:
         """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
-        return getattr(self, BY_NAME[site].width)
+        width: int = getattr(self, BY_NAME[site].width)
+        return width
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the candidates. Labels choose nothing; where the images have the model's classes
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -109,7 +110,7 @@ def tune(
         progress("candidates", len(close), len(close))
     chosen = solutions[winner]
     with clock("advice"):
-        advice = {
+        advice: dict[str, Any] = {
             "shadow_price_per_million": shadow_price(problem, chosen),
             "next_best_edits": {name: [edit.to_dict() for edit in edits] for name, edits in next_edits(problem, chosen).items()},
         }
