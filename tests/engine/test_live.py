@@ -156,6 +156,11 @@ class TestSuperseded:
         *_, last = evaluator.measure(schedule)
         same(last, whole("vit", schedule))
 
+    def test_who_reads_half_of_it_is_not_left_in_inference_mode(self) -> None:
+        measurement = live().measure(Schedule.uniform(3, fc2=0.5))
+        next(measurement)
+        assert not torch.is_inference_mode_enabled()
+
 
 class TestRefusals:
     """A schedule that does not fit leaves the evaluator usable."""
