@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.families import block_count
 from tests.support.greys import grey_data, grey_model
