@@ -8,6 +8,7 @@ import pytest
 
 from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
+from tests.support.cells import cells_in
 from tests.support.earlier import DATA, MODEL, NAME, Puts, copy_files, earlier_model, toast
 from toast_core.cost.latency import LatencyTable
 from toast_core.models.demo import DEMO_BUILDERS
@@ -46,7 +47,7 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Puts:
 def stored_rows(store: str) -> dict[str, dict]:
     """What is stored by key: when, by which version, and its figures."""
     with EvidenceStore.open(store, create=False) as opened:
-        return {head.key: (head.created_utc, head.code_version, json.dumps(head.summary)) for head in opened.iter_cells()}
+        return {head.key: (head.created_utc, head.code_version, json.dumps(head.summary)) for head in cells_in(opened)}
 
 
 class TestStore:
