@@ -68,7 +68,7 @@ class LiveEvaluator:
             if superseded():
                 return
             if chunk.outcomes is None:
-                with torch.inference_mode():  # never around the yield: whoever stops reading would stay in it
+                with torch.inference_mode():  # left before the yield: sessions take turns, and the mode is the thread's
                     chunk.outcomes = self._run(chunk)
             done.append(chunk.outcomes)
             yield join_outcomes(done)
