@@ -25,7 +25,7 @@ from toast_core.setup import Setup
 
 SECRET = "correct horse: battery"
 WRONG = "correct horse: bakery.."
-_SESSION = Path(launch.__file__).parent / "entry" / "session.py"
+_SESSION = Path(launch.__file__).parents[1] / "entry" / "session.py"
 _LAUNCH = (
     "import pathlib, sys; from dashboard.server.launch import launch; from dashboard.server.sharing import read_sharing\n"
     "from toast_core.setup import Setup; here = pathlib.Path.cwd()\n"
