@@ -204,7 +204,7 @@ class ArchiveReader:
         return data
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the archive's file; nothing can be read from it afterwards."""
         self.file.close()
 
 

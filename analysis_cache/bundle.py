@@ -145,7 +145,7 @@ class Bundle:
         return replace(line.record, arrays=member[1][line.start : line.start + line.length])
 
     def list_analyses(self) -> list[Analysis]:
-        """The analyses, newest first."""
+        """Return the bundle's analyses, the newest first."""
         found = [record.analysis() for record in self.analysis_records]
         return sorted(found, key=lambda analysis: (analysis.created_utc, analysis.id), reverse=True)
 
@@ -180,5 +180,5 @@ class Bundle:
             yield analysis, None
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the bundle's file; nothing can be read from it afterwards."""
         self.archive.close()

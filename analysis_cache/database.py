@@ -148,7 +148,7 @@ class Database:
             return [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
     def close(self) -> None:
-        """Release the connections."""
+        """Close every connection; the database cannot be used afterwards."""
         self.engine.dispose()
 
 

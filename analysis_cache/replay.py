@@ -47,11 +47,11 @@ class Replay:
 
     @property
     def name(self) -> str:
-        """The file or URL."""
+        """The path of the bundle or store, or its URL without a password."""
         return self.source.name
 
     def analyses(self) -> list[Analysis]:
-        """The analyses, newest first."""
+        """Return the analyses of the bundle or store, the newest first."""
         return self.source.list_analyses()
 
     def analysis(self, prefix: str) -> Analysis:
@@ -90,7 +90,7 @@ class Replay:
         return self.source.extras() if isinstance(self.source, Bundle) else {}
 
     def close(self) -> None:
-        """Release the source."""
+        """Release the bundle or store that is replayed."""
         self.source.close()
 
 

@@ -1,7 +1,6 @@
 """The evidence store: cells by key, committed one by one, and the analyses that list them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,7 +87,7 @@ class EvidenceStore:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            found = {row[0]: CellRecord(*row[:-1], arrays=bytes(row[-1])) for row in self._of_keys(tuple(CELLS.columns), part)}
+            found = {row[0]: CellRecord(*[*row[:-1], bytes(row[-1])]) for row in self._of_keys(tuple(CELLS.columns), part)}
             for key in part:
                 if key in found:
                     found[key].cell()
@@ -104,19 +103,6 @@ class EvidenceStore:
         records = (CellRecord(**dict(zip(_HEAD_NAMES, row, strict=True))) for row in self._of_keys(HEAD_COLUMNS, wanted))
         found = {record.key: record.head() for record in records if record.fault() is None}
         return [found[key] for key in wanted if key in found]
-
-    def iter_cells(self, **wanted: object) -> Iterator[CellHead]:
-        """Yield the sound cells whose identity has these values, by field or detail name, such as kind="sensitivity", site="fc1".
-
-        In the order of keys; a name that a cell lacks does not match.
-        """
-        with self.database.read() as connection:
-            keys = list(connection.execute(select(CELLS.c.key).order_by(CELLS.c.key)).scalars())
-        for start in range(0, len(keys), _CHUNK):
-            for head in self.heads(keys[start : start + _CHUNK]):
-                values = head.identity.detail | {field.name: getattr(head.identity, field.name) for field in fields(CellIdentity)}
-                if all(name in values and values[name] == value for name, value in wanted.items()):
-                    yield head
 
     def put_analysis(self, analysis: Analysis) -> None:
         """Store an analysis, or replace the one of the same request. Put it before its cells: `prune` keeps what is listed."""

@@ -42,7 +42,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything held."""
+        """Whether no cell and no analysis has a problem."""
         return not self.problems
 
 

@@ -23,7 +23,8 @@ from toast_core import apply_plan, collect_statistics, count_macs, load_model, m
 from toast_core.data.noise import random_images
 from toast_core.files import write_text
 from toast_core.machine import processor_name
-from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.latency.measure import BASELINE, in_turns, table_of, table_trials
 
 RESULTS = Path(__file__).parent / "results"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,6 @@ class Limit:
 
 
 Limits = Mapping[tuple[str, int], Limit]  # by site and block; what is not in it is free
-FREE = Limit()
 
 
 def hold(limits: Limits, before: Schedule, wanted: Schedule) -> Schedule:

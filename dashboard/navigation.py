@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toast_core.errors import ToastError
 from toast_core.registry import Registry
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import Page as StreamlitPage
 
 FIRST = "overview"
 
@@ -68,7 +71,7 @@ def metrics() -> dict[str, str]:
     return {name: page.title for name, page in pages().items() if page.metric}
 
 
-def page(name: str) -> object:
+def page(name: str) -> "StreamlitPage":
     """The Streamlit page of that name, whose module is imported now; also what `st.switch_page` takes.
 
     A page of another package that cannot be loaded says so in one line where it would be, and harms no other page.
@@ -80,7 +83,7 @@ def page(name: str) -> object:
     except NavigationError as error:
         if name in _OWN:
             raise
-        render = partial(st.error, str(error))
+        render = partial(st.error, str(error))  # type: ignore[assignment]  # Streamlit passes over what a page returns
     return st.Page(render, title=pages()[name].title, url_path=name, default=name == FIRST)
 
 

@@ -9,6 +9,7 @@ without the module that they live in, so that a module may move without a word h
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
@@ -31,7 +32,7 @@ PyTorch is loaded when the first name that needs it is used."""
 WIDTH = 120
 _WORDS = {str: "text", int: "integer", float: "number", Path: "path", bool: ""}
 _MODULES = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
-_KEPT_MODULES = {"torch.nn.": "nn.", "torch.": "torch."}  # others are left out; the longest that fits is taken
+_KEPT_MODULES = {"torch.nn.": "nn.", "nn.": "nn.", "torch.": "torch."}  # others are left out; the longest that fits is taken
 
 
 def cli_page() -> str:
@@ -105,11 +106,27 @@ def _methods(found: type) -> Iterator[str]:
 def _signature(name: str, function: Callable) -> str:
     """The call as it is declared, one argument a line where it would be wider than `WIDTH`."""
     declared = inspect.signature(function)
-    arguments = [str(one.replace(annotation=_Word(one.annotation))) for one in declared.parameters.values() if one.name != "self"]
+    arguments = [
+        str(one.replace(annotation=_Word(one.annotation), default=_default(one.default)))
+        for one in declared.parameters.values() if one.name != "self"
+    ]
     is_class, result = inspect.isclass(function), _Word(declared.return_annotation)
     end = ")" if is_class else f") -> {result!r}"
     line = f"{name}({', '.join(arguments)}{end}"
     return line if len(line) <= WIDTH else "\n".join([f"{name}(", *(f"    {one}," for one in arguments), end])
+
+
+def _default(value: object) -> object:
+    """What stands for a default: `...` for a function or what one makes, `Recipe()` for a value of defaults alone."""
+    if inspect.isfunction(value) or repr(value) == "<factory>":  # as dataclasses call it
+        return _Word("...")
+    is_bare = is_dataclass(value) and not isinstance(value, type) and value == _bare(type(value))
+    return _Word(f"{type(value).__name__}()") if is_bare else value
+
+
+def _bare(kind: type) -> object:
+    """A value of its defaults alone; None where it has none for some field."""
+    return None if any(one.default is MISSING and one.default_factory is MISSING and one.init for one in fields(kind)) else kind()
 
 
 class _Word:

@@ -7,6 +7,7 @@ named, tests of no tier run. Figures and how to choose a tier: docs/contributing
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the product's own processes do
@@ -77,6 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesInTu
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
-    """Ambient randomness starts the same for every test; no engine result may depend on it."""
+def seeded() -> Iterator[None]:
+    """Ambient randomness starts the same for every test, since no result may depend on it; and none leaves gradients switched off."""
     torch.manual_seed(1234)
+    yield
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled(), "this test, or one before it, has switched gradients off"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.support.directions import DIRECTIONS, as_markdown, floors, part_of
 
 ROOT = Path(__file__).parents[1]
@@ -270,6 +272,7 @@ class TestTorchFree:
         assert not wrong
 
 
+@pytest.mark.wide
 def test_the_local_path_runs_without_ray() -> None:
     """Ray is an extra: everything else loads behind a firewall, and the local executor runs."""
     modules = [

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from analysis_cache.store import EvidenceStore
 from dashboard.evidence.commands import analyze_command, bench_command, evaluate_command, report_command
 from tests.support.commands import parsed
+from tests.support.families import tiny_demo
+from tests.support.runs import TINY, tiny_workbench
 from toast_core.cli.app import main
 from toast_core.command import SCHEDULE_FILE, TAKES, command_line
 from toast_core.errors import SetupError, ToastError
+from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -168,17 +172,15 @@ class TestFigures:
 
     @pytest.mark.parametrize("schedule", [SEEDED, DYNAMIC, COMPENSATED, BASELINE], ids=["seeded", "dynamic", "compensated", "baseline"])
     def test_an_evaluation(self, schedule: Schedule, tmp_path, monkeypatch, capsys):
-        from analysis_cache.store import EvidenceStore
-
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setitem(DEMO_BUILDERS, TINY, tiny_demo)
+        schedule = replace(schedule, blocks=schedule.blocks[:3])
         Path(SCHEDULE_FILE).write_text(schedule.to_json())
-        setup = Setup(
-            "demo_vit", "random", data="fashion-mnist", calibration="fashion-mnist:calibration", calibration_images=30, device="cpu",
-            store=str(tmp_path / "evidence.sqlite"),
-        )
+        workbench = tiny_workbench(tmp_path)
+        setup = workbench.setup
         run = read_run({"kind": "evaluation", "schedule": schedule.to_dict(), "images": 24, "batch_size": 8})
         with EvidenceStore.open(setup.store) as store:
-            analysis = run.measure(Workbench.load(setup), store, lambda done, total: None)
+            analysis = run.measure(workbench, store, lambda done, total: None)
             summary = store.get(analysis.cell_keys[0]).summary
         capsys.readouterr()
         monkeypatch.setattr("sys.argv", [*shlex.split(run.command(setup)), "--json"])

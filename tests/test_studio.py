@@ -14,6 +14,7 @@ from tests.support.families import tiny_demo
 from tests.support.runs import FC2, TINY, WHOLE
 from toast_core import studio as studio_module
 from toast_core.compensation.plan import plan_on
+from toast_core.data.load import ImageData
 from toast_core.errors import CertificateError, DataError, ExportError, JobError, ScheduleError, SetupError
 from toast_core.export.write import open_exported
 from toast_core.loading import load_model
@@ -24,6 +25,7 @@ from toast_core.setup import Setup
 from toast_core.studies.certificate import measure as certificate_measure
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studio import Findings, Studio
+from toast_core.workbench import Workbench
 
 CALIBRATION = "fashion-mnist:calibration"
 COMPENSATED = Schedule.uniform(3, qk=0.5, vo=0.5, fc2=0.5, selection="calibrated", compensation=FULL)
@@ -150,11 +152,15 @@ class TestTuning:
         assert "<th>fc2</th>" in shown(tuned) and shown(tuned).count("<td>") == 4 * 3
 
     def test_the_schedule_s_seed_draws_its_images(self, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-        drawn = []
-        whole = studio.workbench.calibration
-        monkeypatch.setattr(studio.workbench, "calibration", lambda seed=None: drawn.append(seed) or whole(seed))
-        assert studio.tune(reduction=0.3, sites=("fc2",), ratios=(0.5, 0.9), seed=3).schedule.seed == 3
-        assert drawn == [3]
+        drawn, whole = [], Workbench.calibration
+
+        def calibration(self: Workbench, seed: int | None = None) -> ImageData:
+            drawn.append((seed, self.setup.calibration_images))
+            return whole(self, seed)
+
+        monkeypatch.setattr(Workbench, "calibration", calibration)
+        assert studio.tune(reduction=0.3, images=40, sites=("fc2",), ratios=(0.5, 0.9), seed=3).schedule.seed == 3
+        assert drawn == [(3, 40)]
 
     def test_one_budget_is_asked_for(self, studio: Studio) -> None:
         with pytest.raises(ScheduleError, match="no budget is given; give one of --reduction, --gmacs, --params"):
@@ -183,12 +189,13 @@ class TestFindings:
         assert {"sensitivity-fc2-curves", "sensitivity-fc2-heatmap", "redundancy-hidden", "redundancy-fc1_input"} <= set(figures)
 
     def test_a_kind_without_figures_has_none(self, studio: Studio) -> None:
-        found = studio.measure("evaluation", schedule=WHOLE)
+        found = studio.measure("evaluation", schedule=WHOLE, images=30)
         assert found.figures() == {} and found.rows[0]["images"] == 30
 
     def test_what_was_measured_is_not_measured_again(self, sensitivity: Findings, studio: Studio) -> None:
         steps = []
-        again = studio.measure("sensitivity", lambda done, total: steps.append((done, total)), sites=["fc2"], ratios=[0.5, 0.9])
+        sizes = {"images": 30, "batch_size": studio.setup.batch_size}
+        again = studio.measure("sensitivity", lambda done, total: steps.append((done, total)), sites=["fc2"], ratios=[0.5, 0.9], **sizes)
         assert again == sensitivity and all(done == total for done, total in steps)
 
     def test_it_shows_itself(self, sensitivity: Findings) -> None:

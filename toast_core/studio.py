@@ -11,11 +11,11 @@ It does what the commands of the same names do, by the same `Workbench`; results
 import html
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toast_core.errors import DataError
 from toast_core.schedule.schedule import Schedule
@@ -80,7 +80,7 @@ class Findings:
 class Studio:
     """One model with its images. Loaded when first needed, then held; nothing that it does changes the loaded model."""
 
-    def __init__(self, model: str | None = None, **named: object) -> None:
+    def __init__(self, model: str | None = None, **named: Any) -> None:
         """Take a `Setup` in words: `model` and its other fields by name, such as data, calibration, images, device, store.
 
         Raises:
@@ -143,13 +143,17 @@ class Studio:
         model = self.prune(pruned, execution) if isinstance(pruned, Schedule) else pruned
         return evaluate(model, data, self.setup.batch_size)
 
-    def tune(self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, **request: object) -> "Tuned":
+    def tune(
+        self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, images: int | None = None,
+        **request: Any,
+    ) -> "Tuned":
         """The schedule that meets one budget with the least damage, compensated, found on the calibration images as `toast tune` does.
 
         What is measured goes into the evidence store, so that another budget takes less.
 
         Args:
             reduction, gmacs, params: the budget, one of them: the fraction of MACs to save, GMACs of an image, a number of parameters.
+            images: how many calibration images are cut in three; None: as many as `toast tune` takes, whatever the setup says.
             request: further fields of a `TuningRequest`, such as sites, ratios, locks and compensation.
 
         Raises:
@@ -160,45 +164,48 @@ class Studio:
         from toast_core.budget.words import read_budget
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.measure import tune
-        from toast_core.studies.tuning.request import TuningRequest
+        from toast_core.studies.tuning.request import DEFAULT_IMAGES, TuningRequest
         from toast_core.studies.tuning.store import TuningStore
+        from toast_core.workbench import Workbench
 
         budget = read_budget(self.workbench.shape, reduction, gmacs, params)
         asked = TuningRequest(budget, **{"seed": self.setup.seed, "batch_size": self.setup.batch_size, **request})
-        data = self.workbench.calibration(asked.seed)
+        setup = replace(self.setup, calibration_images=images or DEFAULT_IMAGES)
+        data = Workbench(self.model, setup).calibration(asked.seed)
         with EvidenceStore.open(self.setup.store) as store:
             return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
 
-    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: object) -> Findings:
+    def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: Any) -> Findings:
         """Measure a kind of run into the evidence store, going on from what is there; `report` is told steps done and all steps.
 
         Args:
             kind: sensitivity, redundancy, composition, evaluation or another of `toast_core.studies.registry`.
-            asked: the run's fields; `images` and `batch_size` are the setup's unless given here.
+            asked: the run's own fields; what is left out takes the run's default.
 
         Raises:
             JobError: an unknown kind or field, or a value out of range.
         """
         from analysis_cache.store import EvidenceStore
         from toast_core.studies.analyses import rows_of
-        from toast_core.studies.registry import read_run, run_class
+        from toast_core.studies.registry import read_run
 
-        own = {field.name for field in fields(run_class(kind))}
-        shared = {"images": self.setup.images, "batch_size": self.setup.batch_size}
-        given = {name: value for name, value in shared.items() if name in own and value is not None}
-        run = read_run({"kind": kind, **given, **asked})
+        run = read_run({"kind": kind, **asked})
         with EvidenceStore.open(self.setup.store) as store:
             analysis = run.measure(self.workbench, store, report)
             outcome = run.outcome(store, analysis)
             return Findings(kind, tuple(rows_of(store, analysis)), outcome, run.command(self.setup), analysis.short_id)
 
-    def sensitivity(self, **asked: object) -> Findings:
-        """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as in a `SensitivityRun`."""
-        return self.measure("sensitivity", **asked)
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        return {"images": self.setup.images, "batch_size": self.setup.batch_size}
 
-    def redundancy(self, **asked: object) -> Findings:
+    def sensitivity(self, **asked: Any) -> Findings:
+        """What pruning one site of one block costs; `sites`, `ratios`, `mode`, `selection` as in a `SensitivityRun`."""
+        return self.measure("sensitivity", **{**self._sizes, **asked})
+
+    def redundancy(self, **asked: Any) -> Findings:
         """How redundant the feed-forward channels are: sparsity, R2 and effective rank of every block."""
-        return self.measure("redundancy", **asked)
+        return self.measure("redundancy", **{**self._sizes, **asked})
 
     def export(self, schedule: Schedule, output: str | Path, form: str, compared: int = 32) -> "ExportRecord":
         """Write the compact model in a format of the registry, run the file again and keep it where it computes the same.
@@ -228,7 +235,7 @@ class Studio:
             raise data.unread()
         return torch.cat(batches)
 
-    def recover(self, schedule: Schedule, images: int | None = None, **recipe: object) -> "Recovered":
+    def recover(self, schedule: Schedule, images: int | None = None, **recipe: Any) -> "Recovered":
         """Fine-tune what the schedule leaves on the setup's training images, else on its calibration images; as `toast recover` does.
 
         Args:
@@ -260,6 +267,6 @@ class Studio:
 
         return issue(self.workbench, schedule, tuple(map(Path, exports)))
 
-    def with_setup(self, **named: object) -> "Studio":
+    def with_setup(self, **named: Any) -> "Studio":
         """Another studio with these fields of the setup changed; the loaded model is not shared."""
         return Studio(**{**self.setup.to_dict(), **named})

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from toast_core.pruning.statistics import Statistics
     from toast_core.schedule.schedule import Schedule
 
-Report = Callable[[str, int, int], object]
+Report = Callable[[str, int, int], None]
 """Told what is being done ("calibrating", images; "compensating", blocks), how much of it is done, and of how much."""
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    pass
 
 
 class Workbench:
@@ -74,7 +74,7 @@ class Workbench:
 
     @property
     def shape(self) -> "ModelShape":
-        """The baseline's shape."""
+        """The baseline model in plain integers."""
         return self.info.shape
 
     def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":

@@ -4,7 +4,8 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, VERMILION
 from dashboard.charts.theme import themed
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 
 _SCALE = [[0.0, BLUE], [0.5, "#F2F2F2"], [1.0, VERMILION]]
 _INK, _PALE, _VEIL = "#10222E", "#FFFFFF", "rgba(138, 143, 152, 0.15)"

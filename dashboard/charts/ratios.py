@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 
 from dashboard.charts.style import SKY, finish
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 
 _SCALE, _INK = [[0.0, "#E3F0F8"], [1.0, SKY]], "#10222E"  # opaque and light: dark numbers read on all of it in both themes
 _VEIL = "rgba(138, 143, 152, 0.15)"

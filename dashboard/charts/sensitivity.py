@@ -7,6 +7,7 @@ whose interval a row lacks is drawn without one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -24,7 +25,7 @@ _SMALLEST_RANGE = 1e-3
 _FEW = 6  # bands of more blocks are fainter: they lie on each other
 UNDECIDED = "≈"
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _show_export(own: Sequence[Evidence]) -> None:
         st.caption("No analysis of this model is in the dashboard's store yet.")
         return
     offered = {one.short_id: f"{one.analysis.label}, {one.images:,} images, {one.short_id[:_SHORT]}" for one in own}
-    chosen = st.selectbox("Analysis to export", list(offered), format_func=offered.get, key="exchange-analysis")
+    chosen = st.selectbox("Analysis to export", list(offered), format_func=offered.__getitem__, key="exchange-analysis")
     store = state.engine_client().setup.store
     st.download_button(
         "Download bundle", lambda: bundle_of(store, chosen), f"{own[0].analysis.request['model']}-{chosen}{SUFFIX}",

@@ -1,12 +1,12 @@
 """Pruned models that runs have written beside the engines' folders, for pages to offer. Imports no torch."""
 
-import hashlib
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.session import state
 from toast_core.engine.protocol import APPLIED_FOLDER
+from toast_core.files import sha256_of
 
 
 def written_file(key: str) -> Path:
@@ -17,8 +17,7 @@ def written_file(key: str) -> Path:
 @st.cache_data(show_spinner=False, max_entries=100)
 def digest_of_file(path: Path, changed_ns: int) -> str:
     """The sha256 of a file, read once for each time it was changed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def show_download(path: Path, name: str, key: str) -> None:

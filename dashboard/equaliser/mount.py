@@ -16,7 +16,8 @@ from toast_core.cost.latency import ALIGNED
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
-from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.schedule.sites import SITES
 
 KEY = "equaliser"
 _component = st.components.v2.component("toast_equaliser", html='<div class="equaliser"></div>', css=style(), js=script())

@@ -14,7 +14,8 @@ from functools import cache
 
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import BlockShape, ModelShape
-from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.schedule.stops import legal_stops
 
 

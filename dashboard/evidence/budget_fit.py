@@ -10,7 +10,8 @@ from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.limits import Limits
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, NONE, Compensation
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 
 UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -75,7 +76,7 @@ class Evidence:
         parts = (f"{self.images:,} images", self.mode, self.source, f"from {self.analysis.created_utc[:10]}", self.short_id[:_SHORT])
         return ", ".join(parts) + ("" if self.finished else ", not finished")
 
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The finished cells, see Replay.rows; of a sweep that is not finished also what is known so far of the others.
 
         Raises:
@@ -131,7 +132,7 @@ def find_by_card(setup: Setup, model: str, engine: Description) -> Found:
     return find_evidence(setup, model, engine.data.digest if engine.data else None)
 
 
-def own_rows(setup: Setup, short_id: str) -> list[dict[str, object]] | None:
+def own_rows(setup: Setup, short_id: str) -> list[dict[str, Any]] | None:
     """The finished cells of one analysis of the dashboard's own store, see Replay.rows; None where it has no such analysis.
 
     Read anew, and nothing else is looked at, so that a page can ask each second what a run has measured, for the first time or again.
@@ -185,11 +186,11 @@ def _sweep_so_far(replay: Replay, analysis_id: str) -> SweepSoFar:
     return SweepSoFar(replay, replay.analysis(analysis_id))
 
 
-def _place(row: dict[str, object]) -> tuple:
+def _place(row: dict[str, Any]) -> tuple:
     return row["block"], row["site"], row["ratio"]
 
 
-def _data_concern(data_digest: str | None, request: dict[str, object]) -> str | None:
+def _data_concern(data_digest: str | None, request: dict[str, Any]) -> str | None:
     if data_digest is None or data_digest == request.get("data_digest"):
         return None
     return f"measured on other images: sha256 {str(request.get('data_digest'))[:_SHORT]}, this dashboard's {data_digest[:_SHORT]}"

@@ -1,5 +1,8 @@
 """The 95 % intervals that an analysis' rows do not carry, from the outcomes of its images. Imports no torch."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
@@ -8,7 +11,7 @@ from dashboard.evidence.find import Evidence
 from dashboard.evidence.sweep import intervals
 
 
-def with_intervals(evidence: Evidence, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+def with_intervals(evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows with the 95 % intervals of their differences in top-5 and loss, from the stored images' outcomes where there are any.
 
     Raises:
@@ -16,8 +19,8 @@ def with_intervals(evidence: Evidence, rows: list[dict[str, object]]) -> list[di
     """
     baseline = evidence.replay.baseline(evidence.analysis.id)
     if baseline is None:
-        return rows
-    return [row | _stored_intervals(evidence.replay, row["key"], baseline.key) if "key" in row else row for row in rows]
+        return list(rows)
+    return [{**row, **_stored_intervals(evidence.replay, row["key"], baseline.key)} if "key" in row else row for row in rows]
 
 
 @st.cache_data(show_spinner=False, max_entries=20_000, hash_funcs={Replay: lambda replay: replay.name})

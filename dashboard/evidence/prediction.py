@@ -16,7 +16,8 @@ import numpy as np
 from toast_core.cost.shapes import ModelShape
 from toast_core.intervals import Z95, wilson_percent
 from toast_core.schedule.rounding import keep_count
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.schedule.stops import stop_ratio
 from toast_core.studies.evaluation.result import Estimate
 

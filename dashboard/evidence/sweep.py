@@ -7,6 +7,7 @@ An exact sweep finishes all its cells with the last batch; until then a cell's f
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class SweepSoFar:
         self._lock = threading.Lock()
         self._baseline: Mapping[str, np.ndarray] | None = None
 
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Rows of every cell that has a part; none before the baseline is measured.
 
         Raises:
@@ -92,7 +93,7 @@ class SweepSoFar:
             return None
 
 
-def _row(cell: GridCell, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, object]:
+def _row(cell: GridCell, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The cell's row, with `intervals`: the baseline has no divergence from itself, and a row tells no margin."""
     nothing = np.zeros_like(baseline["loss"])
     before = CellOutcomes(baseline["predicted"] == baseline["label"], baseline["top5"], baseline["loss"], nothing, nothing)

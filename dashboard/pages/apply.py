@@ -207,8 +207,8 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     start.button(
         label, type="primary" if prominent else "secondary", on_click=_start, args=(kind, run), width="stretch", key=f"{kind}-start"
     )
-    if error := st.session_state.pop(f"{kind}-error", None):
-        st.error(error)
+    if failure := st.session_state.pop(f"{kind}-error", None):
+        st.error(failure)
     with st.expander("The same on the command line"):
         st.code(offer.command, language="bash", wrap_lines=True)
 

@@ -60,7 +60,7 @@ def render() -> None:
 def _choose_site(rows: list[RedundancyRow]) -> str:
     there = [site for site in REDUNDANCY_SITES if any(row.site == site for row in rows)]
     key = view.choice_key("redundancy", "site", there, there[0])
-    return st.segmented_control("Site", there, format_func=_SITE_LABELS.get, required=True, key=key)
+    return st.segmented_control("Site", there, format_func=_SITE_LABELS.__getitem__, required=True, key=key)
 
 
 def _choose_threshold(row: RedundancyRow) -> float:

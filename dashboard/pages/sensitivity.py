@@ -60,7 +60,7 @@ def render() -> None:
     site = left.segmented_control("Site", sites, required=True, key=key, help=help_text, wrap=True)
     key = view.choice_key("sensitivity", "metric", list(METRICS), "top1")
     metric = right.segmented_control(
-        "Metric", list(METRICS), format_func=_METRIC_LABELS.get, required=True, key=key,
+        "Metric", list(METRICS), format_func=_METRIC_LABELS.__getitem__, required=True, key=key,
         help="Differences to the unpruned model on the same images; KL is how far the class probabilities move, in nats.",
     )
     st.fragment(_show_cells, run_every=None if evidence.finished else _REFRESH_S)(evidence, site, metric)

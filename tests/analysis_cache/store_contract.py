@@ -57,13 +57,6 @@ class StoreContract:
             with pytest.raises(StoreError, match="there is no cell"):
                 store.get(keys[1])
 
-    def test_cells_are_found_by_field_and_detail(self, url: str) -> None:
-        with EvidenceStore.open(url) as store:
-            fill(store, 14)
-            assert {head.identity.detail["ratio"] for head in store.iter_cells(kind="sensitivity", block=1)} == {0.00001, 0.00013}
-            assert list(store.iter_cells(kind="redundancy")) == [] == list(store.iter_cells(colour=None))
-            assert len(list(store.iter_cells())) == 14
-
     def test_an_analysis_is_replaced_by_one_of_the_same_request(self, url: str) -> None:
         with EvidenceStore.open(url) as store:
             analysis = fill(store, 3, finished=False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from toast_core.compensation.choice import rank_by_reconstruction
-from toast_core.compensation.regression import RIDGES, Halves, Sums, fit_held_out, fit_toward, squared_error, with_best_bias
+from toast_core.compensation.regression import RIDGES, SplitSums, Sums, fit_held_out, fit_toward, squared_error, with_best_bias
 from toast_core.compensation.subspaces import query_key_maps, value_output_maps
 
 
@@ -75,7 +75,7 @@ class TestRegression:
         assert torch.equal(fit_toward(sums, prior, 1e-3, True).weight, prior)
 
     def test_halves_are_every_second_image_and_masks_leave_tokens_out(self) -> None:
-        halves, x, y = Halves.zeros(2, 1), noise(3, 4, 2), noise(3, 4, 1, seed=1)
+        halves, x, y = SplitSums.zeros(2, 1), noise(3, 4, 2), noise(3, 4, 1, seed=1)
         keep = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
         halves.add(x, y, keep)
         assert (halves.even.tokens, halves.odd.tokens, halves.whole().tokens) == (4, 2, 6)

@@ -14,13 +14,14 @@ from tests.docs.pages import DOCS, DOCUMENTS, README, ROOT, code_blocks, name_of
 from toast_core.cli.app import app
 
 EXAMPLES = [(path, code) for path in DOCUMENTS if path != DOCS / "python.md" for code in code_blocks(path, "python")]
-# `./toast COMMAND` stands for any of them, and the script takes `./toast test` for itself
-INLINE = re.compile(r"`(\./toast (?!COMMAND|test)[^`]+)`")
+OF_THE_SCRIPT = ("test", "lint")  # what it takes for itself
+# `./toast COMMAND` stands for any of them
+INLINE = re.compile(r"`(\./toast (?!COMMAND)[^`]+)`")
 COMMANDS = [
     (path, line)
     for path in DOCUMENTS
     for line in (*(line for code in code_blocks(path, "") for line in code.splitlines()), *INLINE.findall(prose_of(path)))
-    if line.startswith("./toast ") and line.split()[1] != "test"
+    if line.startswith("./toast ") and line.split()[1] not in OF_THE_SCRIPT
 ]
 
 

@@ -6,7 +6,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.pages import DOCS, DOCUMENTS, PAGES, README, ROOT, name_of, prose_of, text_of
+from dashboard import navigation
+from tests.conftest import FIXTURES, TIERS
+from tests.docs.pages import DOCS, DOCUMENTS, PAGES, README, ROOT, code_blocks, name_of, prose_of, text_of
+from toast_core.export.formats import FORMATS
+from toast_core.models.adapters import FAMILIES
+from toast_core.schedule.scores import SCORES
+from toast_core.studies.registry import KINDS
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 # a quantity that something was found to have; 95 % is the width of an interval
@@ -37,6 +43,63 @@ class TestReadme:
         assert "(docs/index.md)" in text_of(README)
 
 
+class TestArchitecture:
+    """The tree in docs/architecture.md is the tree."""
+
+    FOLDERS = ("toast_core", "analysis_cache", "dashboard", "tests")
+
+    def listed(self) -> dict[str, str]:
+        """The line of each place in the tree, by its path from the root; indents are two spaces a folder."""
+        tree = next(code for code in code_blocks(DOCS / "architecture.md", "") if code.startswith("toast_core/"))
+        found, parents = {}, []
+        for line in tree.splitlines():
+            indent = len(line) - len(line.lstrip())
+            if indent > 2:  # a line that goes on
+                continue
+            name, text = line.split(maxsplit=1)
+            parents = [*parents[: indent // 2], name.rstrip("/")]
+            found["/".join(parents)] = text
+        return found
+
+    def test_every_place_is_there(self) -> None:
+        missing = [name for name in self.listed() if not (ROOT / name).exists()]
+        assert not missing and len(self.listed()) > 50
+
+    def test_every_room_is_listed(self) -> None:
+        """Of what there is: every package of the engine and of the dashboard, and every module beside them."""
+        there = {
+            path.relative_to(ROOT).as_posix() for package in ("toast_core", "dashboard") for path in (ROOT / package).iterdir()
+            if path.name[0] not in "._" and (path.suffix == ".py" or any(path.glob("*")))
+        }
+        assert there <= set(self.listed()), f"docs/architecture.md has no line for {', '.join(sorted(there - set(self.listed())))}"
+
+    def test_a_line_names_files_of_its_place(self) -> None:
+        for place, text in self.listed().items():
+            for name in re.findall(r"[\w/]+(?:\.py\b|/(?=[\s,;:.]|$))", text):
+                found = (ROOT / place / name.rstrip("/"), ROOT / name.rstrip("/"), (ROOT / place).parent / name)
+                assert any(path.exists() for path in found) or place.endswith("studies"), f"{place} has no {name}"
+
+    def test_every_study_is_told(self) -> None:
+        text = text_of(DOCS / "architecture.md")
+        studies = [path.name for path in (ROOT / "toast_core/studies").iterdir() if (path / "__init__.py").is_file()]
+        assert len(studies) >= 9 and all(f" {name}/" in text for name in studies)
+
+
+class TestContributing:
+    """What docs/contributing.md and docs/plugins.md say is what the code says."""
+
+    def test_the_tiers_are_those_of_the_tests(self) -> None:
+        table = re.findall(r"^\| `(\w+)` \| (.*) \| by (a fixture|hand) \|$", text_of(DOCS / "contributing.md"), re.MULTILINE)
+        assert [(name, need, how == "a fixture") for name, need, how in table] == [
+            (name, need, name in FIXTURES.values()) for name, need in TIERS.items()
+        ]
+
+    def test_the_groups_are_those_of_the_registries(self) -> None:
+        groups = {one.group for one in (SCORES, FORMATS, FAMILIES, KINDS, navigation.RENDERERS)}
+        for page in ("plugins", "contributing"):
+            assert set(re.findall(r"toast_studio\.\w+", text_of(DOCS / f"{page}.md"))) == groups
+
+
 class TestPages:
     """One page, one job, and a way to it."""
 
@@ -57,18 +120,18 @@ class TestPages:
             if target.fragment:
                 assert target.fragment in headings_of(found), f"{name_of(path)} links to {link}, and no heading gives that anchor"
 
-    @pytest.mark.parametrize("path", [path for path in DOCUMENTS if path != DOCS / "contributing.md"], ids=name_of)
+    @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
     def test_every_file_named_is_there(self, path: Path) -> None:
-        """The page on contributing names files that somebody is to write."""
+        """A word in capitals stands for a file that somebody is to write, in a folder that is there."""
         named = re.findall(r"`((?:toast_core|analysis_cache|dashboard|tests|benchmarks|training|docs)/[\w/.-]*)`", text_of(path))
-        missing = [name for name in named if not (ROOT / name).exists()]
+        missing = [name for name in named if not (ROOT / re.sub(r"[A-Z]{3,}.*", "", name)).exists()]
         assert not missing, f"{name_of(path)} names {', '.join(missing)}"
 
     def test_every_picture_is_shown_or_made_by_the_script(self) -> None:
-        script = text_of(DOCS / "make_screenshots.py")
+        assert "for name in pages():" in text_of(DOCS / "make_screenshots.py")
         shown = {target for path in DOCUMENTS for target in re.findall(r"screenshots/([\w-]+)\.png", text_of(path))}
         for picture in (DOCS / "screenshots").glob("*.png"):
-            assert picture.stem in shown or f'"{picture.stem.rpartition("-")[0]}"' in script
+            assert picture.stem in shown or picture.stem.rpartition("-")[0] in navigation.pages()
 
     @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
     def test_a_page_has_one_title(self, path: Path) -> None:

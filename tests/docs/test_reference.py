@@ -11,6 +11,7 @@ import typer
 
 import toast_core
 from tests.docs.pages import DOCS, text_of
+from toast_core.schedule.compensation import FULL, NONE
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,17 @@ def test_annotations_are_told_without_the_module_they_live_in(reference: ModuleT
 
     told = "made(schedule: Schedule, name: str = 'a.b', device: torch.device | None = None) -> dict[Path, nn.Module]"
     assert reference._signature("made", made) == told
+
+
+def test_defaults_are_told_without_their_insides(reference: ModuleType) -> None:
+    def made(compensation: object = NONE, full: object = FULL, told: object = lambda done: None, name: str = "a.b") -> None:
+        """Never called."""
+
+    assert reference._signature("made", made).splitlines() == [
+        "made(", "    compensation: object = Compensation(),", f"    full: object = {FULL},", "    told: object = ...,",
+        "    name: str = 'a.b',", ") -> None",
+    ]
+
+
+def test_what_a_factory_makes_is_told_as_such(reference: ModuleType) -> None:
+    assert "locks: dict[tuple[int, str], float] = ...," in reference._signature("TuningRequest", toast_core.TuningRequest)

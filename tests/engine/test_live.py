@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.families import block_count
 from tests.support.greys import grey_data, grey_model
@@ -15,7 +16,8 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics, collect_statistics
 from toast_core.schedule.compensation import FULL
-from toast_core.schedule.schedule import SELECTIONS, SITES, Schedule
+from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.evaluation.result import Outcomes
 
@@ -154,6 +156,11 @@ class TestSuperseded:
         schedule = Schedule.uniform(3, fc2=0.5).with_ratio(1, "qk", 0.5)
         *_, last = evaluator.measure(schedule)
         same(last, whole("vit", schedule))
+
+    def test_who_reads_half_of_it_is_not_left_in_inference_mode(self) -> None:
+        measurement = live().measure(Schedule.uniform(3, fc2=0.5))
+        next(measurement)
+        assert not torch.is_inference_mode_enabled()
 
 
 class TestRefusals:

@@ -31,7 +31,7 @@ CASES = [
     ("onnx", "demo_swin", "calibrated"),
     *(("onnx", "plain", selection) for selection in ("per_image", "per_batch")),
 ]
-QUICK = (CASES[0], ("torch_export", DIFFERENT[0], "calibrated"))
+QUICK = (CASES[0],)
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/exports.json"
 
 
@@ -116,6 +116,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return export("loader", "plain", "calibrated", tmp_path_factory.mktemp("loader"))
 
 
+@pytest.mark.export
 class TestLoader:
     """A file of a few lines."""
 

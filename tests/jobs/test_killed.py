@@ -8,6 +8,7 @@ import pytest
 
 from analysis_cache.store import EvidenceStore
 from tests.jobs.conftest import kill, process_of, until
+from tests.support.cells import cells_in
 from toast_core.jobs.book import Quote
 from toast_core.jobs.queue import JobQueue
 from toast_core.setup import Setup
@@ -34,7 +35,7 @@ def test_a_killed_sweep_is_completed_with_the_rows_of_an_undisturbed_one(book, t
     kill(book, number)
     first = process_of(book, number)
     with EvidenceStore.open(setup.store) as store:
-        kept = {head.key: head.created_utc for head in store.iter_cells(part="sensitivity")}
+        kept = {head.key: head.created_utc for head in cells_in(store, part="sensitivity")}
     assert kept
     until(queue, number, lambda job: job.lives == 2 and job.state == "running")
     again = []
@@ -63,12 +64,12 @@ def test_cancelling_and_pausing_keep_what_is_finished_and_a_resumed_run_uses_it(
     queue.cancel(number)
     assert until(queue, number, lambda job: job.state != "running").state == "cancelled"
     with EvidenceStore.open(setup.store) as store:
-        kept = {head.key: head.created_utc for head in store.iter_cells(part="sensitivity")}
+        kept = {head.key: head.created_utc for head in cells_in(store, part="sensitivity")}
         assert kept and store.verify().ok
     queue.resume(number)
     until(queue, number, lambda job: (job.lives == 2 and job.done > 60) or job.state == "done", _START_S)
     with EvidenceStore.open(setup.store) as store:
-        now = {head.key: head.created_utc for head in store.iter_cells(part="sensitivity")}
+        now = {head.key: head.created_utc for head in cells_in(store, part="sensitivity")}
         # as far as they are still there, they are those of before: none was measured anew
         assert all(now[key] == created for key, created in kept.items() if key in now)
     assert until(queue, number, lambda job: job.state == "done", _START_S).message == "12 cells measured"

@@ -13,7 +13,8 @@ from toast_core.models.adapters import adapter_for
 from toast_core.pruning.execution.apply import apply_plan, prune_block
 from toast_core.pruning.plan import HeadKeep, Plan
 from toast_core.pruning.planner import make_plan
-from toast_core.schedule.schedule import COUPLINGS, SCORES, Schedule
+from toast_core.schedule.schedule import COUPLINGS, Schedule
+from toast_core.schedule.scores import SCORES
 
 ZEROABLE = ["plain", "layer_scale", "registers", "siglip", "no_qkv_bias", "pre_norm", "swin", "swin_padded_windows"]
 

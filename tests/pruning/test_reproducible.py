@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from toast_core.loading import load_model
@@ -51,6 +52,7 @@ def test_the_forward_draws_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.wide
 def test_another_process_with_another_hash_seed_agrees() -> None:
     here: dict = {}
     exec(PROGRAM, here)

@@ -10,7 +10,8 @@ from toast_core.pruning.importance.l1 import l1
 from toast_core.pruning.importance.l2 import l2
 from toast_core.pruning.importance.pairs import pair_scores
 from toast_core.pruning.importance.weiszfeld import weiszfeld
-from toast_core.schedule.schedule import COUPLINGS, SCORES
+from toast_core.schedule.schedule import COUPLINGS
+from toast_core.schedule.scores import SCORES
 
 HEADS, DIM, WIDTH = 3, 8, 10
 

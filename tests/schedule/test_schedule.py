@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tests.support.strategies import BLOCKS, RATIOS, SCHEDULES
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.compensation import FULL, NONE, Compensation
-from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, SITES, VERSION, BlockSchedule, Schedule, check_ratio
+from toast_core.schedule.schedule import COUPLINGS, SELECTIONS, VERSION, BlockSchedule, Schedule, check_ratio
+from toast_core.schedule.scores import SCORES
+from toast_core.schedule.sites import SITES
 
 VALID = Schedule.uniform(2, qk=0.5, fc2=0.25)
 

@@ -3,8 +3,10 @@
 import numpy as np
 
 from analysis_cache.analysis import Analysis
+from analysis_cache.cell import CellHead, CellRecord
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.store import EvidenceStore
+from analysis_cache.upkeep import everything
 
 TIME = "2026-01-31T12:00:00Z"
 
@@ -33,6 +35,12 @@ def outcomes(number: int = 0, images: int = 40) -> dict[str, np.ndarray]:
         "correct": random.random(images) < 0.9, "loss": random.random(images).astype(np.float16),
         "margin": random.standard_normal(images).astype(np.float16),
     }
+
+
+def cells_in(store: EvidenceStore, **wanted: object) -> list[CellHead]:
+    """Every sound cell, in the order of keys, whose identity has these values, by field or detail: kind="sensitivity", site="fc1"."""
+    keys = sorted(record.key for record, _ in everything(store.database) if isinstance(record, CellRecord))
+    return [head for head in store.heads(keys) if wanted.items() <= (vars(head.identity) | head.identity.detail).items()]
 
 
 def fill(store: EvidenceStore, count: int = 5, images: int = 40, finished: bool = True, **request: object) -> Analysis:

@@ -13,7 +13,8 @@ from torch import nn
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.statistics import Statistics, collect_statistics
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 
 CLASSES = 7
 EVERY_SITE = {"qk": 0.5, "vo": 0.3, "fc1": 0.3, "fc2": 0.6}

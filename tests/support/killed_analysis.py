@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from analysis_cache.store import EvidenceStore
+from tests.support.cells import cells_in
 from tests.support.greys import grey_data, grey_model
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.measure import Sweep
@@ -94,7 +95,7 @@ def stored(path: Path) -> Measured:
     with EvidenceStore.open(path) as store:
         if not store.verify().ok:
             raise RuntimeError(f"damage: {store.verify().problems}")
-        heads = [(head.identity.detail, head.summary) for head in store.iter_cells(kind="sensitivity")]
+        heads = [(head.identity.detail, head.summary) for head in cells_in(store, kind="sensitivity")]
     parts = {
         (detail["batch"], detail["block"], site, ratio) for detail, summary in heads if "part" in detail for site, ratio in summary["cells"]
     }

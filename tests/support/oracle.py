@@ -28,7 +28,7 @@ def top_loop(scores: torch.Tensor, keep: int) -> list[int]:
 
 
 @dataclass
-class Halves:
+class SplitSums:
     """A ViT block split where pruning looks: the stream after attention, the class token's attention row, the hidden layer."""
 
     stream: torch.Tensor
@@ -44,7 +44,7 @@ class Halves:
         return stream + self.block.ls2(self.block.mlp.fc2(hidden))
 
 
-def attend(block: nn.Module, x: torch.Tensor, drop_qk: torch.Tensor | None = None, drop_vo: torch.Tensor | None = None) -> Halves:
+def attend(block: nn.Module, x: torch.Tensor, drop_qk: torch.Tensor | None = None, drop_vo: torch.Tensor | None = None) -> SplitSums:
     """A timm ViT block's attention by the textbook, with booleans (H, d) of the dimensions that are dropped."""
     attn, (batch, tokens, _) = block.attn, x.shape
     q, k, v = attn.qkv(block.norm1(x)).view(batch, tokens, 3, attn.num_heads, attn.head_dim).unbind(2)
@@ -61,7 +61,7 @@ def attend(block: nn.Module, x: torch.Tensor, drop_qk: torch.Tensor | None = Non
         maps.append(logits.softmax(dim=-1))
         outs.append(maps[-1] @ v[:, :, head])
     attended = attn.proj(torch.cat(outs, dim=-1))
-    return Halves(x + block.ls1(attended), torch.stack(maps).mean(dim=0)[:, 0], block)
+    return SplitSums(x + block.ls1(attended), torch.stack(maps).mean(dim=0)[:, 0], block)
 
 
 def zeroed(x: torch.Tensor, kept: list[int]) -> torch.Tensor:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
-from toast_core.schedule.schedule import COUPLINGS, SCORES, SELECTIONS, BlockSchedule, Schedule
+from toast_core.schedule.schedule import COUPLINGS, SELECTIONS, BlockSchedule, Schedule
+from toast_core.schedule.scores import SCORES
 
 RATIOS = st.floats(0, 1, exclude_max=True, allow_nan=False) | st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 0.999999])
 BLOCKS = st.builds(BlockSchedule, qk=RATIOS, vo=RATIOS, fc1=RATIOS, fc2=RATIOS)

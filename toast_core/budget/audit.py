@@ -31,7 +31,7 @@ class Interaction:
         return middle, middle * float(np.exp(-half)), middle * float(np.exp(half))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The fields as plain JSON values, as a tuning stores them."""
         return asdict(self)
 
 

@@ -91,6 +91,7 @@ class _OneBlock:
         return self._ms(Schedule.uniform(1))
 
     def _ms(self, schedule: Schedule) -> float:
+        assert self.table is not None, "asked for where there is a table only"
         return sum(self.table.block_ms(self.block, kept_counts(self._alone.blocks[0], schedule, 0)))
 
     def option(self, sites: tuple[str, ...], pairs: tuple[tuple[float, float | None], ...]) -> Option:
@@ -106,7 +107,9 @@ class _OneBlock:
         )
 
 
-def _check_places(shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple], sites: tuple[str, ...]) -> None:
+def _check_places(
+    shape: ModelShape, locks: Mapping[Place, float], ranges: Mapping[Place, tuple[float, float]], sites: tuple[str, ...]
+) -> None:
     for block, _ in (*locks, *ranges):
         if not 0 <= block < len(shape.blocks):
             raise ScheduleError(f"block {block} does not exist; {shape.name} has blocks 0 to {len(shape.blocks) - 1}")

@@ -37,7 +37,7 @@ class Budget:
         return cost.macs if self.unit == "macs" else cost.params
 
     def whole(self, shape: ModelShape) -> int:
-        """What the baseline costs."""
+        """The baseline's cost in this budget's unit."""
         return self.of(count_cost(shape)) if self.table is None else nanoseconds(self.table.predict_ms())
 
 
@@ -84,7 +84,7 @@ class Problem:
 
     @cached_property
     def whole(self) -> int:
-        """What the baseline costs, in the budget's unit."""
+        """The baseline's cost, in the budget's unit."""
         return self.budget.whole(self.shape)
 
     @property

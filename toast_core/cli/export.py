@@ -72,12 +72,11 @@ def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "tor
 
     from toast_core.data.load import load_data
     from toast_core.data.noise import random_images
-    from toast_core.errors import DataError
 
     if data is None:
         return random_images(model, count, seed)
     source = load_data(data, model, count, seed=seed, labelled=False)
     batches = [batch.images for batch in source.batches(count)]
     if not batches:
-        raise DataError(f"none of the {len(source)} images of {data} could be read; name another source with --data")
+        raise source.unread()
     return torch.cat(batches)

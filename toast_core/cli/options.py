@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -113,7 +113,7 @@ class Wanted:
             chosen = get_preset(self.preset).schedule
         else:
             return None
-        changed = {"selection": self.selection, "seed": self.seed}
+        changed: dict[str, Any] = {"selection": self.selection, "seed": self.seed}
         return replace(chosen, **{name: value for name, value in changed.items() if value is not None})
 
 
@@ -163,8 +163,9 @@ def takes_setup(
     for name, text in (said or {}).items():
         options[name] = _explained(options[name][0], text), options[name][1]
 
-    def make(values: dict[str, object]) -> Setup:
-        return Setup(**{name: 0 if name == "seed" and value is None else value for name, value in values.items()})
+    def make(values: dict[str, Any]) -> Setup:
+        given: dict[str, Any] = {name: 0 if name == "seed" and value is None else value for name, value in values.items()}
+        return Setup(**given)
 
     return _takes("setup", options, make)
 
@@ -180,7 +181,7 @@ def takes_executor(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _takes(
-    argument: str, options: Mapping[str, _Option], make: Callable[[dict[str, object]], object]
+    argument: str, options: Mapping[str, _Option], make: Callable[[dict[str, Any]], object]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Put options in the place of one argument of a command; Typer reads them from the signature."""
 
@@ -195,7 +196,7 @@ def _takes(
             else:
                 parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-        def command(**given: object) -> None:
+        def command(**given: Any) -> None:
             values = {name: given.pop(name) for name in options}
             made = make(values)
             if isinstance(made, Setup) and isinstance(given.get("wanted"), Wanted):
@@ -203,7 +204,7 @@ def _takes(
             function(**given, **{argument: made})
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect.signature reads it
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command
 

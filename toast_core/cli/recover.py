@@ -96,7 +96,7 @@ def recover(
 
             fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
             start = RecoveryStart(chosen, partial(workbench.plan, chosen), fitted_on)
-            settings = {"checkpoints": Checkpoints(checkpoint, checkpoint_steps), "world": world, "progress": tell}
+            settings: dict[str, Any] = {"checkpoints": Checkpoints(checkpoint, checkpoint_steps), "world": world, "progress": tell}
             if not world.is_first:
                 run(workbench.model, start, data, recipe, **settings)
                 return

@@ -15,15 +15,15 @@ from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
+from toast_core.studies.tuning.request import DEFAULT_IMAGES
 
 Edits = dict[str, list[dict]]
-_CALIBRATION_IMAGES = 768  # cut in three, where other commands use all for one fit
 
 
 @takes_setup(
-    "tune", required=("calibration",), defaults={"calibration_images": _CALIBRATION_IMAGES},
+    "tune", required=("calibration",), defaults={"calibration_images": DEFAULT_IMAGES},
     said={
         "calibration": "unlabelled images, cut in three: to fit, measure and judge on; never test images",
         "seed": "of the images drawn, of random weights and of the schedule; default: 0",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from toast_core.compensation.refit import fit_attention, fit_hidden, rank_hidden
-from toast_core.compensation.regression import Halves
+from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
@@ -25,8 +25,8 @@ class BlockSums:
     index: int
     parts: BlockParts
     moments: HeadMoments
-    mixed: Halves
-    hidden: Halves
+    mixed: SplitSums
+    hidden: SplitSums
     order: torch.Tensor
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from toast_core.compensation.choice import rank_by_reconstruction
-from toast_core.compensation.regression import Halves, LinearFit, Sums, with_best_bias
+from toast_core.compensation.regression import LinearFit, SplitSums, Sums, with_best_bias
 from toast_core.compensation.subspaces import query_key_maps, value_output_maps
 from toast_core.compensation.sums import HeadMoments
 from toast_core.models.adapters.base import BlockParts
@@ -24,8 +24,8 @@ def fit_attention(
     plan: BlockPlan,
     kept: dict[str, int],
     moments: HeadMoments,
-    sums: Halves | None,
-    measure: Callable[[BlockPlan], Halves] | None = None,
+    sums: SplitSums | None,
+    measure: Callable[[BlockPlan], SplitSums] | None = None,
 ) -> BlockPlan:
     """Return the plan with projected heads and an output projection fitted to them; qk stays a selection across a q/k norm.
 
@@ -53,7 +53,7 @@ def fit_attention(
     return replace(plan, weights=weights)
 
 
-def rank_hidden(parts: BlockParts, sums: Halves) -> torch.Tensor:
+def rank_hidden(parts: BlockParts, sums: SplitSums) -> torch.Tensor:
     """Order the hidden units (M,) so that every leading set is a good one to fold the others into."""
     covariance = sums.whole().covariances(parts.fc2.bias is not None)[0]
     weight = parts.fc2.weight.double()
@@ -61,7 +61,7 @@ def rank_hidden(parts: BlockParts, sums: Halves) -> torch.Tensor:
 
 
 def fit_hidden(
-    parts: BlockParts, plan: BlockPlan, sums: Halves, ffn: str, correcting: bool = False, order: torch.Tensor | None = None
+    parts: BlockParts, plan: BlockPlan, sums: SplitSums, ffn: str, correcting: bool = False, order: torch.Tensor | None = None
 ) -> BlockPlan:
     """Return the plan with fc2 fitted to what it should give.
 
@@ -85,7 +85,7 @@ def fit_hidden(
     else:
         prior = weight[:, idx]
         if correcting and len(idx) < weight.shape[1]:
-            own = Halves(_toward_own_output(sums.even, weight), _toward_own_output(sums.odd, weight))
+            own = SplitSums(_toward_own_output(sums.even, weight), _toward_own_output(sums.odd, weight))
             prior = own.kept(idx).fit(prior, with_bias).weight
         fit = sums.kept(idx).fit(prior, with_bias)
     _set_linear(weights, "fc2", idx, fit)

@@ -23,7 +23,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, inputs: int, targets: int, device: torch.device | str = "cpu") -> "Sums":
-        """Nothing seen yet."""
+        """Sums over no tokens yet, in float64 on a device: P is `inputs`, Q is `targets`."""
         shapes = ((inputs,), (targets,), (inputs, inputs), (inputs, targets), (targets,))
         return cls(0, *(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
 
@@ -62,15 +62,15 @@ class Sums:
 
 
 @dataclass(eq=False)
-class Halves:
+class SplitSums:
     """Sums over images at even and at odd positions of their batch."""
 
     even: Sums
     odd: Sums
 
     @classmethod
-    def zeros(cls, inputs: int, targets: int, device: torch.device | str = "cpu") -> "Halves":
-        """Nothing seen yet."""
+    def zeros(cls, inputs: int, targets: int, device: torch.device | str = "cpu") -> "SplitSums":
+        """Sums over no tokens yet in both halves, see `Sums.zeros`."""
         return cls(Sums.zeros(inputs, targets, device), Sums.zeros(inputs, targets, device))
 
     def add(self, x: torch.Tensor, y: torch.Tensor, keep: torch.Tensor | None = None) -> None:
@@ -89,13 +89,13 @@ class Halves:
         """The ridge regression toward `prior` whose ridge does best from one half on the other, see `fit_held_out`."""
         return fit_held_out(self.even, self.odd, prior, with_bias)
 
-    def mapped(self, encoder: torch.Tensor) -> "Halves":
+    def mapped(self, encoder: torch.Tensor) -> "SplitSums":
         """The sums that inputs `encoder @ x` would have given; encoder is (P', P)."""
-        return Halves(self.even.mapped(encoder), self.odd.mapped(encoder))
+        return SplitSums(self.even.mapped(encoder), self.odd.mapped(encoder))
 
-    def kept(self, idx: torch.Tensor) -> "Halves":
+    def kept(self, idx: torch.Tensor) -> "SplitSums":
         """The sums of these inputs alone."""
-        return Halves(self.even.kept(idx), self.odd.kept(idx))
+        return SplitSums(self.even.kept(idx), self.odd.kept(idx))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from toast_core.compensation.regression import Halves
+from toast_core.compensation.regression import SplitSums
 from toast_core.models.adapters.base import BlockParts
 from toast_core.pruning.execution.block import PrunedBlock
 
@@ -46,7 +46,7 @@ def mixed_sums(
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int], torch.Tensor] | None = None,
     moments: HeadMoments | None = None,
-) -> Halves:
+) -> SplitSums:
     """Sums of the output projection's inputs in `block` with what it should give; tokens that a Swin padded do not count.
 
     Args:
@@ -54,7 +54,7 @@ def mixed_sums(
         wanted: from a batch's number to what the projection should give, (B, N, D) or windows of it; None: what it gives.
         moments: takes up queries and keys in the same pass; `block` must be whole then.
     """
-    sums = Halves.zeros(parts.proj.in_features, parts.proj.out_features, parts.proj.weight.device)
+    sums = SplitSums.zeros(parts.proj.in_features, parts.proj.out_features, parts.proj.weight.device)
     for number, x in enumerate(streams):
         with watch(block.attn.qkv) as qkv, watch(block.attn.proj) as proj:
             block.attend(x)
@@ -73,14 +73,14 @@ def hidden_sums(
     block: PrunedBlock,
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
-) -> Halves:
+) -> SplitSums:
     """Sums of the hidden layer in `block` with what fc2 should give.
 
     Args:
         wanted: from a batch's number and the stream (B, N, D) that fc2's output is added to, to what fc2 should give; None: what it
             gives for the whole hidden layer.
     """
-    sums = Halves.zeros(parts.fc2.in_features, parts.fc2.out_features, parts.fc2.weight.device)
+    sums = SplitSums.zeros(parts.fc2.in_features, parts.fc2.out_features, parts.fc2.weight.device)
     for number, x in enumerate(streams):
         stream, hidden = block.expand(*block.attend(x))
         sums.add(hidden, parts.fc2(hidden) if wanted is None else wanted(number, stream))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from toast_core.compensation.refit import fit_attention, fit_hidden, normalises_heads, scale_of
-from toast_core.compensation.regression import Halves
+from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
 from toast_core.cost.macs import kept_counts
 from toast_core.errors import DataError, PlanError
@@ -89,7 +89,8 @@ def score_channels(model: nn.Module, schedule: Schedule, images: list[torch.Tens
 
 class _Walk:
     def __init__(self, model: nn.Module, schedule: Schedule, plan: Plan) -> None:
-        self.model, self.schedule, self.plan, self.notes = model, schedule, plan, []
+        self.model, self.schedule, self.plan = model, schedule, plan
+        self.notes: list[str] = []
         self.adapter, self.shape = adapter_for(model, get_info(model).name), get_info(model).shape
         self.blocks = self.adapter.blocks(model)
         self.wants, self.damaged = schedule.compensation, False
@@ -144,7 +145,7 @@ class _Walk:
         if plan.qk is not None or plan.vo is not None:
             sums = mixed_sums(parts, whole, own, moments=moments)
 
-        def measure(attempt: BlockPlan) -> Halves:
+        def measure(attempt: BlockPlan) -> SplitSums:
             pruned = self._pruned(index, attempt)
             return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals))
 

@@ -88,7 +88,11 @@ class BlockTimes:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BlockTimes":
-        """Read JSON values."""
+        """Read the values that `to_dict` gives.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or of another kind.
+        """
         lines = {name: Line(_counts(values[name]["kept"]), _times(values[name]["ms"])) for name in ("equal", "whole")}
         sheets = {
             name: Sheet(
@@ -160,7 +164,7 @@ class LatencyTable:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The table as plain JSON values, as a file keeps it."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 

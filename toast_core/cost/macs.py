@@ -29,7 +29,7 @@ class BlockCost:
 
     @property
     def macs(self) -> int:
-        """Attention and feed-forward together."""
+        """Multiply-accumulates of attention and feed-forward network together."""
         return self.attention_macs + self.ffn_macs
 
 

@@ -37,7 +37,8 @@ class BlockShape:
 
     def site_width(self, site: str) -> int:
         """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
-        return getattr(self, BY_NAME[site].width)
+        width: int = getattr(self, BY_NAME[site].width)
+        return width
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ class ModelShape:
     other_params: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The fields as plain JSON values, a block an object."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
-        """Read `to_dict`'s values back."""
+        """Return the shape whose `to_dict` gives these values."""
         return cls(
             **{f.name: values[f.name] for f in fields(cls) if f.name != "blocks"},
             blocks=tuple(BlockShape(**row) for row in values["blocks"]),

@@ -57,10 +57,11 @@ class ImageData:
         self.skipped.clear()
         if self.source.arrays is not None and self.transform.fits(self.source.arrays):
             for start in range(0, len(self.index), batch_size):
-                index = self.index[start : start + batch_size]
-                yield self._batch(list(self.transform.normalize(self.source.arrays[index])), list(index))
+                chosen = self.index[start : start + batch_size]
+                yield self._batch(list(self.transform.normalize(self.source.arrays[chosen])), list(chosen))
             return
-        images, index = [], []
+        images: list[torch.Tensor] = []
+        index: list[int] = []
         for position, image in self._decoded(2 * batch_size):
             if image is None:
                 self.skipped.append(self.source.label_name(position))

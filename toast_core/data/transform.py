@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from toast_core.errors import DataError
 from toast_core.models.info import get_info
 
 _PICTURE_SIZE = 64  # below it, cropping and recolouring leave too little
-_AUGMENTATION = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "color_jitter": 0.3}  # DeiT's
+_AUGMENTATION: dict[str, Any] = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "color_jitter": 0.3}  # DeiT's
 
 
 @dataclass(frozen=True)

@@ -64,14 +64,14 @@ class LiveEvaluator:
             for chunk in self.chunks:
                 chunk.valid, chunk.outcomes = min(chunk.valid, first), None
         done = []
-        with torch.inference_mode():
-            for chunk in self.chunks:
-                if superseded():
-                    return
-                if chunk.outcomes is None:
+        for chunk in self.chunks:
+            if superseded():
+                return
+            if chunk.outcomes is None:
+                with torch.inference_mode():  # left before the yield: sessions take turns, and the mode is the thread's
                     chunk.outcomes = self._run(chunk)
-                done.append(chunk.outcomes)
-                yield join_outcomes(done)
+            done.append(chunk.outcomes)
+            yield join_outcomes(done)
 
     def _block(self, index: int, block_plan: BlockPlan, plan: Plan) -> nn.Module:
         block = self.blocks[index]

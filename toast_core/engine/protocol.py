@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard, get_args
 
 from toast_core.cost.shapes import ModelShape
-from toast_core.engine.values import ProtocolError, Values
-from toast_core.jobs.book import Job, Quote
+from toast_core.engine.values import ProtocolError as ProtocolError
+from toast_core.engine.values import Values
+from toast_core.jobs.book import Job as Job  # pages read them from here
+from toast_core.jobs.book import Quote as Quote
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate
 

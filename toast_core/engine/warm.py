@@ -14,9 +14,9 @@ from toast_core.data.load import Batch
 from toast_core.data.sources import Source
 from toast_core.engine.live import LiveEvaluator
 from toast_core.engine.protocol import CalibrationCard, DataCard, Description, ModelCard
-from toast_core.errors import DataError, PlanError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
+from toast_core.models.info import check_baseline
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -44,8 +44,7 @@ class WarmModel:
 
     def __init__(self, workbench: Workbench, say: Say, start_s: float) -> None:
         setup, info = workbench.setup, workbench.info
-        if info.execution != "baseline":
-            raise PlanError(f"{info.name} is already pruned ({info.execution}); open the dashboard on the baseline model")
+        check_baseline(info, "open the dashboard on the baseline model")
         self.workbench, self.shape, self._say, self._start_s = workbench, info.shape, say, start_s
         self.batches: list[Batch] = []
         self.source: Source | None = None
@@ -83,7 +82,7 @@ class WarmModel:
         self.sessions = max(1, _CACHE_BYTES // (image_bytes * len(data)))
         self.batches = list(data.batches(setup.batch_size))
         if not self.batches:
-            raise DataError(f"none of the {len(data)} images of {setup.data} could be read; first {data.skipped[0]}")
+            raise data.unread()
         self.source = source = data.source
         card = DataCard(
             source.name, tuple(source.classes), len(source), source.digest, self.images_in(len(self.batches)), setup.batch_size, data.order,

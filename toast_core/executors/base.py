@@ -11,7 +11,7 @@ class Work(Protocol):
     """
 
     def __call__(self, task: Any, /) -> Any:
-        """Return the task's result."""
+        """Run one task, on the device moved to last, and return its result."""
 
     def move(self, device: str) -> None:
         """Move to a device; called once, in a worker, before the first task."""

@@ -1,4 +1,4 @@
-"""Tasks in this process."""
+"""The executor without workers: tasks run one after another in this process."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass

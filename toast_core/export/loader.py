@@ -48,7 +48,7 @@ class LoaderFormat:
     suffix, takes_opset = ".py", False
 
     def check(self, opset: int | None) -> None:
-        """Nothing can be missing."""
+        """Accept any machine: torch.export is part of torch."""
 
     def write(self, model: nn.Module, images: torch.Tensor, path: Path, opset: int | None) -> None:
         """Write the program, then the lines that load it."""

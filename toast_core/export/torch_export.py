@@ -20,7 +20,7 @@ class TorchExportFormat:
     suffix, takes_opset = ".pt2", False
 
     def check(self, opset: int | None) -> None:
-        """Nothing can be missing: torch.export is part of torch."""
+        """Accept any machine: torch.export is part of torch."""
 
     def write(self, model: nn.Module, images: torch.Tensor, path: Path, opset: int | None) -> None:
         """Write one file that `torch.export.load` reads; the model's description is in it as extra/toast."""

@@ -16,14 +16,14 @@ class WeightsFormat:
     suffix, takes_opset = ".safetensors", False
 
     def check(self, opset: int | None) -> None:
-        """Nothing can be missing."""
+        """Accept any machine: safetensors comes with the package."""
 
     def write(self, model: nn.Module, images: torch.Tensor, path: Path, opset: int | None) -> None:
         """Write one file that `load_model` reads."""
         save_model(model, path)
 
     def open(self, path: Path) -> Runner:
-        """Return the model."""
+        """Return the model that `load_model` builds from the file, on the CPU."""
         if read_header(path) is None:
             raise ModelError(f"{path} holds weights without a schedule; export it with toast export, or write it with toast apply")
         return load_model(weights=path)

@@ -46,7 +46,7 @@ class JobRun:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "JobRun":
-        """Read `to_dict`'s values back."""
+        """Return the run whose `to_dict` gives these values."""
         return cls(values["kind"], {name: value for name, value in values.items() if name != "kind"})
 
 

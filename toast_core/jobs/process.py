@@ -33,7 +33,7 @@ class TellingStore(EvidenceStore):
     tell: Callable[[Analysis], object]
 
     def put_analysis(self, analysis: Analysis) -> None:
-        """Store it, then tell."""
+        """Store the analysis, then say which it is."""
         super().put_analysis(analysis)
         self.tell(analysis)
 

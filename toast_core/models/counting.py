@@ -1,4 +1,4 @@
-"""Counting a model's multiply-accumulates."""
+"""A model's multiply-accumulates: from its shapes and schedule, and as PyTorch counts the operators of one forward."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """The two embedded demo architectures, built by timm; `training/train_demo.py` makes their weights."""
 
+from typing import Any
+
 from torch import nn
 
 DEMO_IMAGE_SIZE = 28
@@ -7,7 +9,7 @@ DEMO_MEAN = (0.2860,)
 DEMO_STD = (0.3530,)
 
 
-def demo_vit(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options: object) -> nn.Module:
+def demo_vit(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options: Any) -> nn.Module:
     """A 12-block ViT with a class token: width 96, 3 heads of 32, hidden 384, 4-pixel patches of 28 x 28 grey images."""
     from timm.models.vision_transformer import VisionTransformer
 
@@ -16,7 +18,7 @@ def demo_vit(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options: 
     )
 
 
-def demo_swin(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options: object) -> nn.Module:
+def demo_swin(num_classes: int = 10, img_size: int = DEMO_IMAGE_SIZE, **options: Any) -> nn.Module:
     """A 12-block Swin in two stages: widths 48 and 96, heads of 24, windows of 7 (shifted in the first stage)."""
     from timm.models.swin_transformer import SwinTransformer
 

@@ -11,6 +11,7 @@ from torch import nn
 from toast_core.errors import ModelError
 from toast_core.files import first_line
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.models.info import get_info
 
 DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "assets" / "fashion_mnist"
 OFFLINE_HINT = "pass --weights FILE.safetensors (a local checkpoint), --weights random, or use demo_vit or demo_swin"
@@ -71,13 +72,14 @@ def fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     Raises:
         ModelError: the weights are of another model, or of other sizes.
     """
+    name = get_info(model).name
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if model.toast_info.name not in DEMO_BUILDERS and convert is not None:
+    if name not in DEMO_BUILDERS and convert is not None:
         try:
             state = convert(state, model)
         except (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError) as error:
             raise ModelError(
-                f"weights file {path} is no checkpoint of {model.toast_info.name} ({first_line(error)}); check --model"
+                f"weights file {path} is no checkpoint of {name} ({first_line(error)}); check --model"
             ) from error
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -85,11 +87,11 @@ def fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
         what = (
             f"lacks {missing[0]} and {len(missing) - 1} more" if missing else f"has {unexpected[0]} and {len(unexpected) - 1} more too many"
         )
-        raise ModelError(f"weights file {path} does not fit {model.toast_info.name}: it {what}; check --model")
+        raise ModelError(f"weights file {path} does not fit {name}: it {what}; check --model")
     for key, value in own.items():
         if state[key].shape != value.shape:
             raise ModelError(
-                f"weights file {path} does not fit {model.toast_info.name}: {key} is {tuple(state[key].shape)}, the model's is "
+                f"weights file {path} does not fit {name}: {key} is {tuple(state[key].shape)}, the model's is "
                 f"{tuple(value.shape)}; check --model, --num-classes and --img-size"
             )
     model.load_state_dict(state)

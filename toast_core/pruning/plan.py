@@ -51,7 +51,7 @@ class BlockPlan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every channel stays."""
+        """Whether every channel of the block stays, whatever becomes of its weights."""
         return not any((self.qk, self.vo, self.fc1, self.fc2))
 
     @property

@@ -46,7 +46,7 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
     for index, block in enumerate(blocks):
         entry, kept, parts = schedule.blocks[index], kept_counts(shape.blocks[index], schedule, index), adapter.parts(block)
         heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in HEAD_SITES}
-        channels = {}
+        channels: dict[str, FixedKeep | DynamicKeep | None] = {}
         for site in CHANNEL_SITES:
             if kept[site] == shape.blocks[index].site_width(site):
                 channels[site] = None

@@ -36,7 +36,7 @@ class Compensation:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing is compensated."""
+        """Whether dropped channels are lost, with nothing done for them."""
         return self.ffn == "none" and self.attention == "select"
 
 

@@ -72,7 +72,7 @@ class BlockSchedule:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the block stays as it is."""
+        """Whether the block keeps all its channels."""
         return not (self.qk or self.vo or self.fc1 or self.fc2)
 
 
@@ -133,7 +133,7 @@ class Schedule:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether nothing is pruned."""
+        """Whether every block keeps all its channels."""
         return all(block.is_baseline for block in self.blocks)
 
     @property

@@ -8,10 +8,10 @@ from torch import nn
 
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
 from toast_core.data.load import ImageData
-from toast_core.errors import PlanError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.models.info import get_info
+from toast_core.machine import dtype_name
+from toast_core.models.info import check_baseline, get_info
 from toast_core.models.weights import weights_digest
 from toast_core.pruning.statistics import Statistics
 from toast_core.workbench import Workbench
@@ -38,8 +38,7 @@ class Subject:
             PlanError: the model is already pruned.
         """
         info = get_info(model)
-        if info.execution != "baseline":
-            raise PlanError(f"{info.name} is already pruned ({info.execution}); analyze the baseline model")
+        check_baseline(info, "analyze the baseline model")
         parameter = next(model.parameters())
         identity = CellIdentity(
             kind,
@@ -55,7 +54,7 @@ class Subject:
             data.order,
             batch_size,
             data.seed,
-            str(parameter.dtype).removeprefix("torch."),
+            dtype_name(parameter.dtype),
             parameter.device.type if executor.in_order else executor.device,
         )
         return cls(model, data, batch_size, identity)

@@ -11,7 +11,7 @@ from dashboard.evidence.starting_points import BASELINE
 from dashboard.pages.compare.lineage import sites_changed
 from dashboard.session import state, view
 from toast_core.cost.shapes import ModelShape
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 
 
 def show_difference(by_key: dict[str, Candidate], reference: Candidate, shape: ModelShape) -> Candidate:

@@ -15,7 +15,8 @@ from dashboard.evidence.draft import Draft
 from dashboard.navigation import page
 from dashboard.session import autosave
 from dashboard.session.drafts import DraftError
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.evaluation.result import Estimate
 
 _STEP = "\N{BOX DRAWINGS LIGHT UP AND RIGHT}\N{BOX DRAWINGS LIGHT HORIZONTAL} "

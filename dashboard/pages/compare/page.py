@@ -58,7 +58,7 @@ def _show_choices(by_key: dict[str, Candidate]) -> tuple[str, Candidate, list[Ca
     """The cost axis, what differences refer to, and the candidates shown; the reference always is."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         key = view.choice_key("compare", "cost", list(COST_LABELS), "macs")
-        cost = st.segmented_control("Cost", list(COST_LABELS), format_func=COST_LABELS.get, required=True, key=key)
+        cost = st.segmented_control("Cost", list(COST_LABELS), format_func=COST_LABELS.__getitem__, required=True, key=key)
         key = view.choice_key("compare", "reference", list(by_key), BASELINE)
         picked = st.selectbox("Differences to", list(by_key), format_func=lambda one: by_key[one].name, key=key, width=260)
         reference = view.settled("reference", picked, list(by_key), BASELINE)

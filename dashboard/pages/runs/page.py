@@ -58,8 +58,8 @@ def _show_form() -> None:
     form = _FORMS[run["kind"]]
     price.markdown(price_text(offer.quote, upper_bound=form.may_end_early(run), unit=form.unit))
     start.button("Start", type="primary", on_click=_start, args=(run,), width="stretch", key="run-start")
-    if error := st.session_state.pop("run-error", None):
-        st.error(error)
+    if failure := st.session_state.pop("run-error", None):
+        st.error(failure)
     with st.expander("The same on the command line"):
         st.code(offer.command, language="bash", wrap_lines=True)
         if form.needs_schedule:
@@ -74,7 +74,7 @@ def _chosen_run(engine: Description) -> dict | None:
     most, run = engine.data.images, {}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         run["kind"] = st.segmented_control(
-            "Measure", list(_OFFERED), format_func=_OFFERED.get, default=next(iter(_OFFERED)), required=True, key="run-kind",
+            "Measure", list(_OFFERED), format_func=_OFFERED.__getitem__, default=next(iter(_OFFERED)), required=True, key="run-kind",
             help=_KIND_HELP,
         )
         form = _FORMS[run["kind"]]
@@ -112,8 +112,8 @@ def _show_runs() -> None:
     if not jobs:
         st.info("No run yet. Choose what to measure above and press Start: it appears here, with its progress and the time left.")
         return
-    if error := st.session_state.pop("job-error", None):
-        st.error(error)
+    if failure := st.session_state.pop("job-error", None):
+        st.error(failure)
     for job in in_order(jobs):
         with st.container(border=True):
             form = _FORMS.get(job.run.kind, Form(job.run.kind))

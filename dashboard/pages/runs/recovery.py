@@ -57,7 +57,7 @@ def choose_recovery(engine: Description, run: dict) -> dict | None:
         )
     taught = st.pills(
         "Learns", list(_TEACHERS), selection_mode="multi", default=[name for name in _TEACHERS if getattr(_RECIPE, name)],
-        format_func=_TEACHERS.get, key="recovery-taught", help=_TEACHER_HELP,
+        format_func=_TEACHERS.__getitem__, key="recovery-taught", help=_TEACHER_HELP,
     )
     start = "selection" if schedule.compensation.is_none else "compensation"
     st.caption(

@@ -29,7 +29,7 @@ def _choose(engine: Description, run: dict) -> dict | None:
             help="  \n".join(f"{_in_words(name)}: {SELECTIONS[name]}" for name in selections),
         )
         run["mode"] = st.segmented_control(
-            "Mode", list(_MODES), format_func=_MODES.get, default="exact", required=True, key="run-mode", help=_MODE_HELP
+            "Mode", list(_MODES), format_func=_MODES.__getitem__, default="exact", required=True, key="run-mode", help=_MODE_HELP
         )
         if run["mode"] == "adaptive":
             run["width"] = st.number_input("Narrow enough, points to each side", 0.1, 20.0, 2.0, 0.1, key="run-width", width=240)

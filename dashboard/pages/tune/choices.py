@@ -41,7 +41,7 @@ def show_choices(shape: ModelShape) -> None:
     show_everywhere()
     _keep_in_step("selection", history.present.selection)
     st.segmented_control(
-        "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.get, required=True, key="selection",
+        "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.__getitem__, required=True, key="selection",
         on_change=_select, help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
     )
     if history.present.selection == "calibrated":

@@ -10,7 +10,7 @@ from dashboard.session import state
 from dashboard.session.tunings import take_tuning
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ToastError
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 
 _POLL_S = 1.0
 _HELP = (
@@ -47,7 +47,7 @@ def _calibrates() -> bool:
 
 def _budget_request(shape: ModelShape) -> BudgetRequest:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.get, key="budget-unit", width=170)
+        chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.__getitem__, key="budget-unit", width=170)
         if chosen == "reduction":
             wanted = st.number_input("Budget", 1.0, 95.0, 40.0, 1.0, format="%.0f", key="budget-reduction", width=150)
         else:

@@ -20,7 +20,8 @@ from dashboard.session.history import History
 from tests.support import curves as made_up
 from tests.support.cells import identity
 from toast_core.schedule.rounding import keep_count
-from toast_core.schedule.schedule import SITES, BlockSchedule, Schedule
+from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.schedule.stops import legal_stops, stop_ratio
 from toast_core.setup import Setup
 from toast_core.studies.evaluation.result import Estimate

@@ -21,7 +21,7 @@ from dashboard.pages.tune.page import _upload
 from dashboard.session import state
 from dashboard.session.link import encode_schedule
 from tests.support import apps
-from tests.support.cells import fill
+from tests.support.cells import cells_in, fill
 from tests.support.cells import identity as any_identity
 from tests.support.compositions import composition_rows
 from tests.support.engines import QUOTE, FakeEngine, job
@@ -315,7 +315,7 @@ class TestBundles:
             take_bundle(store, spoil(sound, tmp_path))
         assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value) and "/tmp" not in str(caught.value)
         with EvidenceStore.open(store) as opened:
-            assert not opened.list_analyses() and not list(opened.iter_cells())
+            assert not opened.list_analyses() and not cells_in(opened)
 
     def test_a_bundle_that_is_too_large_is_refused_unread(self, monkeypatch, tmp_path):
         monkeypatch.setattr("dashboard.components.exchange.MAX_BUNDLE_MB", 0)

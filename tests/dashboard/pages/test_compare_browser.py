@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
@@ -20,17 +20,16 @@ from tests.support.servers import LAUNCH
 @contextmanager
 def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iterator[str]:
     """A served dashboard; stopped as Ctrl-C does."""
-    environment = {
-        **os.environ, STATE_VARIABLE: str(root), STORE_VARIABLE: str(folder / "evidence.sqlite"),
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
+    setup = replace(engine.setup, store=str(folder / "evidence.sqlite"))
+    environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, engine.setup.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, setup.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
+    EngineClient(setup, root).stop()
 
 
 def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
@@ -56,11 +55,11 @@ def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
             page.goto(f"{address}/tune")
             bar = page.get_by_role("slider", name="block 10, fc2")
             expect(bar).to_have_attribute("aria-valuenow", "20", timeout=WAIT_MS)
-            expect(page.get_by_role("button", name="Undo").first).to_be_enabled()
+            expect(page.get_by_role("button", name="Undo").first).to_be_enabled(timeout=WAIT_MS)
             other = yours.new_page()
             other.goto(f"{address}/tune")
             expect(other.get_by_role("slider", name="block 10, fc2")).to_have_attribute("aria-valuenow", "0", timeout=WAIT_MS)
-            expect(other.get_by_role("button", name="Not a draft yet: Baseline")).to_be_visible()
+            expect(other.get_by_role("button", name="Not a draft yet: Baseline")).to_be_visible(timeout=WAIT_MS)
             page.goto(f"{address}/compare")
             expect(page.get_by_text("Draft 1 against Baseline, block by block")).to_be_visible(timeout=WAIT_MS)
             expect(page.locator(".st-key-compare-front .js-plotly-plot").first).to_be_visible(timeout=WAIT_MS)

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from analysis_cache.database import STORE_VARIABLE
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support import evidence as stored
@@ -29,17 +29,16 @@ def served(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytes
         stored.put_sweep(store)
         stored.put_redundancy(store)
         made_up = {one.request["metric"]: one.short_id for one in store.list_analyses()}
-    environment = {
-        **os.environ, STATE_VARIABLE: str(engine_root), STORE_VARIABLE: str(folder / "evidence.sqlite"),
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
+    setup = replace(real_engine.setup, store=str(folder / "evidence.sqlite"))
+    environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, real_engine.setup.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LAUNCH, setup.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
     )
     lines = iter(process.stderr.readline, "")
     yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line))), made_up
     process.send_signal(signal.SIGINT)
     process.wait(20)
+    EngineClient(setup, engine_root).stop()
 
 
 @pytest.fixture(scope="module")

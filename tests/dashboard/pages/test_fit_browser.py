@@ -12,7 +12,7 @@ from dashboard.session.link import decode_schedule
 from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.cost.macs import count_cost
-from toast_core.schedule.schedule import SITES
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 
 

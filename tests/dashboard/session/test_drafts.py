@@ -14,6 +14,7 @@ from dashboard.owner import OwnerCookie, is_owner, owner_of
 from dashboard.session import autosave
 from dashboard.session.autosave import Hand
 from dashboard.session.drafts import MAX_DRAFTS, DraftBook, DraftError
+from tests.support.earlier import copy_files
 from toast_core.schedule.schedule import Schedule
 
 ME, YOU = "a" * 32, "b" * 32
@@ -282,3 +283,16 @@ def test_a_known_browser_keeps_its_id_and_other_requests_set_none():
 @pytest.mark.parametrize("cookie", [b"", b"toast_owner=", b"toast_owner=../../etc", b"toast_owner=" + b"A" * 32, b"\xff=;;;"])
 def test_what_is_no_id_is_replaced(cookie):
     assert owner_of({b"cookie": cookie}) is None
+
+
+def test_drafts_of_an_earlier_version_are_read(tmp_path):
+    book = DraftBook(copy_files(tmp_path / "earlier") / "drafts")
+    second, first = book.drafts("an owner", "demo_tiny")
+    assert (first.name, first.origin, first.parent) == ("Draft 1", "Uniform 50 %", None)
+    assert (second.name, second.origin, second.parent) == ("Draft 2", "Draft 1", first.number)
+    assert first.schedule == Schedule.uniform(2, qk=0.5, fc2=0.25, selection="calibrated")
+    assert second.schedule == Schedule.uniform(2, vo=0.5)
+    assert first.history() == ([Schedule.uniform(2)], []) and second.history() == ([], [])
+    (measured,) = book.results("an owner", "a subject").values()
+    assert measured.schedule == first.schedule and measured.figures["top1"]["value"] == 81.25
+    assert book.grow("an owner", second, first.schedule, ((second.schedule,), ())).schedule == first.schedule

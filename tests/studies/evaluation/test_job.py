@@ -11,6 +11,7 @@ import torch
 from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
+from tests.support.cells import cells_in
 from tests.support.runs import EVALUATION, FC2
 from toast_core.cli.app import app
 from toast_core.data.load import Batch
@@ -84,7 +85,7 @@ def test_an_interrupted_one_goes_on_and_leaves_nothing_behind(workbench, monkeyp
         assert measured == [8, 8]
         whole = evaluate(workbench.model, workbench.images(16), 8).outcomes
         assert np.array_equal(store.get(analysis.cell_keys[0]).arrays["predicted"], whole.predicted)
-        assert len(list(store.iter_cells(kind="evaluation"))) == 1
+        assert len(cells_in(store, kind="evaluation")) == 1
 
 
 def test_out_of_memory_becomes_a_smaller_batch_and_a_note(workbench, monkeypatch, caplog):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toast_core.intervals import Z95, mean_interval, wilson_percent
-from toast_core.studies.evaluation.result import BADGES, Estimate, Evaluation, Outcomes
+from toast_core.studies.evaluation.result import Estimate, Evaluation, Outcomes
 
 
 class TestWilson:
@@ -78,7 +78,3 @@ def test_a_single_image_is_still_plain_json() -> None:
 
     result = Evaluation(outcomes(1, 1), "sorted", 1, None, "baseline", 0, "float32", "cpu", 5)
     json.dumps(result.to_dict(), allow_nan=False)
-
-
-def test_badges_are_the_three_of_the_design() -> None:
-    assert BADGES == ("measured", "predicted", "reported")

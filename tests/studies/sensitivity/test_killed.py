@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
+from tests.support.cells import cells_in
 from tests.support.greys import grey_data, grey_model
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
@@ -28,7 +29,7 @@ def run(store: EvidenceStore) -> list[dict]:
 
 def kinds(store: EvidenceStore) -> list[str]:
     """What is stored: "part", "baseline" or "cell"."""
-    details = [head.identity.detail for head in store.iter_cells()]
+    details = [head.identity.detail for head in cells_in(store)]
     return ["part" if "part" in detail else "baseline" if "execution" in detail else "cell" for detail in details]
 
 

@@ -46,7 +46,7 @@ class ShiftedWindows(nn.Module):
 
 
 class SwinAdapter:
-    """Windowed attention in stages."""
+    """Swin and Swin-S3: attention within windows, in stages of falling resolution."""
 
     family = "swin"
     model_class = SwinTransformer
@@ -106,7 +106,7 @@ class SwinAdapter:
         )
 
     def embed(self, model: SwinTransformer, images: torch.Tensor) -> torch.Tensor:
-        """Run the patch embedding."""
+        """Run the patch embedding: images (B, C, H, W) to tokens (B, H', W', D)."""
         return model.patch_embed(images)
 
     def before_block(self, model: SwinTransformer, index: int, x: torch.Tensor) -> torch.Tensor:

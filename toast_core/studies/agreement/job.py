@@ -1,6 +1,5 @@
 """Putting a schedule into effect as a job: the compact model in a file, and what shows that it is the model that was measured."""
 
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from analysis_cache.store import EvidenceStore
 from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.errors import JobError
+from toast_core.files import sha256_of
 from toast_core.intervals import paired_interval
 from toast_core.loading import save_model
 from toast_core.machine import processor_name
@@ -140,7 +140,7 @@ class ApplyRun:
             timings=timings, dtype=subject.identity.dtype, device=str(device), processor=processor_name(device),
             threads=torch.get_num_threads(),
             versions={"python": sys.version.split()[0], "torch": version("torch"), "timm": version("timm")},
-            file_sha256=_sha256(path), file_bytes=path.stat().st_size,
+            file_sha256=sha256_of(path), file_bytes=path.stat().st_size,
         )
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -164,12 +164,7 @@ def file_path(setup: Setup, key: str) -> Path:
 def _is_written(setup: Setup, store: EvidenceStore, key: str) -> bool:
     """Whether the record is stored and its file is there, whole."""
     found, path = store.heads([key]), file_path(setup, key)
-    return bool(found) and path.is_file() and _sha256(path) == found[0].summary["file_sha256"]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bool(found) and path.is_file() and sha256_of(path) == found[0].summary["file_sha256"]
 
 
 def _timings(models: dict[str, nn.Module], subject: Subject, progress: Callable[[int], object]) -> tuple[Timing, ...]:

@@ -4,7 +4,8 @@ from dataclasses import fields
 from math import isclose
 
 from toast_core.intervals import wilson_percent
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.certificate.result import Certificate, Digests, Form
 
 _EXACT = ("params", "size_bytes", "macs", "counted_macs")

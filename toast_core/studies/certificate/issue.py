@@ -11,7 +11,7 @@ from toast_core.studies.certificate.measure import CertificateSubject, check_sub
 from toast_core.studies.certificate.result import Asked, Certificate, Digests
 from toast_core.workbench import Workbench
 
-Progress = Callable[[int, int], object]
+Progress = Callable[[int, int], None]
 
 
 def subject_of(workbench: Workbench, schedule: Schedule, schedule_file: str) -> tuple[Workbench, CertificateSubject]:

@@ -20,7 +20,7 @@ from toast_core.errors import CertificateError, ScheduleError
 from toast_core.export import open_exported
 from toast_core.files import sha256_of
 from toast_core.loading import load_model
-from toast_core.machine import processor_name
+from toast_core.machine import dtype_name, processor_name
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.info import get_info
 from toast_core.models.weights import weights_digest
@@ -108,11 +108,7 @@ def setting_of(model: nn.Module) -> Setting:
     """The machine and the software that this model runs on."""
     parameter = next(model.parameters())
     versions = {"python": sys.version.split()[0]} | {name: version(name) for name in _PACKAGES}
-    return Setting(str(parameter.device), processor_name(parameter.device), torch.get_num_threads(), _dtype(model), versions)
-
-
-def _dtype(model: nn.Module) -> str:
-    return str(next(model.parameters()).dtype).removeprefix("torch.")
+    return Setting(str(parameter.device), processor_name(parameter.device), torch.get_num_threads(), dtype_name(parameter.dtype), versions)
 
 
 def measure(
@@ -180,13 +176,14 @@ def _tensor_bytes(model: nn.Module) -> int:
 def _timed(named: Mapping[str, Forward], sizes: list[int], progress: Callable[[int], object]) -> dict[str, tuple[Speed, ...]]:
     """Every form against the baseline; the baseline's own times are those of its pairs with compact."""
     baseline, found, done = named["baseline"], {}, 0
+    dtype = dtype_name(next(baseline.parameters()).dtype)
     for name, run in named.items():
         if name == "baseline":
             continue
         latencies: list[Latencies] = []
         for size in sizes:
             told = partial(_told, progress, done)
-            latencies.append(time_models(baseline, run, random_images(baseline, size), _dtype(baseline), pairs=PAIRS, progress=told))
+            latencies.append(time_models(baseline, run, random_images(baseline, size), dtype, pairs=PAIRS, progress=told))
             done += PAIRS
         found[name] = tuple(map(Speed.of, latencies))
         if name == "compact":

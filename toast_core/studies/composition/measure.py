@@ -11,6 +11,7 @@ from torch import nn
 from toast_core.data.load import ImageData, arranged
 from toast_core.errors import DataError, DeviceError
 from toast_core.intervals import paired_interval
+from toast_core.machine import dtype_name
 from toast_core.models.adapters import adapter_for
 from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
@@ -72,7 +73,7 @@ def measure_condition(
     plan = make_plan(model, replace(schedule, seed=condition.token_seed), statistics)
     pruned = apply_plan(model, plan, "masked")
     images = arranged(data, condition.order, condition.seed)
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    dtype = dtype_name(next(model.parameters()).dtype)
     with watch_kept(adapter_for(model).blocks(pruned)) as seen:
         try:
             outcomes = evaluate(pruned, images, condition.batch_size, dtype, progress).outcomes
@@ -131,7 +132,7 @@ def composition_row(model: nn.Module, schedule: Schedule, condition: Condition, 
         model=get_info(model).name,
         selection=schedule.selection,
         schedule=schedule.digest(),
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        dtype=dtype_name(next(model.parameters()).dtype),
         deployment=measured is deployment,
         order=condition.order,
         batch_size=condition.batch_size,

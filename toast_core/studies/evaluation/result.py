@@ -10,7 +10,6 @@ import numpy as np
 from toast_core.intervals import mean_interval, wilson_percent
 
 OUTCOME_NAMES = ("index", "label", "predicted", "top5", "loss", "margin")
-BADGES = ("measured", "predicted", "reported")
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from torch import nn
 
 from toast_core.cost.latency import ALIGNED, BlockTimes, LatencyTable, Line, Sheet
 from toast_core.cost.shapes import BlockShape
-from toast_core.errors import DeviceError, PlanError
-from toast_core.machine import processor_name
+from toast_core.errors import DeviceError
+from toast_core.machine import dtype_name, processor_name
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import Adapter
-from toast_core.models.info import get_info
+from toast_core.models.info import check_baseline, get_info
 from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, FixedKeep, HeadKeep, Plan
@@ -121,7 +121,7 @@ def table_of(model: nn.Module, batch_size: int, ms: dict[Name, float], rounds: i
     info, parameter = get_info(model), next(model.parameters())
     kinds = list(dict.fromkeys(info.shape.blocks))
     return LatencyTable(
-        shape=info.shape, batch_size=batch_size, dtype=str(parameter.dtype).removeprefix("torch."), device=parameter.device.type,
+        shape=info.shape, batch_size=batch_size, dtype=dtype_name(parameter.dtype), device=parameter.device.type,
         processor=processor_name(parameter.device), threads=torch.get_num_threads(), torch=version("torch"), rounds=rounds,
         outside_ms=ms[OUTSIDE], baseline_ms=ms[BASELINE],
         blocks=tuple(_Grid.of(shape).times(kind, ms) for kind, shape in enumerate(kinds)),
@@ -137,8 +137,7 @@ def table_trials(model: nn.Module, images: torch.Tensor) -> dict[Name, Trial]:
         PlanError: the model is already pruned.
     """
     info, parameter = get_info(model), next(model.parameters())
-    if info.execution != "baseline":
-        raise PlanError(f"{info.name} is already pruned ({info.execution}); measure the table of the baseline model")
+    check_baseline(info, "measure the table of the baseline model")
     images, adapter = images.to(parameter.device, parameter.dtype), adapter_for(model, info.name)
     arriving = _arriving(model, adapter, images)
     trials: dict[Name, Trial] = {OUTSIDE: (partial(_outside, model, adapter, arriving), images), BASELINE: (model, images)}

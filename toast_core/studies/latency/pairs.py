@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from toast_core.errors import DeviceError
+from toast_core.files import first_line
 from toast_core.machine import cast
 from toast_core.models.info import get_info
 from toast_core.studies.latency.result import Latencies, Timing
@@ -43,7 +44,7 @@ def time_models(
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{device} ran out of memory with {size} images at once; choose smaller batch sizes") from error
     except (RuntimeError, NotImplementedError) as error:
-        name, reason = get_info(baseline).name, next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        name, reason = get_info(baseline).name, first_line(error, 120)
         how, advice = ("compiled ", "leave out --compile") if compiled else ("", "choose another dtype")
         raise DeviceError(f"{name} cannot run {how}in {dtype} on {device} ({reason}); {advice}") from error
 

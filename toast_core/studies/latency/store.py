@@ -14,7 +14,7 @@ from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.store import EvidenceStore
 from toast_core.cost.latency import LatencyTable
 from toast_core.data.noise import random_images
-from toast_core.machine import processor_name
+from toast_core.machine import dtype_name, processor_name
 from toast_core.models.info import get_info
 from toast_core.studies.latency.measure import measure_table
 
@@ -30,7 +30,7 @@ def table_identity(model: nn.Module, batch_size: int) -> CellIdentity:
     return CellIdentity(
         kind=KIND, metric_version=METRIC_VERSIONS[KIND], model=info.name, weights_digest="any", data_digest="random", images=batch_size,
         subset_digest="random", transform="random normal values", schedule_digest=None, selection=None, order="none",
-        batch_size=batch_size, seed=_SEED, dtype=str(parameter.dtype).removeprefix("torch."), device_kind=parameter.device.type,
+        batch_size=batch_size, seed=_SEED, dtype=dtype_name(parameter.dtype), device_kind=parameter.device.type,
         details={
             "shape": shape, "processor": processor_name(parameter.device), "threads": torch.get_num_threads(), "torch": version("torch"),
         },

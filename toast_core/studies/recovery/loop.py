@@ -15,7 +15,8 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.errors import ModelError, PlanError
 from toast_core.loading import unfilled
-from toast_core.models.info import get_info
+from toast_core.machine import dtype_name
+from toast_core.models.info import check_baseline, get_info
 from toast_core.models.weights import weights_digest
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
@@ -121,7 +122,8 @@ def recover(
         DeviceError: a precision that the device lacks.
     """
     info, schedule, checkpoint = get_info(baseline), start.schedule, checkpoints.folder
-    _check(info.name, info.execution, schedule)
+    check_baseline(info, "recover from the baseline model and a schedule")
+    _check(schedule)
     schedule.check_length(len(info.shape.blocks), info.name)
     step_images = recipe.batch_size * recipe.accumulate * world.size
     parts = split(data, recipe.validation_share, step_images, recipe.seed)
@@ -145,9 +147,7 @@ def recover(
     return Recovered(model.eval(), run.report(baseline, schedule))
 
 
-def _check(name: str, execution: str, schedule: Schedule) -> None:
-    if execution != "baseline":
-        raise PlanError(f"{name} is already pruned ({execution}); recover from the baseline model and a schedule")
+def _check(schedule: Schedule) -> None:
     if schedule.coupling == "uncoupled" and any((*schedule.ratios("qk"), *schedule.ratios("vo"))):
         raise PlanError("coupling uncoupled keeps other dimensions on each side of a pair, and training would fill both; choose coupled")
 
@@ -266,7 +266,7 @@ class _Run:
             "training_data": self.data.source.name, "training_images": len(self.parts.train),
             "validation_images": len(self.parts.validation), "recipe": asdict(recipe), "processes": self.world.size,
             "images_of_a_step": self.step_images, "device": str(self.world.device),
-            "precision": str(self.trainer.precision).removeprefix("torch."), "macs": pruned, "baseline_macs": whole,
+            "precision": dtype_name(self.trainer.precision), "macs": pruned, "baseline_macs": whole,
             "epochs": len(run_state.history) - 1, "best_epoch": run_state.best_epoch,
             "stopped_early": run_state.step < recipe.epochs * self.steps,
             "history": run_state.history, "before": run_state.history[0], "after": run_state.history[run_state.best_epoch],

@@ -8,7 +8,7 @@ from torch import nn
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
-from analysis_cache.key import METRIC_VERSIONS, CellIdentity, digest_of_subset
+from analysis_cache.key import METRIC_VERSIONS, CellIdentity, Scalar, digest_of_subset
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import ImageData
 from toast_core.intervals import paired_interval
@@ -32,12 +32,12 @@ class RecoveryStore:
         self, store: EvidenceStore, baseline: nn.Module, start: RecoveryStart, data: ImageData, recipe: Recipe, processes: int
     ) -> None:
         self.store, self.schedule, self.recipe = store, start.schedule, recipe
-        self.shared = {"fitted_on": start.fitted_on, "processes": processes}
+        self.shared: dict[str, Scalar] = {"fitted_on": start.fitted_on, "processes": processes}
         self.subject = Subject.of(baseline, data, recipe.batch_size, METRIC)
 
-    def identity(self, **part: object) -> CellIdentity:
+    def identity(self, **part: Scalar) -> CellIdentity:
         """The cell of one part: an epoch, the report, or a test."""
-        details = {"recipe": json.dumps(asdict(self.recipe), sort_keys=True), **self.shared, **part}
+        details: dict[str, Scalar] = {"recipe": json.dumps(asdict(self.recipe), sort_keys=True), **self.shared, **part}
         identity = replace(self.subject.identity, metric_version=METRIC_VERSIONS[METRIC], details=details)
         return replace(identity, schedule_digest=self.schedule.digest(), selection=self.schedule.selection)
 

@@ -9,6 +9,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from toast_core.errors import DataError
+from toast_core.files import first_line
 from toast_core.studies.recovery.recipe import Recipe
 
 _LOWEST_SHARE = 0.01  # of the peak learning rate, at both ends
@@ -23,7 +24,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     try:
         return create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        reason = first_line(error, 120)
         raise DataError(f"optimizer {recipe.optimizer!r} cannot be used ({reason}); write one that timm has, for example adamw") from error
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,9 @@ class Trainer:
         self.precision = precision_for(recipe.precision, world.device)
         devices = [world.device] if world.device.type == "cuda" else None
         # every process starts from the first one's weights, which DistributedDataParallel hands round
-        options = {"device_ids": devices, "broadcast_buffers": False, "find_unused_parameters": not (recipe.distill or recipe.labels)}
+        options: dict[str, Any] = {
+            "device_ids": devices, "broadcast_buffers": False, "find_unused_parameters": not (recipe.distill or recipe.labels),
+        }
         self.runner = DistributedDataParallel(student, **options) if world.size > 1 else student
         self.average = make_average(student, recipe)
         for watched in {student, self.result}:

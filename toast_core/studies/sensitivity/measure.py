@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class Sweep:
         statistics: Statistics | None = None,
         most_images: int | None = None,
         planner: Callable[[Cell], Plan] | None = None,
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self.model, self.statistics, self.settings = model.eval(), statistics, settings
         self.limit = ImageLimit(most_images, settings.get("selection"))

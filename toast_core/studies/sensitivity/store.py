@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from analysis_cache.analysis import Analysis
-from analysis_cache.key import CellIdentity
+from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
@@ -37,7 +38,7 @@ class SweepRequest:
     cells: list[Cell]
     rule: Rule = field(default_factory=Rule)
     statistics: Statistics | None = None
-    settings: dict[str, object] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell, CellIdentity]:
@@ -46,7 +47,9 @@ def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell
 
     def identity(cell: Cell) -> CellIdentity:
         schedule = cell.schedule(blocks, **request.settings)
-        details = {"block": cell.block, "site": cell.site, "ratio": cell.ratio, "mode": rule.mode, "calibration": calibration}
+        details: dict[str, Scalar] = {
+            "block": cell.block, "site": cell.site, "ratio": cell.ratio, "mode": rule.mode, "calibration": calibration,
+        }
         if rule.mode == "adaptive":
             details |= {"width": rule.width, "tolerance": rule.tolerance}
         return replace(subject.identity, schedule_digest=schedule.digest(), selection=schedule.selection, details=details)

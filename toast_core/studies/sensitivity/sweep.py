@@ -172,7 +172,7 @@ def cut(cells: list[Cell], whole: bool) -> list[tuple[Cell, ...]]:
 
     Without cells one empty task is left, for the baseline's outcomes.
     """
-    groups = {cell.block: [] for cell in cells}
+    groups: dict[int, list[Cell]] = {cell.block: [] for cell in cells}
     for cell in cells:
         groups[cell.block].append(cell)
     return [tuple(cells)] if whole or not cells else [tuple(groups[block]) for block in sorted(groups)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from typing import Any
 
 from torch import nn
 
@@ -92,8 +93,8 @@ def measure_curves(
 
 
 def _uniform(model: nn.Module, request: TuningRequest, ratio: float) -> Schedule:
-    ratios, blocks = dict.fromkeys(request.sites, ratio), len(get_info(model).shape.blocks)
-    return Schedule.uniform(blocks, **ratios, selection="calibrated", **request.settings)
+    settings: dict[str, Any] = dict.fromkeys(request.sites, ratio) | {"selection": "calibrated"} | request.settings
+    return Schedule.uniform(len(get_info(model).shape.blocks), **settings)
 
 
 def _compensated_cell(selected: dict[float, Plan], sums: BlockSums, shape: ModelShape, cell: Cell) -> Plan:

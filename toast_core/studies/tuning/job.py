@@ -14,18 +14,18 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData, load_data
 from toast_core.errors import DataError, JobError
 from toast_core.schedule.compensation import FULL, Compensation
-from toast_core.schedule.schedule import SITES, check_ratio
+from toast_core.schedule.schedule import check_ratio
+from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.images import SHARES
 from toast_core.studies.tuning.measure import tune
-from toast_core.studies.tuning.request import DEFAULT_RATIOS, DEFAULT_SITES, TuningRequest
+from toast_core.studies.tuning.request import DEFAULT_IMAGES, DEFAULT_RATIOS, DEFAULT_SITES, TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 from toast_core.workbench import Workbench
 
-_IMAGES = 768
 _CANDIDATES = 4  # fitted and judged, usually
 _FIT_PASSES = 8  # forwards of the model that an error-correcting fit takes, its sums among them
 _UNITS = ("macs", "params")
@@ -51,14 +51,14 @@ class TuningRun:
     ranges: tuple[tuple[int, str, float, float], ...] = ()
     compensation: Compensation = field(default=FULL)
     multiple_of: int = 1
-    images: int = _IMAGES
+    images: int = DEFAULT_IMAGES
     batch_size: int = 64
 
     def __post_init__(self) -> None:
         check_sizes(self.images, self.batch_size)
         check_sizes(self.multiple_of)
         if self.images is None:
-            raise JobError(f"images is None; send how many calibration images to use, for example {_IMAGES}")
+            raise JobError(f"images is None; send how many calibration images to use, for example {DEFAULT_IMAGES}")
         if self.unit not in _UNITS:
             raise JobError(f"unknown unit {self.unit!r:.80} of a budget; choose from {', '.join(_UNITS)}")
         if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:

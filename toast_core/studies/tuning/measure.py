@@ -7,6 +7,7 @@ the candidates. Labels choose nothing; where the images have the model's classes
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,12 +20,12 @@ from toast_core.budget.problem import Problem
 from toast_core.budget.solver import Solution, next_edits, shadow_price, solve
 from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
-from toast_core.errors import PlanError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.intervals import mean_interval, paired_interval, wilson_percent
-from toast_core.models.info import get_info
-from toast_core.schedule.schedule import SITES, Schedule
+from toast_core.models.info import check_baseline, get_info
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.images import split
 from toast_core.studies.tuning.judging import Judgement, judge, kl_interval
@@ -86,8 +87,7 @@ def tune(
         ScheduleError: sites, ratios, locks, ranges or budget that cannot be.
     """
     info = get_info(model)
-    if info.execution != "baseline":
-        raise PlanError(f"{info.name} is already pruned ({info.execution}); tune the baseline model")
+    check_baseline(info, "tune the baseline model")
     model = model.eval()
     clock = _Clock()
     parts = split(calibration, request.batch_size, len(calibration.source.classes) == info.shape.num_classes)
@@ -110,7 +110,7 @@ def tune(
         progress("candidates", len(close), len(close))
     chosen = solutions[winner]
     with clock("advice"):
-        advice = {
+        advice: dict[str, Any] = {
             "shadow_price_per_million": shadow_price(problem, chosen),
             "next_best_edits": {name: [edit.to_dict() for edit in edits] for name, edits in next_edits(problem, chosen).items()},
         }

@@ -11,6 +11,7 @@ from toast_core.studies.sensitivity.cells import Cell, grid
 
 DEFAULT_SITES = ("qk", "vo", "fc2")
 DEFAULT_RATIOS = (0.25, 0.5, 0.75, 0.9)
+DEFAULT_IMAGES = 768  # calibration images: cut in three, where other commands use all for one fit
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.canonical import utc_now
-from analysis_cache.key import METRIC_VERSIONS, CellIdentity
+from analysis_cache.key import METRIC_VERSIONS, CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.cells import Cell
@@ -27,7 +27,7 @@ class TuningStore:
     store: EvidenceStore | None = None
     subject: Subject | None = None
 
-    def _identity(self, metric: str, schedule: Schedule | None, **details: object) -> CellIdentity:
+    def _identity(self, metric: str, schedule: Schedule | None, **details: Scalar) -> CellIdentity:
         digest, selection = (schedule.digest(), schedule.selection) if schedule else (None, None)
         identity = replace(self.subject.identity, kind=metric, metric_version=METRIC_VERSIONS[metric], details=details)
         return replace(identity, schedule_digest=digest, selection=selection)
