@@ -1,5 +1,7 @@
 """The command lines that pages print, read back by the command line's own parser."""
 
+from pathlib import Path
+
 from dashboard.evidence.commands import analyze_command, evaluate_command
 from dashboard.session.state import default_selection
 from tests.support import evidence as stored
@@ -11,7 +13,7 @@ from toast_core.setup import Setup
 def test_command_line_names_what_is_measured():
     schedule = Schedule.uniform(12, fc2=0.5, selection="calibrated")
     command, given = parsed(evaluate_command(Setup().completed(), schedule))
-    assert command == "evaluate" and given["as_json"] and given["schedule"].name == "schedule.json"
+    assert command == "evaluate" and given["as_json"] and Path(given["schedule"]).name == "schedule.json"
     assert (given["model"], given["data"], given["images"]) == ("demo_vit", "fashion-mnist", 1000)
     assert (given["calibration"], given["calibration_images"]) == ("fashion-mnist:calibration", 512)
     own = Setup("deit_tiny_patch16_224", "my weights.safetensors", data="images", calibration="more", calibration_images=64).completed()
