@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.session.link import encode_schedule
 from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
@@ -66,11 +67,13 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         expect(cost).to_have_text("0.0711", timeout=WAIT_MS)
         expect(page.get_by_role("button", name="Undo").first).to_be_enabled(timeout=WAIT_MS)
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
+        wanted = Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", 0.3)
+        # three presses can be three edits: the last one has arrived once the address has it
+        page.wait_for_url(lambda url: encode_schedule(wanted) in url, timeout=WAIT_MS)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download schedule").click()
         download.value.save_as(tmp_path / "schedule.json")
-        schedule = Schedule.from_json((tmp_path / "schedule.json").read_text())
-        assert schedule == Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", 0.3)
+        assert Schedule.from_json((tmp_path / "schedule.json").read_text()) == wanted
         again = browser.new_page()
         again.goto(page.url)
         expect(again.locator(".total.macs .figure")).to_have_text("0.0711", timeout=WAIT_MS)
