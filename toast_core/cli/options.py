@@ -82,6 +82,31 @@ _EXECUTOR: dict[str, _Option] = {
     ),
     "workers": (Annotated[int | None, typer.Option(help="of --executor ray; default: one a GPU of the cluster, or one a CPU core")], None),
 }
+_AUDIENCE: dict[str, _Option] = {
+    "port": (Annotated[int | None, typer.Option(help="default: 8501 or the next free one")], None),
+    "headless": (Annotated[bool, typer.Option("--headless", help="do not open a browser")], False),
+    "share": (
+        Annotated[bool, typer.Option("--share", help="answer other machines too; needs --allowed-host and a password or [auth] secrets")],
+        False,
+    ),
+    "password_file": (
+        Annotated[Path | None, typer.Option(help="holds the password of --share; default: the environment's TOAST_PASSWORD")], None
+    ),
+    "allowed_host": (
+        Annotated[list[str] | None, typer.Option(help="name that others type to reach a shared dashboard; may be repeated")], None
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Where a dashboard is served and whom it answers, as the options say it; `dashboard.server.sharing` decides what that allows."""
+
+    port: int | None
+    headless: bool
+    share: bool
+    password_file: Path | None
+    allowed_hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -178,6 +203,17 @@ def takes_schedule(function: Callable[..., None]) -> Callable[..., None]:
 def takes_executor(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command --executor and --workers; it is called with `place`."""
     return _takes("place", _EXECUTOR, lambda values: Place(values["executor"], values["workers"]))(function)
+
+
+def takes_audience(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --port, --headless, --share, --password-file and --allowed-host; it is called with `audience`."""
+
+    def make(values: dict[str, Any]) -> Audience:
+        return Audience(
+            values["port"], values["headless"], values["share"], values["password_file"], tuple(values["allowed_host"] or ())
+        )
+
+    return _takes("audience", _AUDIENCE, make)(function)
 
 
 def _takes(
