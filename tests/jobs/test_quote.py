@@ -8,7 +8,7 @@ from analysis_cache.store import EvidenceStore
 from tests.support.runs import SENSITIVITY, tiny_workbench
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.process import left_seconds
-from toast_core.jobs.quote import Quoter, job_threads
+from toast_core.jobs.quote import Quoter
 from toast_core.studies.registry import read_run
 
 
@@ -31,11 +31,6 @@ def test_finished_jobs_of_the_kind_and_model_set_the_speed(tmp_path):
     book.change(number, ("queued",), state="done", measured_s=1000.0)
     assert quoter.quote(read_run(SENSITIVITY)).seconds == pytest.approx(1003)
     assert quoter.quote(read_run({"kind": "redundancy", "images": 16})).seconds < 1000
-
-
-def test_a_job_leaves_a_core_to_the_desk():
-    assert job_threads(1) == 1
-    assert job_threads(10_000) < 10_000
 
 
 @pytest.mark.parametrize(("first", "last", "total", "left"), [

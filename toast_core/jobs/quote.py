@@ -1,6 +1,5 @@
 """What a run would cost, told before it starts: what is stored, what is left, and how long that takes on this machine."""
 
-import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -67,23 +66,14 @@ class Quoter:
         return self._probe(self.workbench.images(run.images)) * run.overhead
 
     def _probe(self, images: ImageData) -> float:
-        """Seconds a MAC of the baseline's second look at a batch, on as many threads as a job gets; measured once."""
+        """Seconds a MAC of the baseline's second look at a batch; measured once."""
         if self._seconds_a_mac is None:
-            model, threads = self.workbench.model, torch.get_num_threads()
+            model = self.workbench.model
             images = next(images.batches(_PROBE_IMAGES)).images.to(next(model.parameters()).device)
-            torch.set_num_threads(job_threads(threads))
-            try:
-                with torch.inference_mode():
-                    model(images)
-                    before = time.perf_counter()
-                    float(model(images).sum())  # a value, so that a GPU has finished
-                    took = time.perf_counter() - before
-            finally:
-                torch.set_num_threads(threads)
+            with torch.inference_mode():
+                model(images)
+                before = time.perf_counter()
+                float(model(images).sum())  # a value, so that a GPU has finished
+                took = time.perf_counter() - before
             self._seconds_a_mac = took / len(images) / count_cost(self.workbench.shape).macs
         return self._seconds_a_mac
-
-
-def job_threads(threads: int) -> int:
-    """How many of PyTorch's threads a job takes: one less, so that measuring while a person edits stays quick."""
-    return max(1, min(threads, os.cpu_count() or 1) - 1)
