@@ -5,8 +5,9 @@
 The queue starts it, holding the job's lock, which this process inherits and keeps as long as it lives. It knows nothing of pausing
 or cancelling: it is killed, at any instant, and started again.
 
-It takes as many threads as the command line that it prints: on fewer, sums are rounded otherwise, and a fit that is nearly singular
-(few calibration images, random weights) turns such a difference into another file. A live answer beside it was no slower than beside a job on one thread less.
+It takes as many threads as the command line that it prints. On fewer, sums are rounded otherwise, and a fit that is nearly singular
+(few calibration images, random weights) turns such a difference into another file. A live answer beside it was no slower than
+beside a job on one thread less.
 """
 
 import argparse
