@@ -40,7 +40,7 @@ class Setup:
     """A model and images, in the words of the command line.
 
     model               timm's name, demo_vit or demo_swin, hf-hub:OWNER/NAME or local-dir:FOLDER; None where `weights` names it
-    weights             a checkpoint's file or folder, random, or none to count only; None: the model's own, a demo's or timm's pretrained ones
+    weights             a checkpoint's file or folder, random, or none to count only; None: those that the model brings, or timm's
     num_classes         of the classifier, 0 for a backbone without one; None: the weights' or the model's own
     img_size            of the square input in pixels; None: the model's own
     in_chans            channels of the input, 1 or 3; None: the weights' or the model's own

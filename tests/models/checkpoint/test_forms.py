@@ -19,7 +19,11 @@ def load(form: Form, place: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.M
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     words = shlex.split(form.options.format(place=place))
-    options = {words[i].removeprefix("--").replace("-", "_"): words[i + 1] for i in range(len(words)) if words[i].startswith("--") and words[i] != "--use-ema"}
+    options = {
+        words[i].removeprefix("--").replace("-", "_"): words[i + 1]
+        for i in range(len(words))
+        if words[i].startswith("--") and words[i] != "--use-ema"
+    }
     sizes = {"img_size": int(options["img_size"])} if "img_size" in options else {} if "demo" in form.model else {"img_size": 32}
     return load_model(options.get("model"), options.get("weights"), use_ema="--use-ema" in words, **sizes)
 
@@ -39,15 +43,21 @@ def test_a_form_gives_the_logits_of_the_model_that_was_saved(tmp_path: Path, mon
     assert not loaded.training
 
 
-@pytest.mark.parametrize("key", ["ddp", "compiled", "stacked", "lightning", "dino", "timm-training-ema", "transformers-vit", "torchvision-swin", "open-clip"])
+@pytest.mark.parametrize(
+    "key", ["ddp", "compiled", "stacked", "lightning", "dino", "timm-training-ema", "transformers-vit", "torchvision-swin", "open-clip"]
+)
 def test_what_was_taken_off_chosen_or_renamed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     said = {
-        "ddp": "took the prefix module.* off the names", "compiled": "took the prefix _orig_mod.*", "stacked": "took the prefix _orig_mod.module.backbone.*",
-        "lightning": "left 2 tensors beside model.* aside, first val_accuracy.tp", "dino": "teacher, as DINO evaluates it",
+        "ddp": "took the prefix module.* off the names",
+        "compiled": "took the prefix _orig_mod.*",
+        "stacked": "took the prefix _orig_mod.module.backbone.*",
+        "lightning": "left 2 tensors beside model.* aside, first val_accuracy.tp",
+        "dino": "teacher, as DINO evaluates it",
         "timm-training-ema": "took the averaged (EMA) weights state_dict_ema of model_best.pth.tar: asked for",
-        "transformers-vit": "these are transformers' names for a ViT: a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 classes",
-        "torchvision-swin": "these are torchvision's names for a Swin: a Swin with 2-10 blocks of width 48", "open-clip": "no classifier",
-    }  # fmt: skip
+        "transformers-vit": "these are transformers' names for a ViT: a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 c",
+        "torchvision-swin": "these are torchvision's names for a Swin: a Swin with 2-10 blocks of width 48",
+        "open-clip": "no classifier",
+    }
     form = FORMS[key]
     notes = get_info(load(form, form.write(tmp_path, state_of(named(form.model))), monkeypatch)).notes
     assert any(said[key].replace("*", "") in note.replace("*", "") for note in notes), notes

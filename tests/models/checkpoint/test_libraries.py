@@ -1,4 +1,7 @@
-"""The library itself is the oracle: its model and timm's with its weights give the same logits. transformers and open_clip where installed."""
+"""The library itself is the oracle: its model and timm's with its weights give the same logits.
+
+transformers and open_clip are asked where they are installed.
+"""
 
 from pathlib import Path
 from typing import Any

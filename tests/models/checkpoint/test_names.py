@@ -10,8 +10,9 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
-from tests.support import checkpoints as forms
-from tests.support.checkpoints import NAMES, State, images_for, seeded, state_of
+from tests.support import renamed as forms
+from tests.support.checkpoints import images_for, seeded, state_of
+from tests.support.renamed import NAMES, State
 from toast_core.errors import ModelError
 from toast_core.models.checkpoint import read_checkpoint
 
@@ -25,7 +26,11 @@ MODELS: dict[str, tuple[Callable[..., torch.nn.Module], dict, Callable[[State], 
     "transformers-swin": (SwinTransformer, SWIN, forms.as_transformers_swin),
     "transformers-dinov2": (VisionTransformer, DINOV2, forms.as_transformers_dinov2),
     "transformers-dinov2-registers": (VisionTransformer, DINOV2 | {"reg_tokens": 4, "no_embed_class": True}, forms.as_transformers_dinov2),
-    "transformers-siglip": (VisionTransformer, VIT | {"class_token": False, "global_pool": "map", "num_classes": 0}, forms.as_transformers_tower),
+    "transformers-siglip": (
+        VisionTransformer,
+        VIT | {"class_token": False, "global_pool": "map", "num_classes": 0},
+        forms.as_transformers_tower,
+    ),
     "transformers-clip": (VisionTransformer, VIT | {"pre_norm": True}, forms.as_transformers_tower),
     "open-clip": (VisionTransformer, VIT | {"pre_norm": True, "mlp_ratio": 4}, forms.as_open_clip),
     "torchvision-vit": (VisionTransformer, VIT, forms.as_torchvision_vit),
@@ -33,7 +38,7 @@ MODELS: dict[str, tuple[Callable[..., torch.nn.Module], dict, Callable[[State], 
     "facebook-dinov2": (VisionTransformer, DINOV2, forms.as_facebook_dinov2),
     "facebook-dinov2-registers": (VisionTransformer, DINOV2 | {"reg_tokens": 4, "no_embed_class": True}, forms.as_facebook_dinov2),
     "microsoft-swin": (SwinTransformer, SWIN, forms.as_microsoft_swin),
-}  # fmt: skip
+}
 
 
 def tiny(key: str) -> torch.nn.Module:
@@ -68,7 +73,10 @@ def test_the_copies_have_the_librarys_own_names(key: str) -> None:
 
 
 def test_a_classifier_that_reads_what_timms_does_not_is_left_and_said(tmp_path: Path) -> None:
-    state = forms.as_transformers_dinov2(state_of(tiny("transformers-dinov2"))) | {"classifier.weight": torch.zeros(3, 32), "classifier.bias": torch.zeros(3)}
+    state = forms.as_transformers_dinov2(state_of(tiny("transformers-dinov2"))) | {
+        "classifier.weight": torch.zeros(3, 32),
+        "classifier.bias": torch.zeros(3),
+    }
     torch.save(state, tmp_path / "w.bin")
     checkpoint = read_checkpoint(tmp_path / "w.bin")
     assert "head.weight" not in checkpoint.state and checkpoint.num_classes is None
@@ -90,7 +98,11 @@ def test_a_distilled_model_with_one_classifier_gives_that_ones_logits(tmp_path: 
 
 def test_decoders_and_heads_of_pretraining_are_left_and_said(tmp_path: Path) -> None:
     state = state_of(tiny("transformers-vit"))
-    state |= {"mask_token": torch.zeros(1, 1, 16), "decoder_embed.weight": torch.zeros(2, 2), "decoder_blocks.0.norm1.weight": torch.zeros(2)}
+    state |= {
+        "mask_token": torch.zeros(1, 1, 16),
+        "decoder_embed.weight": torch.zeros(2, 2),
+        "decoder_blocks.0.norm1.weight": torch.zeros(2),
+    }
     torch.save({"model": state}, tmp_path / "mae.pth")
     checkpoint = read_checkpoint(tmp_path / "mae.pth")
     assert checkpoint.state.keys() == state_of(tiny("transformers-vit")).keys()

@@ -65,14 +65,18 @@ def places_in(path: Path, found: Mapping[Any, Any]) -> list[Place]:
     if not groups:
         held = ", ".join(str(key)[:40] for key in list(found)[:5]) or "nothing"
         if {"param_groups", "optimizer", "optimizer_state_dict"} & {str(key) for key in found}:
-            raise ModelError(f"weights file {path} holds an optimizer's state ({held}), no weights; name the file with the model's state dict")
+            raise ModelError(
+                f"weights file {path} holds an optimizer's state ({held}), no weights; name the file with the model's state dict"
+            )
         raise ModelError(f"weights file {path} holds no tensors by name (it holds {held}); save model.state_dict()")
     adapter = next((name for tensors in groups.values() for name in tensors if ".lora_" in name or name.endswith(".lora_A")), None)
     if adapter is not None:
         raise ModelError(f"weights file {path} holds a LoRA adapter ({adapter}); merge it into its model and save that")
     places = [
         Place(container, prefix, naming, tensors)
-        for container, tensors in groups.items() for naming in NAMINGS for prefix in _outermost(naming.places(tensors))
+        for container, tensors in groups.items()
+        for naming in NAMINGS
+        for prefix in _outermost(naming.places(tensors))
     ]
     if places:
         return places
@@ -105,9 +109,9 @@ def choose(path: Path, places: list[Place], use_ema: bool) -> tuple[Place, tuple
     elif averaged:
         why = "asked for" if use_ema else "there are no others"
         notes.append(f"took the averaged (EMA) weights {_listed(averaged)} of {path.name}: {why}")
+    is_dino = _equal(left, "teacher", "student")
     for mark, taken, why in (
-        ("teacher", _equal(left, "teacher", "student"), "as DINO evaluates it"),
-        ("teacher", False, "it is another model"),
+        ("teacher", is_dino, "as DINO evaluates it" if is_dino else "it is another model"),
         ("momentum", False, "the other is the model itself"),
         ("online", True, "the other follows it"),
         ("target", True, "the average that I-JEPA evaluates"),

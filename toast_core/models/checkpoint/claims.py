@@ -1,5 +1,6 @@
 """What a config.json says of a model that no tensor shows: heads, activation, the norms' epsilon. A model that is built must agree."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from timm.layers import GELUTanh, QuickGELU
@@ -9,19 +10,28 @@ from toast_core.errors import ModelError
 
 _EXACT, _TANH, _QUICK = "gelu", "gelu_tanh", "quick_gelu"
 _WORDS = {
-    "gelu": _EXACT, "gelu_python": _EXACT, "gelu_new": _TANH, "gelu_fast": _TANH, "gelu_pytorch_tanh": _TANH, "gelu_tanh": _TANH,
-    "quick_gelu": _QUICK, "quickgelu": _QUICK,
-}  # fmt: skip
+    "gelu": _EXACT,
+    "gelu_python": _EXACT,
+    "gelu_new": _TANH,
+    "gelu_fast": _TANH,
+    "gelu_pytorch_tanh": _TANH,
+    "gelu_tanh": _TANH,
+    "quick_gelu": _QUICK,
+    "quickgelu": _QUICK,
+}
 
 
 @dataclass(frozen=True)
 class Claims:
-    """heads of every stage (one for a ViT), activation in the words above or as written, eps of the norms, timm's pooling; None: not said."""
+    """Heads of every stage (one for a ViT), activation in the words above or as written, eps of the norms, timm's pooling; or None."""
 
     heads: tuple[int, ...] | None = None
     activation: str | None = None
     eps: float | None = None
     pooling: str | None = None
+
+
+NOTHING_CLAIMED = Claims()
 
 
 def activation_of(word: object) -> str | None:
@@ -31,13 +41,14 @@ def activation_of(word: object) -> str | None:
 
 def contradiction(model: nn.Module, claims: Claims) -> str:
     """Return in what a model differs from the claims so that it would compute something else; empty where it agrees."""
-    heads = tuple(sorted({module.num_heads for module in model.modules() if hasattr(module, "qkv") and hasattr(module, "num_heads")}))
+    attentions = [module for module in model.modules() if hasattr(module, "qkv") and hasattr(module, "num_heads")]
+    heads = tuple(sorted({int(str(module.num_heads)) for module in attentions}))
     if claims.heads is not None and heads and tuple(sorted(set(claims.heads))) != heads:
         return f"{_list(claims.heads)} heads, not {_list(heads)}"
     activation = _activation(model)
-    if claims.activation is not None and activation is not None and claims.activation != activation:
-        if {claims.activation, activation} != {_EXACT, _TANH}:
-            return f"the activation {claims.activation}, not {activation}"
+    known = claims.activation is not None and activation is not None
+    if known and claims.activation != activation and {claims.activation, activation} != {_EXACT, _TANH}:
+        return f"the activation {claims.activation}, not {activation}"
     pooling = getattr(model, "global_pool", None)
     if claims.pooling and pooling and claims.pooling != pooling:
         return f"the pooling {claims.pooling}, not {pooling}"
@@ -72,5 +83,5 @@ def _activation(model: nn.Module) -> str | None:
     return _EXACT if isinstance(act, nn.GELU) or type(act).__name__ == "GELU" else type(act).__name__
 
 
-def _list(values: object) -> str:
-    return ", ".join(f"{value:g}" for value in values)  # type: ignore[attr-defined]
+def _list(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -2,20 +2,31 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
 from toast_core.models.adapters import timm_modules
-from toast_core.models.checkpoint.claims import Claims, contradiction
+from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims, contradiction
 from toast_core.models.demo import DEMO_BUILDERS
 
 # the width that a word of timm's names stands for; names without such a word are built to see
 _WIDTHS = {
-    "tiny": 192, "small": 384, "base": 768, "large": 1024, "huge": 1280, "giant": 1408, "gigantic": 1664, "so400m": 1152,
-    "giantopt": 1536, "medium": 512, "betwixt": 640, "xsmall": 64,
-}  # fmt: skip
+    "tiny": 192,
+    "small": 384,
+    "base": 768,
+    "large": 1024,
+    "huge": 1280,
+    "giant": 1408,
+    "gigantic": 1664,
+    "so400m": 1152,
+    "giantopt": 1536,
+    "medium": 512,
+    "betwixt": 640,
+    "xsmall": 256,
+}
 _SWIN_WIDTHS = {"tiny": 96, "small": 96, "base": 128, "large": 192}
 _CHANGEABLE = re.compile(r"pos_embed|(head|head_dist|head\.fc)\.(weight|bias)")  # by image size and number of classes
 _MOST = 3
@@ -56,7 +67,7 @@ def window_of(state: State) -> int | None:
     return (round(table.shape[0] ** 0.5) + 1) // 2 if table is not None and table.ndim == 2 else None
 
 
-def fitting(state: State, claims: Claims = Claims(), img_size: int | None = None, prefer: str = "") -> tuple[str, ...]:
+def fitting(state: State, claims: Claims = NOTHING_CLAIMED, img_size: int | None = None, prefer: str = "") -> tuple[str, ...]:
     """Return timm's names of at most 3 supported models that have these tensors in these shapes, and the claims; the likeliest first.
 
     Args:
@@ -110,14 +121,15 @@ def _fits(name: str, state: State, claims: Claims) -> bool:
     return not contradiction(_outline(name, state, {}), claims)
 
 
-def _outline(name: str, state: State, options: dict[str, int]) -> nn.Module:
+def _outline(name: str, state: State, options: dict[str, Any]) -> nn.Module:
     """The named model without values, pooled as the weights' last norm says."""
     chans = state["patch_embed.proj.weight"].shape[1]
     with torch.device("meta"):
         if name in DEMO_BUILDERS:
             return DEMO_BUILDERS[name]()
-        pooled = {"global_pool": "avg"} if "fc_norm.weight" in state and "norm.weight" not in state else {}
-        return timm.create_model(name, num_classes=classes_in(state) or 0, in_chans=chans, **pooled, **options)
+        if "fc_norm.weight" in state and "norm.weight" not in state:
+            options = options | {"global_pool": "avg"}
+        return timm.create_model(name, num_classes=classes_in(state) or 0, in_chans=chans, **options)
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

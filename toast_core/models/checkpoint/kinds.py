@@ -88,7 +88,9 @@ def _archive(path: Path) -> str:
     if inside and all(name.endswith(".npy") for name in inside):
         raise ModelError(f"weights file {path} is a NumPy archive, as JAX and Flax weights come; {_TO_TORCH}")
     held = ", ".join(inside[:3]) or "nothing"
-    raise ModelError(f"weights file {path} is a zip archive without torch.save's data (it holds {held}); unpack it and name the file inside")
+    raise ModelError(
+        f"weights file {path} is a zip archive without torch.save's data (it holds {held}); unpack it and name the file inside"
+    )
 
 
 def _other(path: Path, head: bytes) -> str:

@@ -10,9 +10,17 @@ from toast_core.models.checkpoint.reading import shards_of
 HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
 # names under which libraries save a model, the likeliest first
 WEIGHTS = (
-    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pth", "model.pth",
-    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth",
-)  # fmt: skip
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.pth",
+    "model.pth",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
 CONFIGS = ("config.json", "open_clip_config.json", "preprocessor_config.json")
 _ENDINGS = (".safetensors", ".pth", ".pth.tar", ".pt", ".bin", ".ckpt")
 
@@ -66,12 +74,16 @@ def _in_folder(folder: Path) -> Found:
         listed = ", ".join(path.name for path in files[:4])
         raise ModelError(f"folder {folder} holds {len(files)} weights files ({listed}); name the one that you mean")
     if any(path.suffix == ".distcp" for path in inside):
-        raise ModelError(f"folder {folder} is a torch.distributed checkpoint; make one file of it with torch.distributed.checkpoint.format_utils")
+        raise ModelError(
+            f"folder {folder} is a torch.distributed checkpoint; make one file of it with torch.distributed.checkpoint.format_utils"
+        )
     if any(path.name == "saved_model.pb" for path in inside):
         raise ModelError(f"folder {folder} is a TensorFlow SavedModel; write its weights with safetensors in a program of its library")
     other = [path.name for path in inside if path.suffix in (".h5", ".msgpack", ".npz", ".onnx", ".gguf")]
     if other:
-        raise ModelError(f"folder {folder} holds {other[0]} only, which is not read; read are .safetensors files and what torch.save writes")
+        raise ModelError(
+            f"folder {folder} holds {other[0]} only, which is not read; read are .safetensors files and what torch.save writes"
+        )
     held = ", ".join(path.name for path in inside[:4]) or "nothing"
     raise ModelError(f"folder {folder} holds no weights file (it holds {held}); name a file or a folder with model.safetensors")
 
@@ -79,7 +91,13 @@ def _in_folder(folder: Path) -> Found:
 def _from_hub(name: str) -> Found:
     """Fetch config and weights, or find them in the cache; what cannot be had is said."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     from toast_core.models.hub import prefer_cache
 
@@ -92,9 +110,13 @@ def _from_hub(name: str) -> Found:
         except (LocalEntryNotFoundError, EntryNotFoundError):
             return None
         except RepositoryNotFoundError as error:
-            raise ModelError(f"the hub has no model {owner}, or it is not open to you; check its name, or log in with hf auth login") from error
+            raise ModelError(
+                f"the hub has no model {owner}, or it is not open to you; check its name, or log in with hf auth login"
+            ) from error
         except (HFValidationError, HfHubHTTPError, OSError, ValueError) as error:
-            raise ModelError(f"{owner}: {file} cannot be fetched from the hub ({first_line(error, 100)}); check the name and the network") from error
+            raise ModelError(
+                f"{owner}: {file} cannot be fetched from the hub ({first_line(error, 100)}); check the name and the network"
+            ) from error
 
     configs = [found for file in CONFIGS if (found := fetch(file))]
     weights = next((found for file in WEIGHTS if (found := fetch(file))), None)
@@ -106,7 +128,9 @@ def _from_hub(name: str) -> Found:
         )
     for shard in shards_of(weights) if weights.suffix == ".json" else ():
         if fetch(shard.name) is None:
-            raise ModelError(f"{shard.name} of hf-hub:{owner} is not in the local cache and cannot be fetched; hf download {owner} fetches all")
+            raise ModelError(
+                f"{shard.name} of hf-hub:{owner} is not in the local cache and cannot be fetched; hf download {owner} fetches all"
+            )
     commit = next((part for part in weights.parent.parts[::-1] if len(part) == 40), "")
     folder = configs[0].parent if configs else None
     return Found(weights, folder, f"hf-hub:{owner}{f'@{commit[:12]}' if commit else ''}")

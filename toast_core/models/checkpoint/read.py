@@ -1,7 +1,7 @@
 """`read_checkpoint`: a person's weights as a state dict in timm's names, and what the file or its config.json says beside."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from toast_core.errors import ModelError
 from toast_core.files import sha256_of
 from toast_core.models.checkpoint import choosing, fitting
-from toast_core.models.checkpoint.claims import Claims
+from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims
 from toast_core.models.checkpoint.config import Said, read_config
 from toast_core.models.checkpoint.kinds import JSON, SAFETENSORS, kind_of
 from toast_core.models.checkpoint.names.clip import QUICK_GELU
@@ -47,7 +47,7 @@ class Checkpoint:
     img_size: int | None = None
     preprocessing: Preprocessing = OWN
     classes: tuple[str, ...] | None = None
-    claims: Claims = field(default_factory=Claims)
+    claims: Claims = NOTHING_CLAIMED
     verbatim: bool = False
     notes: tuple[str, ...] = ()
     averaged: bool = False
@@ -89,8 +89,18 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
         told = tuple(note for note in told if note != QUICK_GELU)
     verbatim = kind_of(path) == SAFETENSORS and held.keys() == state.keys() and all(held[key].shape == state[key].shape for key in state)
     return Checkpoint(
-        state, path, found.label, architecture, classes if classes or said.num_classes is None else said.num_classes, said.img_size,
-        said.preprocessing, names, said.claims, verbatim, (*found.notes, *notes, *told, *said.notes, *known), use_ema,
+        state,
+        path,
+        found.label,
+        architecture,
+        classes if classes or said.num_classes is None else said.num_classes,
+        said.img_size,
+        said.preprocessing,
+        names,
+        said.claims,
+        verbatim,
+        (*found.notes, *notes, *told, *said.notes, *known),
+        use_ema,
     )
 
 

@@ -1,10 +1,10 @@
 """Reading tensors from a file, its shards included. Nothing a file says is run: torch.load takes weights only, and stands here alone."""
 
 import argparse
-import collections
 import json
 import pathlib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,23 @@ from toast_core.errors import ModelError
 from toast_core.files import first_line
 from toast_core.models.checkpoint.kinds import JSON, SAFETENSORS, kind_of
 
+_SCALAR = np.float64(0).__reduce__()[0]  # how NumPy writes a number, such as the best accuracy so far
 # What training programs keep beside weights: classes that hold values and do nothing when made. (type, name in the file)
 _HARMLESS: list[Any] = [
-    argparse.Namespace, collections.defaultdict, int, float, str, list, dict, bool, pathlib.PosixPath, pathlib.PurePosixPath,
-    np.dtype, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "b1")),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-]  # fmt: skip
+    argparse.Namespace,
+    int,
+    float,
+    str,
+    list,
+    dict,
+    bool,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "b1")),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
 _MODULES = re.compile(r"torch\.nn\.|torchvision\.models\.|timm\.|transformers\.|open_clip\.|.*\.(models?|modeling\w*|nets?|networks?)\.")
 
 
@@ -96,7 +107,8 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
 
 def _load(path: Path) -> Any:
     """Read with memory mapping, so that what is not used is not read; files of before PyTorch 1.6 cannot be mapped."""
-    with torch.serialization.safe_globals(_HARMLESS):
+    with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols, which are read or refused all the same
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:
@@ -110,7 +122,9 @@ def _why_not_read(path: Path, error: Exception) -> str:
     text = str(error)
     wanted = re.findall(r"GLOBAL ([\w.<>]+)", text) or re.findall(r"(?:Unsupported|unsupported) (?:class|global)\W+([\w.<>]+)", text)
     if not wanted:
-        return f"weights file {path} cannot be read as what torch.save writes ({first_line(error, 120)}); copy it again or save it anew"
+        reason = re.search(r"WeightsUnpickler error:\s*(.+)", text)
+        said = reason.group(1)[:120] if reason else first_line(error, 120)
+        return f"weights file {path} cannot be read as what torch.save writes ({said}); copy it again or save it anew"
     if _MODULES.match(wanted[0]):
         return (
             f"weights file {path} holds a whole pickled model ({wanted[0]}), which is code, not only weights; "

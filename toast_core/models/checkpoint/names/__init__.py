@@ -4,7 +4,14 @@ from toast_core.models.checkpoint.names import clip, timm, torchvision, transfor
 from toast_core.models.checkpoint.names.base import Conversion, Naming, Tensors
 
 NAMINGS: tuple[Naming, ...] = (
-    timm.TIMM, transformers.VIT, transformers.SWIN, clip.OPEN_CLIP, clip.CLIP, clip.SIGLIP, torchvision.VIT, torchvision.SWIN,
+    timm.TIMM,
+    transformers.VIT,
+    transformers.SWIN,
+    clip.OPEN_CLIP,
+    clip.CLIP,
+    clip.SIGLIP,
+    torchvision.VIT,
+    torchvision.SWIN,
 )
 """In the order in which they are looked for; no file's tensors fit two of them at the same place."""
 

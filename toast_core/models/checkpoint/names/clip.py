@@ -4,11 +4,17 @@ import torch
 
 from toast_core.models.checkpoint.names.base import Conversion, Naming, Rule, Tensors, check_shape, renamed
 
-_OPEN_CLIP, _CLIP, _SIGLIP = "OpenAI's and open_clip's names for a CLIP", "transformers' names for a CLIP", "transformers' names for a SigLIP"
+_OPEN_CLIP, _CLIP, _SIGLIP = (
+    "OpenAI's and open_clip's names for a CLIP",
+    "transformers' names for a CLIP",
+    "transformers' names for a SigLIP",
+)
 _KIND = r"(weight|bias)"
 _RES = r"transformer\.resblocks\.(\d+)\."
 _LAYER = r"encoder\.layers\.(\d+)\."
-QUICK_GELU = "the file does not say which GELU the feed-forward networks use: OpenAI's weights need a model named *_quickgelu_*, most others not"
+QUICK_GELU = (
+    "the file does not say which GELU the feed-forward networks use: OpenAI's weights need a model named *_quickgelu_*, most others not"
+)
 
 OPEN_CLIP_RULES: tuple[Rule, ...] = (
     (r"class_embedding", "cls_token"),
@@ -93,10 +99,16 @@ def _with_positions(state: Tensors) -> Tensors:
 
 OPEN_CLIP = Naming(_OPEN_CLIP, "conv1.weight", (r"class_embedding$", r"transformer\.resblocks\.0\.attn\.in_proj_weight"), _open_clip)
 CLIP = Naming(
-    _CLIP, "embeddings.patch_embedding.weight", (r"embeddings\.class_embedding$", r"encoder\.layers\.0\.self_attn\.q_proj\.weight"), _clip,
+    _CLIP,
+    "embeddings.patch_embedding.weight",
+    (r"embeddings\.class_embedding$", r"encoder\.layers\.0\.self_attn\.q_proj\.weight"),
+    _clip,
     r"(visual_projection|classifier)\.(weight|bias)",
 )
 SIGLIP = Naming(
-    _SIGLIP, "embeddings.patch_embedding.weight", (r"embeddings\.patch_embedding\.bias", r"encoder\.layers\.0\.self_attn\.q_proj\.weight"),
-    _siglip, r"classifier\.(weight|bias)",
+    _SIGLIP,
+    "embeddings.patch_embedding.weight",
+    (r"embeddings\.patch_embedding\.bias", r"encoder\.layers\.0\.self_attn\.q_proj\.weight"),
+    _siglip,
+    r"classifier\.(weight|bias)",
 )

@@ -73,13 +73,15 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
         del state["head.weight"]
         state.pop("head.bias", None)
         notes.append(
-            f"left the classifier of {len(weight)} classes aside: it reads the class token beside the mean of the patches, which timm's does not"
+            f"left the classifier of {len(weight)} classes aside: it reads class token and mean of the patches together, timm's does not"
         )
     elif "dist_token" in state and weight is not None and "head_dist.weight" not in state and "head.bias" in state:
         # timm's distilled model gives the mean of two heads: twice the one and nothing of the other is that one, to the last bit
         state |= {"head_dist.weight": weight * 0, "head_dist.bias": state["head.bias"] * 0}
         state |= {"head.weight": weight * 2, "head.bias": state["head.bias"] * 2}
-        notes.append("the classifier reads the class token alone: it was doubled and the distillation head is zero, as timm averages the two")
+        notes.append(
+            "the classifier reads the class token alone: it was doubled and the distillation head is zero, as timm averages the two"
+        )
     return Conversion(state, aside, tuple(notes))
 
 
@@ -94,5 +96,7 @@ def _swin(tensors: Tensors, heads: Tensors) -> Conversion:
     return Conversion(state | {f"head.fc.{name.rpartition('.')[2]}": value for name, value in heads.items()}, aside)
 
 
-VIT = Naming(_VIT, _PATCHES, (rf"{_BLOCK}attention\.(attention\.query|q_proj)\.weight",), _vit, r"(cls_|distillation_)?classifier\.(weight|bias)")
+VIT = Naming(
+    _VIT, _PATCHES, (rf"{_BLOCK}attention\.(attention\.query|q_proj)\.weight",), _vit, r"(cls_|distillation_)?classifier\.(weight|bias)"
+)
 SWIN = Naming(_SWIN, _PATCHES, (r"encoder\.layers\.0\.blocks\.0\.",), _swin, r"classifier\.(weight|bias)")
