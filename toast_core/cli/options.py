@@ -32,10 +32,14 @@ _Option = tuple[object, object]  # annotation and default, inspect.Parameter.emp
 
 _SETUP: dict[str, _Option] = {
     "model": (
-        Annotated[str | None, typer.Option(help="timm model name, demo_vit or demo_swin; not needed with a file from toast apply")], None
+        Annotated[
+            str | None,
+            typer.Option(help="timm's name, demo_vit, demo_swin, hf-hub:OWNER/NAME or local-dir:FOLDER; not needed where weights say it"),
+        ],
+        None,
     ),
     "weights": (
-        Annotated[str | None, typer.Option(help=".safetensors file, or 'random'; default: embedded for a demo, else timm's pretrained")],
+        Annotated[str | None, typer.Option(help="checkpoint file, folder with config.json, or 'random'; default: the model's or timm's")],
         None,
     ),
     "num_classes": (

@@ -142,7 +142,8 @@ def test_a_config_beside_a_file_of_ones_own_name_is_left_and_said(tmp_path: Path
 def test_a_name_that_is_asked_for_wins_over_the_configs_and_is_said(tmp_path: Path) -> None:
     place = folder_of(TIMM_CONFIG | {"architecture": "vit_tiny_patch16_224"})(tmp_path, state_of(named()))
     info = get_info(load_model("test_vit", weights=place))
-    assert info.name == "test_vit" and "config.json names vit_tiny_patch16_224; test_vit was asked for and is built" in info.notes
+    assert info.name == "test_vit"
+    assert "model.safetensors or its config.json names vit_tiny_patch16_224; test_vit was asked for and is built" in info.notes
 
 
 @pytest.mark.parametrize(
@@ -169,3 +170,13 @@ def test_the_transform_is_what_the_processor_does(tmp_path: Path) -> None:
     right = (right - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.4, 0.5, 0.6])[:, None, None]
     assert torch.allclose(transform_for(model)(picture), right, atol=0.02)
     
+
+def test_a_training_program_keeps_the_models_name_in_the_file(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    state = state_of(named())
+    for number, beside in enumerate(({"arch": "test_vit"}, {"args": Namespace(model="test_vit.r160_in1k")})):
+        torch.save({"state_dict": state, **beside}, tmp_path / f"{number}.pth")
+        assert get_info(load_model(weights=tmp_path / f"{number}.pth", img_size=32)).name == "test_vit"
+    torch.save({"state_dict": state, "arch": "resnet9000"}, tmp_path / "w.pth")
+    assert read_checkpoint(tmp_path / "w.pth").architecture is None

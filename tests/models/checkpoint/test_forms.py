@@ -54,7 +54,7 @@ def test_what_was_taken_off_chosen_or_renamed_is_said(tmp_path: Path, monkeypatc
         "lightning": "left 2 tensors beside model.* aside, first val_accuracy.tp",
         "dino": "teacher, as DINO evaluates it",
         "timm-training-ema": "took the averaged (EMA) weights state_dict_ema of model_best.pth.tar: asked for",
-        "transformers-vit": "these are transformers' names for a ViT: a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 c",
+        "transformers-vit": "these are transformers' names for a ViT: a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 o",
         "torchvision-swin": "these are torchvision's names for a Swin: a Swin with 2-10 blocks of width 48",
         "open-clip": "no classifier",
     }

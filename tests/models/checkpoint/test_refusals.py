@@ -325,6 +325,6 @@ class TestFolders:
 def test_without_a_models_name_the_refusal_names_those_that_fit(tmp_path: Path) -> None:
     torch.save(FORMS["transformers-vit"].write(tmp_path, state_of(named())) and state_of(named()), tmp_path / "w.pth")
     with pytest.raises(
-        ModelError, match=r"a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 classes: pass --model test_vit$"
+        ModelError, match=r"a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 outputs: pass --model test_vit$"
     ):
         load_model(weights=tmp_path / "w.pth")

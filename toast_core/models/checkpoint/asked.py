@@ -37,7 +37,7 @@ def asked_for(name: str | None, weights: str | Path | None, use_ema: bool = Fals
     named = brought or checkpoint
     if name is not None and brought is None:
         if checkpoint is not None and checkpoint.architecture not in (None, name.partition(".")[0]):
-            note = f"config.json names {checkpoint.architecture}; {name} was asked for and is built"
+            note = f"{checkpoint.path.name} or its config.json names {checkpoint.architecture}; {name} was asked for and is built"
             checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
         return name, checkpoint
     if named is None:

@@ -50,7 +50,7 @@ def described(state: State) -> str:
     if (window := window_of(state)) is not None:
         more.append(f"windows of {window}")
     classes = classes_in(state)
-    return f"{kind} {', '.join(more)}, {f'{classes} classes' if classes else 'no classifier'}"
+    return f"{kind} {', '.join(more)}, {f'{classes} outputs' if classes else 'no classifier'}"
 
 
 def classes_in(state: State) -> int | None:

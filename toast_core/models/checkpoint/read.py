@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
 
 from toast_core.errors import ModelError
@@ -18,6 +20,7 @@ from toast_core.models.checkpoint.names.timm import TIMM
 from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_numbers
 from toast_core.models.checkpoint.place import find
 from toast_core.models.checkpoint.reading import read_tensors, shards_of
+from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.preprocessing import OWN, Preprocessing
 
 
@@ -77,7 +80,7 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
     chosen, notes = choosing.choose(path, choosing.places_in(path, held), use_ema)
     state, told = _converted(path, chosen)
     said = read_config(found.folder) if found.folder is not None else Said()
-    architecture, known = _architecture(path, state, said)
+    architecture, known = _architecture(held, state, said)
     classes = fitting.classes_in(state)
     if said.num_classes and classes and said.num_classes != classes:
         raise ModelError(f"{said.source} says {said.num_classes} classes, {path.name} holds {classes}; name the weights file alone")
@@ -129,10 +132,17 @@ def _beside(place: choosing.Place) -> dict[str, torch.Tensor]:
     return {name: place.tensors[name] for name in place.heads.values()}
 
 
-def _architecture(path: Path, state: Mapping[str, torch.Tensor], said: Said) -> tuple[str | None, tuple[str, ...]]:
-    """The name that config.json says; where it says sizes only, the likeliest that fits them, with a note of the others."""
-    if said.architecture is not None or not said.source:
+def _architecture(held: Mapping[Any, Any], state: Mapping[str, torch.Tensor], said: Said) -> tuple[str | None, tuple[str, ...]]:
+    """The name that config.json says; where it says sizes only, the likeliest that fits them, with a note of the others.
+
+    Without a config.json: what timm's and DeiT's training programs keep in the file, `arch` or the option `model`.
+    """
+    if said.architecture is not None:
         return said.architecture, ()
+    if not said.source:
+        kept = (held.get("arch"), getattr(held.get("args"), "model", None))
+        bases = [name.partition(".")[0] for name in kept if isinstance(name, str) and name]
+        return next((name for name in bases if timm.is_model(name) or name in DEMO_BUILDERS), None), ()
     names = fitting.fitting(state, said.claims, said.img_size, said.prefer)
     if not names:
         return None, (f"{said.source} describes {fitting.described(state)}, for which timm has no name with the same heads and activation",)
