@@ -12,6 +12,7 @@ from torch import nn
 from toast_core.errors import DeviceError, ModelError, ScheduleError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
 from toast_core.models.build import build_baseline, load_baseline
+from toast_core.models.choose import Build, pruned_build
 from toast_core.models.info import get_info
 from toast_core.models.names import check_name
 from toast_core.models.weights import read_weights, weights_path
@@ -34,6 +35,7 @@ def load_model(
     img_size: int | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    in_chans: int | None = None,
 ) -> nn.Module:
     """Return a supported model in eval mode, with `toast_info` on it.
 
@@ -42,8 +44,9 @@ def load_model(
             file that `save_model` wrote.
         weights: a .safetensors file, plain or written by `save_model`; `random` (from `seed`); `none` for shapes without
             values, for counting only; None for the embedded weights of a demo, else timm's pretrained ones.
-        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
-        img_size: of the square input in pixels; None takes the model's own.
+        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000; 0 builds a backbone without one.
+        img_size: of the square input in pixels; None takes the weight file's, where it shows one, or the model's own.
+        in_chans: channels of the pictures, 1 or 3; None takes the weight file's, or the model's own.
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
@@ -54,7 +57,7 @@ def load_model(
     if header is None and name is None:
         raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
     if header is None:
-        model = load_baseline(name, weights, num_classes, img_size, seed)
+        model = load_baseline(name, weights, num_classes, img_size, seed, in_chans)
         return model if weights == "none" else _moved(model, device)
     for label, given, stored in (
         ("model", name, header["name"]),
@@ -63,7 +66,10 @@ def load_model(
     ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
-    return _moved(_load_pruned(path, header), device)
+    model = _load_pruned(path, header)
+    if in_chans not in (None, channels := model.patch_embed.proj.in_channels):
+        raise ModelError(f"{path} holds a pruned model with in-chans {channels}, not {in_chans}; leave out --in-chans")
+    return _moved(model, device)
 
 
 def _moved(model: nn.Module, device: str | torch.device) -> nn.Module:
@@ -95,6 +101,8 @@ def save_model(model: nn.Module, path: str | Path) -> None:
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
     }
+    if info.random_classifier:
+        header["random_classifier"] = True
     state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
         write_whole(path, lambda temporary: save_file(state, temporary, {HEADER_KEY: text}))
@@ -129,10 +137,12 @@ def read_header(path: Path) -> dict | None:
             raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
-        if not all(type(size) is int and size > 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
+        if not all(type(size) is int and size >= least for size, least in zip(sizes, (0, 1), strict=True)) or not all(isinstance(text, str) for text in texts):
             raise ValueError("a size or a name is none")
         if header["execution"] not in EXECUTIONS:
             raise ValueError(f"execution {header['execution']!r}")
+        if type(header.setdefault("random_classifier", False)) is not bool:
+            raise ValueError(f"random_classifier {header['random_classifier']!r:.80}")
         check_name(header["name"])
     except ModelError:
         raise
@@ -154,10 +164,14 @@ def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Modu
 def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
-    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
-    info = get_info(baseline)
-    model = unfilled(baseline, schedule, header["execution"])
     state = read_weights(path)
+    with torch.device("meta"):
+        named = build_baseline(header["name"], Build(), 0, "none")
+    build = pruned_build(state, named, header["num_classes"], header["img_size"])
+    baseline = build_baseline(header["name"], build, 0, header["weights"])
+    info = replace(get_info(baseline), random_classifier=header["random_classifier"])
+    baseline.toast_info = info
+    model = unfilled(baseline, schedule, header["execution"])
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
     if differs:

@@ -13,16 +13,22 @@ from torch import nn
 from toast_core.errors import ModelError
 from toast_core.files import first_line, sha256_of
 from toast_core.models.adapters import adapter_for
+from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
+from toast_core.models.fill import classifier_keys, fill
+from toast_core.models.form import form_of
 from toast_core.models.info import ModelInfo
+from toast_core.models.missing import watch_missing
 from toast_core.models.names import check_name
-from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, classes_in, fill, read_weights, weights_path
+from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, read_weights, weights_path
 
+RANDOM_CLASSIFIER = "classifier random"
 _PAPER_CLASSES = 1000
 
 
 def load_baseline(
-    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0
+    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
+    in_chans: int | None = None,
 ) -> nn.Module:
     """Return a supported timm model on the CPU in eval mode, with `toast_info` on it; see `load_model` for the arguments.
 
@@ -30,42 +36,88 @@ def load_baseline(
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
     """
     check_name(name)
-    for label, value in (("num-classes", num_classes), ("img-size", img_size)):
-        if value is not None and value < 1:
-            raise ModelError(f"{label} is {value}; write a whole number of at least 1")
+    _check_asked(name, num_classes, img_size, in_chans)
+    asked = Build(num_classes, img_size, in_chans)
     if weights == "none":
         with torch.device("meta"):
-            return build_baseline(name, num_classes, img_size, seed, "none")
+            return build_baseline(name, asked, seed, "none")
     path = weights_path(weights)
     if weights is None and name in DEMO_BUILDERS:
         path = DEMO_WEIGHTS / f"{name}.safetensors"
     if path is None:
-        pretrained = weights is None
-        return build_baseline(name, num_classes, img_size, seed, "timm pretrained" if pretrained else f"random, seed {seed}", pretrained)
+        return load_pretrained(name, asked, seed) if weights is None else build_baseline(name, asked, seed, f"random, seed {seed}")
     state = read_weights(path)
-    model = build_baseline(name, num_classes or classes_in(state), img_size, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
-    fill(model, state, path)
+    with torch.device("meta"):
+        named = build_baseline(name, Build(), seed, "none")
+    chosen = choose_build(state, path, named, asked)
+    model = build_baseline(name, chosen, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
+    resampled = fill(model, state, path, sized=img_size is not None)
+    info = replace(model.toast_info, notes=(*chosen.notes, *resampled))
     own = model.state_dict()
     if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
         inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
-        model.toast_info = replace(model.toast_info, weights_file=inside.as_posix())
+        info = replace(info, weights_file=inside.as_posix())
+    model.toast_info = with_random_classifier(info) if chosen.num_classes and form_of(state).classes == 0 else info
     return model
 
 
-def build_baseline(
-    name: str, num_classes: int | None, img_size: int | None, seed: int, weights: str, pretrained: bool = False
-) -> nn.Module:
-    """Build a supported model with seeded random values, or timm's pretrained ones.
+def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
+    """Return a model with timm's pretrained weights, from the hub or its local cache; a backbone without classifier stays without one.
+
+    Raises:
+        ModelError: they cannot be fetched, or leave other tensors than the classifier as they were drawn.
+    """
+    described = timm.get_pretrained_cfg(name)
+    trained = described.num_classes if described is not None else None
+    notes = []
+    if trained == 0 and asked.num_classes is None:
+        asked = replace(asked, num_classes=0)
+        notes.append("timm's weights have no classifier, so the model is built without one; --num-classes N would add a random one")
+    if asked.in_chans is not None and described is not None and asked.in_chans != described.input_size[0]:
+        notes.append(f"timm's conversion made the patch embedding for {described.input_size[0]} channels one for {asked.in_chans}")
+    with watch_missing() as missing:
+        model = build_baseline(name, asked, seed, "timm pretrained", pretrained=True)
+    head = classifier_keys(model)
+    if rest := sorted(set(missing) - head):
+        raise ModelError(
+            f"the pretrained weights of {name} lack {rest[0]} and {len(rest) - 1} more, which would stay random; use another tag or --weights FILE"
+        )
+    info = replace(model.toast_info, notes=tuple(notes))
+    is_random = bool(head & set(missing)) or bool(head and trained is not None and model.num_classes != trained)
+    model.toast_info = with_random_classifier(info) if is_random else info
+    return model
+
+
+def with_random_classifier(info: ModelInfo) -> ModelInfo:
+    """The info of a model whose classifier was drawn, not trained: it says so wherever the weights are named."""
+    return replace(info, weights=f"{info.weights}, {RANDOM_CLASSIFIER}", random_classifier=True)
+
+
+def _check_asked(name: str, num_classes: int | None, img_size: int | None, in_chans: int | None) -> None:
+    if num_classes is not None and num_classes < 0:
+        raise ModelError(f"num-classes is {num_classes}; write a whole number of at least 1, or 0 for a model without classifier")
+    if img_size is not None and img_size < 1:
+        raise ModelError(f"img-size is {img_size}; write a whole number of at least 1")
+    if in_chans not in (None, 1, 3):
+        raise ModelError(f"in-chans is {in_chans}; write 1 for grey or 3 for colour pictures")
+    if in_chans == 3 and name in DEMO_BUILDERS:
+        raise ModelError(f"{name} takes pictures of 1 channel, not 3; leave out --in-chans")
+
+
+def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained: bool = False) -> nn.Module:
+    """Build a supported model with seeded random values, or timm's pretrained ones, for `build`'s classes, image size, channels and pooling.
 
     Raises:
         ModelError: it cannot be built, is not supported, or its pretrained weights cannot be fetched.
     """
-    options = {} if img_size is None else {"img_size": img_size}
+    img_size = build.img_size
+    options = {"img_size": img_size, "global_pool": build.global_pool}
+    options = {key: value for key, value in options.items() if value is not None}
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if name in DEMO_BUILDERS:
-                model = DEMO_BUILDERS[name](num_classes or 10, **options)
+                model = DEMO_BUILDERS[name](10 if build.num_classes is None else build.num_classes, **options)
                 size = img_size or DEMO_IMAGE_SIZE
                 model.pretrained_cfg = {
                     "architecture": name,
@@ -80,8 +132,10 @@ def build_baseline(
                 if pretrained:
                     _check_hub()
                 described = timm.get_pretrained_cfg(name)  # None where another package registers a model without saying more
-                classes = num_classes or (described and described.num_classes) or _PAPER_CLASSES
-                model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
+                classes = (described and described.num_classes) or _PAPER_CLASSES
+                classes = classes if build.num_classes is None else build.num_classes
+                channels = {} if build.in_chans is None else {"in_chans": build.in_chans}
+                model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **channels, **options)
     except (AssertionError, RuntimeError, OSError, ValueError, TypeError, ZeroDivisionError) as error:
         if pretrained:
             raise ModelError(

@@ -15,6 +15,7 @@ class ModelInfo:
     """name, weights (where they came from), shape of the baseline, and the schedule and execution applied to it, if any.
 
     weights_file is where the baseline's weights can be looked at again, inside toast_core for the demos; None where there is none.
+    random_classifier says that the classifier was drawn, not trained. notes say what loading chose, resampled or guessed.
     """
 
     name: str
@@ -23,6 +24,8 @@ class ModelInfo:
     execution: str = "baseline"
     schedule: Schedule | None = None
     weights_file: str | None = None
+    random_classifier: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def check_baseline(info: ModelInfo, instead: str) -> None:

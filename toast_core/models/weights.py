@@ -1,7 +1,6 @@
-"""Weights: read from .safetensors files, put into a model, and told apart by their digest. Nothing is unpickled."""
+"""Weights: read from .safetensors files, and told apart by their digest. Nothing is unpickled."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 import torch
@@ -9,9 +8,6 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from toast_core.errors import ModelError
-from toast_core.files import first_line
-from toast_core.models.demo import DEMO_BUILDERS
-from toast_core.models.info import get_info
 
 DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "assets" / "fashion_mnist"
 OFFLINE_HINT = "pass --weights FILE.safetensors (a local checkpoint), --weights random, or use demo_vit or demo_swin"
@@ -52,49 +48,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"weights file {path} holds values that are not finite in {len(broken)} tensors, first {broken[0]}; use another checkpoint"
         )
     return state
-
-
-def classes_in(state: dict[str, torch.Tensor]) -> int | None:
-    """Return how many classes the classifier of these weights tells apart; None where there is no classifier in them."""
-    for key in ("head.weight", "head.fc.weight"):
-        if key in state and state[key].ndim == 2 and len(state[key]):
-            return state[key].shape[0]
-    return None
-
-
-def fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Load a state dict strictly, after timm's own conversion of older layouts and of other image sizes.
-
-    Args:
-        model: as `build_baseline` returns it; it is changed.
-        path: where the weights came from, for messages.
-
-    Raises:
-        ModelError: the weights are of another model, or of other sizes.
-    """
-    name = get_info(model).name
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if name not in DEMO_BUILDERS and convert is not None:
-        try:
-            state = convert(state, model)
-        except (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError) as error:
-            raise ModelError(
-                f"weights file {path} is no checkpoint of {name} ({first_line(error)}); check --model"
-            ) from error
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or unexpected:
-        what = (
-            f"lacks {missing[0]} and {len(missing) - 1} more" if missing else f"has {unexpected[0]} and {len(unexpected) - 1} more too many"
-        )
-        raise ModelError(f"weights file {path} does not fit {name}: it {what}; check --model")
-    for key, value in own.items():
-        if state[key].shape != value.shape:
-            raise ModelError(
-                f"weights file {path} does not fit {name}: {key} is {tuple(state[key].shape)}, the model's is "
-                f"{tuple(value.shape)}; check --model, --num-classes and --img-size"
-            )
-    model.load_state_dict(state)
 
 
 def weights_digest(model: nn.Module) -> str:
