@@ -9,13 +9,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from toast_core.errors import DeviceError, ModelError, ScheduleError
+from toast_core.errors import DeviceError, ModelError, ScheduleError, SetupError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
 from toast_core.models.build import build_baseline, load_baseline
 from toast_core.models.choose import Build, pruned_build
-from toast_core.models.info import get_info
+from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
 from toast_core.models.weights import read_weights, weights_path
+from toast_core.preprocessing import CLASS_ORDERS, Preprocessing
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
@@ -25,7 +26,7 @@ from toast_core.schedule.execution import EXECUTIONS
 from toast_core.schedule.schedule import Schedule
 
 HEADER_KEY = "toast"
-HEADER_VERSION = 1
+HEADER_VERSIONS = (1, 2)  # 2: with what `_input_of` says, which an older program would leave out in silence
 
 
 def load_model(
@@ -59,10 +60,12 @@ def load_model(
     if header is None:
         model = load_baseline(name, weights, num_classes, img_size, seed, in_chans)
         return model if weights == "none" else _moved(model, device)
+    stored_chans = header["input"]["in_chans"]
     for label, given, stored in (
         ("model", name, header["name"]),
         ("num-classes", num_classes, header["num_classes"]),
         ("img-size", img_size, header["img_size"]),
+        ("in-chans", in_chans if stored_chans else None, stored_chans),
     ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
@@ -92,22 +95,46 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     check_output(path)
     if info.weights == "none":
         raise ModelError(f"{info.name} was loaded without weights, for counting only; load it with weights to save it")
+    of_input = _input_of(info)
     header = {
-        "version": HEADER_VERSION,
+        "version": HEADER_VERSIONS[1 if of_input else 0],
         "name": info.name,
         "weights": info.weights,
         "num_classes": info.shape.num_classes,
         "img_size": info.shape.image_size,
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
+        **of_input,
     }
-    if info.random_classifier:
-        header["random_classifier"] = True
     state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
         write_whole(path, lambda temporary: save_file(state, temporary, {HEADER_KEY: text}))
     except (OSError, SafetensorError) as error:
         raise ModelError(cannot_write(path, error)) from error
+
+
+def _input_of(info: ModelInfo) -> dict:
+    """What a file says about images beside the sizes: only what is not timm's own for the name, so that other files stay as they were."""
+    said = {
+        "preprocessing": info.preprocessing.to_dict(), "classes": list(info.classes or ()), "class_order": info.class_order,
+        "in_chans": info.in_chans, "random_classifier": info.random_classifier,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _read_input(header: dict) -> dict:
+    """The fields of a ModelInfo that `_input_of` wrote, checked; files without them give its defaults."""
+    classes, order, chans, random = (header.get(name) for name in ("classes", "class_order", "in_chans", "random_classifier"))
+    if classes is not None and not (
+        isinstance(classes, list) and len(classes) == header["num_classes"] and all(isinstance(name, str) for name in classes)
+    ):
+        raise ValueError("classes are no list of a name each")
+    if order not in (None, *CLASS_ORDERS) or chans not in (None, 1, 3) or random not in (None, True):
+        raise ValueError(f"class order {order!r:.40}, in_chans {chans!r:.40} or random_classifier {random!r:.40}")
+    return {
+        "preprocessing": Preprocessing(**header.get("preprocessing", {})), "classes": tuple(classes) if classes else None,
+        "class_order": order, "in_chans": chans, "random_classifier": bool(random),
+    }
 
 
 def check_output(path: Path) -> None:
@@ -133,20 +160,22 @@ def read_header(path: Path) -> dict | None:
     try:
         header = json.loads(text)
         version = header["version"]
-        if type(version) is not int or version != HEADER_VERSION:
-            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
+        if type(version) is not int or version not in HEADER_VERSIONS:
+            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSIONS[-1]}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
-        if not all(type(size) is int and size >= least for size, least in zip(sizes, (0, 1), strict=True)) or not all(isinstance(text, str) for text in texts):
-            raise ValueError("a size or a name is none")
+        least = (0, 1)  # a backbone has no classes
+        if not all(type(size) is int and size >= low for size, low in zip(sizes, least, strict=True)):
+            raise ValueError("a size is none")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name is none")
         if header["execution"] not in EXECUTIONS:
             raise ValueError(f"execution {header['execution']!r}")
-        if type(header.setdefault("random_classifier", False)) is not bool:
-            raise ValueError(f"random_classifier {header['random_classifier']!r:.80}")
+        header["input"] = _read_input(header)
         check_name(header["name"])
     except ModelError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError, SetupError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); write the file again with toast apply") from error
     return header
 
@@ -169,8 +198,8 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
         named = build_baseline(header["name"], Build(), 0, "none")
     build = pruned_build(state, named, header["num_classes"], header["img_size"])
     baseline = build_baseline(header["name"], build, 0, header["weights"])
-    info = replace(get_info(baseline), random_classifier=header["random_classifier"])
-    baseline.toast_info = info
+    baseline.toast_info = replace(get_info(baseline), **header["input"])
+    info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]

@@ -146,10 +146,17 @@ def test_a_retired_name_says_so(name: str) -> None:
         load_model(name, weights="none")
 
 
-@pytest.mark.parametrize(("argument", "label"), [("num_classes", "num-classes"), ("img_size", "img-size")])
-@pytest.mark.parametrize("value", [0, -1])
-def test_numbers_below_one_are_refused(argument: str, label: str, value: int) -> None:
-    with pytest.raises(ModelError, match=f"{label} is {value}; write a whole number of at least 1"):
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("num_classes", -1, "num-classes is -1; write a whole number of at least 1, or 0 for a model without classifier"),
+        ("img_size", 0, "img-size is 0; write a whole number of at least 1"), ("img_size", -1, "img-size is -1; write a whole"),
+        ("in_chans", 0, "in-chans is 0; write 1 for grey or 3 for colour"), ("in_chans", 4, "in-chans is 4; write 1 for grey"),
+        ("in_chans", 3, "demo_vit takes 1 channel, not 3; leave out --in-chans"),
+    ],
+)
+def test_numbers_that_no_model_has_are_refused(argument: str, value: int, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
         load_model("demo_vit", weights="random", **{argument: value})
 
 

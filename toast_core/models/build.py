@@ -16,11 +16,11 @@ from toast_core.models.adapters import adapter_for
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
 from toast_core.models.fill import classifier_keys, fill
-from toast_core.models.form import form_of
 from toast_core.models.info import ModelInfo
 from toast_core.models.missing import watch_missing
 from toast_core.models.names import check_name
 from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, read_weights, weights_path
+from toast_core.setup import DEMO_CLASSES
 
 RANDOM_CLASSIFIER = "classifier random"
 _PAPER_CLASSES = 1000
@@ -51,13 +51,13 @@ def load_baseline(
         named = build_baseline(name, Build(), seed, "none")
     chosen = choose_build(state, path, named, asked)
     model = build_baseline(name, chosen, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
-    resampled = fill(model, state, path, sized=img_size is not None)
-    info = replace(model.toast_info, notes=(*chosen.notes, *resampled))
+    filled = fill(model, state, path, sized=img_size is not None)
+    info = replace(model.toast_info, notes=(*chosen.notes, *filled.notes), classes=DEMO_CLASSES if weights is None else None)
     own = model.state_dict()
     if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
         inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
         info = replace(info, weights_file=inside.as_posix())
-    model.toast_info = with_random_classifier(info) if chosen.num_classes and form_of(state).classes == 0 else info
+    model.toast_info = with_random_classifier(info) if filled.random_classifier else info
     return model
 
 
@@ -80,7 +80,8 @@ def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
     head = classifier_keys(model)
     if rest := sorted(set(missing) - head):
         raise ModelError(
-            f"the pretrained weights of {name} lack {rest[0]} and {len(rest) - 1} more, which would stay random; use another tag or --weights FILE"
+            f"the pretrained weights of {name} lack {rest[0]} and {len(rest) - 1} more, which would stay random; "
+            "use another tag, or --weights FILE"
         )
     info = replace(model.toast_info, notes=tuple(notes))
     is_random = bool(head & set(missing)) or bool(head and trained is not None and model.num_classes != trained)
@@ -101,11 +102,11 @@ def _check_asked(name: str, num_classes: int | None, img_size: int | None, in_ch
     if in_chans not in (None, 1, 3):
         raise ModelError(f"in-chans is {in_chans}; write 1 for grey or 3 for colour pictures")
     if in_chans == 3 and name in DEMO_BUILDERS:
-        raise ModelError(f"{name} takes pictures of 1 channel, not 3; leave out --in-chans")
+        raise ModelError(f"{name} takes 1 channel, not 3; leave out --in-chans")
 
 
 def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained: bool = False) -> nn.Module:
-    """Build a supported model with seeded random values, or timm's pretrained ones, for `build`'s classes, image size, channels and pooling.
+    """Build a supported model with seeded random values, or timm's pretrained ones; `build` has what its name leaves open.
 
     Raises:
         ModelError: it cannot be built, is not supported, or its pretrained weights cannot be fetched.
@@ -137,6 +138,9 @@ def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained:
                 channels = {} if build.in_chans is None else {"in_chans": build.in_chans}
                 model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **channels, **options)
     except (AssertionError, RuntimeError, OSError, ValueError, TypeError, ZeroDivisionError) as error:
+        if pretrained and "loading state_dict" in str(error):
+            reason = first_line(error, 200)
+            raise ModelError(f"the pretrained weights of {name} do not fit it ({reason}); use another tag, or --weights FILE") from error
         if pretrained:
             raise ModelError(
                 f"the pretrained weights of {name} are not in the local cache and cannot be fetched ({type(error).__name__}); "
@@ -148,7 +152,7 @@ def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained:
     if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
         raise ModelError(f"{name} cannot be built with img-size {img_size} (no patch fits); choose a multiple of its patch and window size")
     adapter = adapter_for(model, name)
-    model.toast_info = ModelInfo(name, weights, adapter.shape(model, name))
+    model.toast_info = ModelInfo(name, weights, adapter.shape(model, name), in_chans=None if name in DEMO_BUILDERS else build.in_chans)
     return model.eval()
 
 

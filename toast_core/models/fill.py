@@ -3,7 +3,9 @@
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,8 +23,16 @@ _RESAMPLED = {
 _CONVERSION_ERRORS = (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError)
 
 
-def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized: bool = False) -> tuple[str, ...]:
-    """Load a state dict strictly, after timm's own conversion of older layouts; return what was resampled, a sentence each.
+@dataclass(frozen=True)
+class Filled:
+    """What became of a model: sentences on what was resampled, and whether its classifier is still the random one it was built with."""
+
+    notes: tuple[str, ...]
+    random_classifier: bool
+
+
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized: bool = False) -> Filled:
+    """Load a state dict strictly, after timm's own conversion of older layouts.
 
     A classifier stays as it was built where the file has none; one that the model lacks is left out.
 
@@ -41,7 +51,8 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized:
     if not head:
         converted = {key: value for key, value in converted.items() if not key.startswith(("head.", "head_dist."))}
     missing, unexpected = sorted(own.keys() - converted.keys()), sorted(converted.keys() - own.keys())
-    if head and head <= set(missing):
+    is_random = bool(head) and head <= set(missing)
+    if is_random:
         missing = [key for key in missing if key not in head]
     if missing or unexpected:
         what = (
@@ -55,12 +66,13 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized:
                 f"{tuple(own[key].shape)}; check --model, --num-classes and --img-size"
             )
     model.load_state_dict(converted, strict=False)
-    return notes
+    return Filled(notes, is_random)
 
 
 def classifier_keys(model: nn.Module) -> frozenset[str]:
     """The names of the classifier's tensors; none where the model has no classifier. Attention pooling is no classifier."""
-    found = model.get_classifier()
+    find: Any = model.get_classifier
+    found = find()
     layers = [layer for layer in (found if isinstance(found, tuple) else (found,)) if isinstance(layer, nn.Linear)]
     return frozenset(f"{name}.{key}" for name, module in model.named_modules() if module in layers for key in module.state_dict())
 
@@ -82,14 +94,16 @@ def _resampled(before: Form, after: Form, model: nn.Module, path: Path, sized: b
     Raises:
         ModelError: that was not asked for.
     """
-    patches, notes = model.patch_embed.num_patches, []
+    patches, notes = get_info(model).shape.patches, []
     for field, what in _RESAMPLED.items():
         old, new = getattr(before, field), getattr(after, field)
         if old is None or new is None or old == new:
             continue
         if field == "positions":  # in patches: how many prefix tokens have a position is the model's to know
             old, new = (square_side(rows - after.positions + patches) or rows for rows in (old, new))
-        words = " to ".join(" x ".join([str(max(size))] * 2) if isinstance(size, tuple) else f"{size} x {size}" for size in (old, new))
+        if isinstance(old, tuple):
+            old, new = next(pair for pair in zip(old, new, strict=True) if pair[0] != pair[1])
+        words = f"{old} x {old} to {new} x {new}"
         if not sized:
             raise ModelError(
                 f"weights file {path} does not fit {get_info(model).name}: {what} would be resampled from {words}; "

@@ -2,8 +2,9 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,9 +28,10 @@ _NAMES = {
 }
 # Of these a checkpoint and a model either agree or do not belong together; the order is that in which a refusal names them.
 _FIXED = {
-    "patch": "patches of {} pixels", "width": "width {}", "depth": "{} blocks", "hidden": "{} hidden units",
-    "windows": "windows of {}", "heads": "{} heads", "head_norm": "norms of q and k over {}", "registers": "{} register tokens",
-    "class_token": "{} class token", "distillation": "{} distillation token", "layer_scale": "{} layer scale", "qkv_bias": "{} bias of q, k and v",
+    "patch": "patches of {} pixels", "width": "width {}", "depth": "{} blocks", "stages": "stages of {} blocks",
+    "hidden": "{} hidden units", "windows": "windows of {}", "heads": "{} heads", "head_norm": "norms of q and k over {}",
+    "registers": "{} register tokens", "class_token": "{} class token", "distillation": "{} distillation token",
+    "layer_scale": "{} layer scale", "qkv_bias": "{} bias of q, k and v",
 }
 
 
@@ -42,6 +44,7 @@ class Form:
     width, depth, hidden   D, blocks, and rows of the first block's fc1
     positions     rows of the position embedding, those of prefix tokens included
     windows       of a Swin: edge of every block's window in tokens, in order
+    stages        of a Swin: blocks of every stage
     heads         of a Swin: of every block, in order; a ViT's tensors have the same shapes whatever its number of heads
     head_norm     size of a head where q and k are normalised
     registers     how many register tokens; class_token, distillation, layer_scale, qkv_bias: whether there are such
@@ -55,6 +58,7 @@ class Form:
     depth: int | None = None
     hidden: int | None = None
     positions: int | None = None
+    stages: tuple[int, ...] | None = None
     windows: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
     head_norm: int | None = None
@@ -71,8 +75,11 @@ class Form:
         found = []
         for name in _FIXED:
             mine, theirs = getattr(self, name), getattr(other, name)
-            if mine is not None and theirs is not None and mine != theirs:
-                found.append((name, _in_words(name, mine), _in_words(name, theirs)))
+            if mine is None or theirs is None or mine == theirs:
+                continue
+            row = name, _in_words(name, mine), _in_words(name, theirs)
+            if row[1] != row[2]:  # heads of other stages: those are named already
+                found.append(row)
         return found
 
     def in_words(self) -> str:
@@ -82,7 +89,7 @@ class Form:
 
 
 def form_of(state: Mapping[str, torch.Tensor]) -> Form:
-    """Read the form off tensors in timm's names, or OpenAI's for CLIP, under any common prefix; a block that was pruned is not looked at."""
+    """Read the form off tensors in timm's names, or OpenAI's for CLIP, under any common prefix."""
     prefix = next((key[: -len(name)] for name in _NAMES["patch"] for key in state if key.endswith(name)), None)
     if prefix is None:
         return Form()
@@ -93,19 +100,21 @@ def form_of(state: Mapping[str, torch.Tensor]) -> Form:
         return next((state[name] for name in _NAMES[part] if name in state), None)
 
     # DINOv2's own layout of registers gives the class token a position, which timm's conversion adds to the token
-    positions, extra = first("positions"), int("register_tokens" in state)
+    bare = _embedding(first("patch"), first("positions"), int("register_tokens" in state))
     blocks = {match.groups() for key in state if (match := _BLOCK.match(key))}
     if not blocks:
-        return Form(**_embedding(first("patch"), positions, extra))
+        return bare
     tables = [state[key] for key in sorted((key for key in state if key.endswith(_TABLE)), key=_place)]
     tables = tables if all(table.ndim == 2 for table in tables) else []
     is_swin = any(key.startswith("layers.") for key in state)
-    shape = {part: value.shape for part in ("registers", "q_norm", "hidden", "classifier") if (value := first(part)) is not None and value.ndim}
+    parts = ("registers", "q_norm", "hidden", "classifier")
+    shape = {part: value.shape for part in parts if (value := first(part)) is not None and value.ndim}
     qkv, norm, pooled = first("qkv"), first("norm"), first("fc_norm")
-    return Form(
-        **_embedding(first("patch"), positions, extra),
+    return replace(
+        bare,
         depth=len(blocks),
         hidden=shape["hidden"][0] if "hidden" in shape else None,
+        stages=tuple(Counter(stage for _, stage, _ in sorted(blocks, key=str) if stage is not None).values()) or None,
         windows=tuple((math.isqrt(len(table)) + 1) // 2 for table in tables) or None,
         heads=tuple(table.shape[1] for table in tables) or None,
         head_norm=shape["q_norm"][0] if "q_norm" in shape else None if is_swin or qkv is None else 0,
@@ -125,12 +134,11 @@ def square_side(count: int) -> int | None:
     return side if side and side * side == count else None
 
 
-def _embedding(patch: torch.Tensor, positions: torch.Tensor | None, extra: int) -> dict[str, object]:
+def _embedding(patch: torch.Tensor | None, positions: torch.Tensor | None, extra: int) -> Form:
     rows = positions.shape[-2] - extra if positions is not None and positions.ndim in (2, 3) else None
-    if patch.ndim != 4:
-        return {"positions": rows}
-    width, channels, *size = patch.shape
-    return {"width": width, "channels": channels, "patch": tuple(size), "positions": rows}
+    if patch is None or patch.ndim != 4:
+        return Form(positions=rows)
+    return Form(patch=(patch.shape[2], patch.shape[3]), channels=patch.shape[1], width=patch.shape[0], positions=rows)
 
 
 def _place(key: str) -> tuple[int, ...]:
@@ -141,5 +149,5 @@ def _in_words(name: str, value: object) -> str:
     if isinstance(value, bool):
         return _FIXED[name].format("a" if value else "no")
     if isinstance(value, tuple):
-        value = " x ".join(map(str, value)) if name == "patch" else "/".join(map(str, dict.fromkeys(value)))
+        value = " x ".join(map(str, value)) if name == "patch" else "/".join(map(str, value if name == "stages" else dict.fromkeys(value)))
     return _FIXED[name].format(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
@@ -16,7 +17,8 @@ def watch_missing() -> Iterator[list[str]]:
 
     It is empty where nothing was lacking, or where weights were put in without `load_state_dict`. No hook stays on the models.
     """
-    thread, found, handles = threading.get_ident(), [], []
+    thread, found = threading.get_ident(), list[str]()
+    handles: list[RemovableHandle] = []
     watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
     def loaded(_: nn.Module, result: Any) -> None:

@@ -13,7 +13,7 @@ from toast_core.models.form import Form, form_of
 
 _SHOWN = 3
 _TRIED = 16  # models built for one refusal, a tenth of a second each
-_SIZE = re.compile(r"_(tiny|little|small|wee|pwee|dwee|betwixt|medium\w?|base|large|huge|giant|gigantic|mediumd|so\d+m\d?|7b|[a-z]+plus)(?=_|\d|$)")
+_SIZE = re.compile(r"_(tiny|little|small|p?wee|dwee|betwixt|mediumd?|base|large|huge|giant|gigantic|so\d+m\d?|7b|[a-z]+plus)(?=_|$)")
 
 
 def fitting(file: Form, name: str) -> str:

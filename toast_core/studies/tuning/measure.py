@@ -90,7 +90,7 @@ def tune(
     check_baseline(info, "tune the baseline model")
     model = model.eval()
     clock = _Clock()
-    parts = split(calibration, request.batch_size, len(calibration.source.classes) == info.shape.num_classes)
+    parts = split(calibration, request.batch_size, calibration.source.class_to_index is not None)
     with clock("curves"):
         rows = measure_curves(model, request, parts, lambda done, total: progress("curves", done, total), store, executor)
     with clock("solving"):
