@@ -120,6 +120,12 @@ class TestWhatANameFixes:
         )
 
 
+def test_a_distilled_checkpoint_fills_a_distilled_model(tmp_path: Path) -> None:
+    original = made("deit_tiny_distilled_patch16_224", img_size=32, num_classes=10)
+    model = load_model("deit_tiny_distilled_patch16_224", weights=written(tmp_path, original))
+    assert torch.equal(logits(model), logits(original))
+
+
 class TestImageSize:
     """Position embeddings say for which pictures they are made."""
 

@@ -12,7 +12,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from tests.support.families import CLASSES, shared_model, tiny_vit
+from tests.support.families import CLASSES, images_for, shared_model, tiny_vit
 from toast_core.errors import ModelError
 from toast_core.loading import load_model
 from toast_core.models.adapters import FAMILIES, adapter_for, supported, timm_modules
@@ -66,7 +66,7 @@ def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "deit_tiny_patch16_224", "deit3_small_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
+        "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
         "vit_base_patch16_clip_224",
         "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2", "vit_medium_patch16_reg4_gap_256",
         "flexivit_small",
@@ -100,8 +100,6 @@ def test_names_that_are_supported(name: str) -> None:
         ("vit_dwee_patch16_reg1_gap_256", "block 0 is Block with DiffAttention, not timm's Block with Attention"),
         ("vit_giant_patch14_dinov2", "in block 0 its feed-forward network is GluMlp, not a plain fc1, activation, fc2"),
         ("beit3_base_patch16_224", "block 0 normalises or gates its attention output"),
-        ("deit_tiny_distilled_patch16_224", "its class is VisionTransformerDistilled"),
-        ("deit_base_distilled_patch16_224", "its class is VisionTransformerDistilled"),
         ("aimv2_large_patch14_224", "SwiGLU"),
     ],
 )
@@ -236,11 +234,14 @@ def test_parts_that_pruning_does_not_know_are_refused(model: object, reason: str
         adapter_for(model())
 
 
+WALKED = {"vit": "everything", "swin": "swin", "deit_distilled": "distilled"}
+
+
 @pytest.mark.parametrize("adapter", FAMILIES.values(), ids=FAMILIES)
 def test_adapters_walk_their_model(adapter: object) -> None:
     """Embedding, the blocks one by one and the head are the model's own forward."""
-    model = shared_model("everything" if adapter.family == "vit" else "swin")
-    x = torch.randn(2, 3, *((32, 32) if adapter.family == "vit" else (56, 56)))
+    name = WALKED[adapter.family]
+    model, x = shared_model(name), images_for(name, 2)
     assert adapter_for(model) is adapter
     assert adapter.refusal(model) == ""
     with torch.inference_mode():
@@ -256,7 +257,7 @@ def test_adapters_walk_their_model(adapter: object) -> None:
     ("family", "prefix", "patches", "has_class_token"),
     [
         ("plain", 1, 16, True), ("registers", 4, 16, True), ("siglip", 0, 16, False), ("average_pooled", 1, 16, False),
-        ("no_class_token", 0, 16, False),
+        ("no_class_token", 0, 16, False), ("distilled", 2, 16, True),
         ("no_embed_class", 3, 16, True), ("swin", 0, 196, False), ("swin_padded_windows", 0, 100, False), ("swin_wide", 0, 96, False),
     ],
 )
