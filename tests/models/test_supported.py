@@ -66,7 +66,8 @@ def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
+        "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224",
+        "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
         "vit_base_patch16_clip_224",
         "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2", "vit_medium_patch16_reg4_gap_256",
         "flexivit_small",
@@ -86,12 +87,19 @@ def test_names_that_are_supported(name: str) -> None:
     ("name", "reason"),
     [
         ("eva02_base_patch14_224", "it belongs to eva"),
-        ("beit_base_patch16_224", "it belongs to beit"),
+        (
+            "beit_base_patch16_224",
+            "it belongs to beit, whose attention adds a relative position bias over all tokens, which the pruned attention has not",
+        ),
         ("cait_xxs24_224", "it belongs to cait"),
         ("vit_base_patch16_rope_224", "it belongs to eva"),
         ("vit_relpos_small_patch16_224", "it belongs to vision_transformer_relpos"),
         ("vit_small_r26_s32_224", "it belongs to vision_transformer_hybrid"),
-        ("swinv2_tiny_window8_256", "it belongs to swin_transformer_v2"),
+        (
+            "swinv2_tiny_window8_256",
+            "it belongs to swin_transformer_v2, whose norms stand behind attention and feed-forward network, so that fc1 and fc2 are not",
+        ),
+        ("swinv2_cr_tiny_224", "it belongs to swin_transformer_v2_cr, whose norms stand behind"),
         ("resnet50", "it belongs to resnet"),
         ("convnext_tiny", "it belongs to convnext"),
         ("vit_small_patch16_18x2_224", "block 0 is ParallelThingsBlock"),
