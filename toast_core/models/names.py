@@ -8,7 +8,6 @@ from toast_core.errors import ModelError
 from toast_core.models.adapters import supported, timm_modules
 from toast_core.models.demo import DEMO_BUILDERS
 
-
 _BEHIND = "whose norms stand behind attention and feed-forward network, so that fc1 and fc2 are not what pruning takes them for"
 _BECAUSE = {
     "beit": "whose attention adds a relative position bias over all tokens, which the pruned attention has not",

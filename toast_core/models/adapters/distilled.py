@@ -14,7 +14,7 @@ class DistilledAdapter(VitAdapter):
 
     family = "deit_distilled"
     model_class = VisionTransformerDistilled
-    timm_modules = ("timm.models.deit",)
+    timm_modules: tuple[str, ...] = ("timm.models.deit",)
     names = "deit_*_distilled_*"
 
     def layout(self, model: VisionTransformer, index: int) -> TokenLayout:

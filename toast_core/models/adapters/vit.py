@@ -14,7 +14,7 @@ class VitAdapter:
 
     family = "vit"
     model_class = VisionTransformer
-    timm_modules = ("timm.models.vision_transformer", "timm.models.deit")
+    timm_modules: tuple[str, ...] = ("timm.models.vision_transformer", "timm.models.deit")
     names = "vit_* (AugReg, CLIP, MAE, SigLIP, DINOv2, registers), flexivit_*, deit_*, deit3_*"
     default_token_fraction = 0.02
 
