@@ -65,8 +65,8 @@ class TestWhatIsRead:
     """Everything that Pillow reads, wherever a link leads."""
 
     @pytest.mark.parametrize("ending", [
-        "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "jp2", "j2k", "avif", "tga", "jfif", "jpe", "ico", "dds", "sgi", "pcx", "apng", "WEBP",
-        "TIF", "Gif",
+        "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "jp2", "j2k", "avif", "tga", "jfif", "jpe", "ico", "dds", "sgi", "pcx", "apng",
+        "WEBP", "TIF", "Gif",
     ])
     def test_an_ending_of_pillow(self, tmp_path: Path, ending: str) -> None:
         options = {"format": {"j2k": "JPEG2000"}.get(ending)} if ending == "j2k" else {}
@@ -82,7 +82,8 @@ class TestWhatIsRead:
 
         frames = [Image.fromarray(grey(seed)) for seed in (1, 2)]
         for name in ("x.gif", "x.tif", "x.webp"):
-            save(tmp_path / "a" / name, frames[0], save_all=True, append_images=frames[1:], **({"lossless": True} if "webp" in name else {}))
+            whole = {"lossless": True} if "webp" in name else {}
+            save(tmp_path / "a" / name, frames[0], save_all=True, append_images=frames[1:], **whole)
         source = open_source(tmp_path)
         assert all(np.abs(np.asarray(source.open(at).convert("L"), int) - grey(1)).max() < 3 for at in range(3))
 
@@ -204,7 +205,7 @@ class TestWithoutLabels:
 
     @pytest.mark.parametrize("name", [".", "none"])
     def test_nothing_to_read_is_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(DataError, match="is empty|is not there"):
+        with pytest.raises(DataError, match=r"is empty|is not there"):
             open_source(tmp_path / name, labelled=False)
 
 
@@ -233,7 +234,7 @@ class TestList:
     def test_it_has_no_classes(self, tmp_path: Path) -> None:
         put(tmp_path, ["1.png"])
         (tmp_path / "list.txt").write_text("1.png\n")
-        with pytest.raises(DataError, match="a list of images has no classes; pass --labels FILE.csv"):
+        with pytest.raises(DataError, match=r"a list of images has no classes; pass --labels FILE.csv"):
             open_source(tmp_path / "list.txt")
 
 

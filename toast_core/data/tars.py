@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from toast_core.data.aside import ARCHIVE_LINK, LATER, NO_FILE, Aside, hidden_or_system
-from toast_core.data.folders import refuse_parts
 from toast_core.data.image_set import Source
 from toast_core.data.listing import UNLABELLED, Listing, why_no_image
 from toast_core.data.packed import Packed
+from toast_core.data.splits import are_splits
 from toast_core.errors import DataError
 from toast_core.files import first_line
 
@@ -68,12 +68,14 @@ def _check_classes(root: Path, names: tuple[str, ...], classes: list[str]) -> No
             f"image {bare} of {root} lies in no folder, so that its class is not known (shards of WebDataset, whose labels are files "
             "beside the images, are not read); give a tar file with a folder of images a class"
         )
-    refuse_parts(str(root), names)
+    known = sorted(set(classes))
+    if are_splits(known):
+        raise DataError(f"{root} holds {', '.join(known)}: parts of a data set, not classes; give a tar file of one part, a folder a class")
     parents = sorted({str(PurePosixPath(name).parent.parent) for name in names})
     if len(parents) > 1:
         raise DataError(
-            f"the folders of images in {root} lie at several places, {parents[0]} and {parents[1]}, so that it is not known which are "
-            "classes; give a tar file with one folder of images a class, side by side"
+            f"the folders of images in {root} lie at several places, in {parents[0]} and {parents[1]}, so that it is not known which "
+            "are classes; give a tar file with one folder of images a class, side by side"
         )
 
 
