@@ -18,7 +18,8 @@ class Suffix:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.adapter = model, adapter_for(model, get_info(model).name)
         self.blocks = self.adapter.blocks(model)
-        self.class_token_only = self.adapter.layout(model, len(self.blocks) - 1).has_class_token
+        layout = self.adapter.layout(model, len(self.blocks) - 1)
+        self.class_token_only = layout.has_class_token and layout.read == 1
 
     def start(self, images: torch.Tensor) -> torch.Tensor:
         """Images -> block 0's input."""
