@@ -230,6 +230,15 @@ class TestDamagedFiles:
         with pytest.raises(ModelError):
             load_model(weights=tmp_path / "m.safetensors")
 
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.float8_e4m3fn])
+    def test_numbers_of_another_kind(self, saved: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+        with safe_open(saved, framework="pt") as file:
+            header, state = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        state["blocks.3.attn.proj.weight"] = state["blocks.3.attn.proj.weight"].to(dtype)
+        save_file(state, tmp_path / "m.safetensors", header)
+        with pytest.raises(ModelError, match=r"numbers of another kind in 1 tensors, first blocks.3.attn.proj.weight"):
+            load_model(weights=tmp_path / "m.safetensors")
+
     def test_a_plain_file_has_no_header(self, tmp_path: Path) -> None:
         save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors", {"format": "pt"})
         assert read_header(tmp_path / "plain.safetensors") is None
