@@ -110,9 +110,9 @@ def test_decoders_and_heads_of_pretraining_are_left_and_said(tmp_path: Path) -> 
 
 
 def test_a_name_that_no_rule_knows_is_refused_by_name(tmp_path: Path) -> None:
-    state = forms.as_transformers_vit(state_of(tiny("transformers-vit"))) | {"vit.encoder.layer.0.lambda_1": torch.zeros(16)}
+    state = forms.as_transformers_vit(state_of(tiny("transformers-vit"))) | {"vit.encoder.layer.0.gate": torch.zeros(16)}
     torch.save(state, tmp_path / "w.bin")
-    with pytest.raises(ModelError, match=r"these are transformers' names for a ViT, but encoder.layer.0.lambda_1 belongs to another model"):
+    with pytest.raises(ModelError, match=r"these are transformers' names for a ViT, but encoder.layer.0.gate belongs to another model"):
         read_checkpoint(tmp_path / "w.bin")
 
 

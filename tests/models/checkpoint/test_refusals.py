@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.support.checkpoints import FORMS, hub_cache, named, state_of
+from tests.support.checkpoints import FORMS, hub_cache, named, noise_like, state_of
+from tests.support.renamed import prefixed
 from toast_core.errors import ModelError
 from toast_core.loading import load_model
 from toast_core.models.checkpoint import read_checkpoint
@@ -79,10 +80,23 @@ CONTENTS: dict[str, tuple[Callable[[], object], str]] = {
     "nothing": (dict, r"holds no tensors by name \(it holds nothing\)"),
     "lora": (lambda: {"base_model.model.vit.q.lora_A.weight": torch.zeros(2)}, "holds a LoRA adapter"),
     "two-backbones": (
-        lambda: {f"{tower}.{name}": value for tower in ("left", "right") for name, value in state_of(named()).items()},
+        lambda: prefixed(state_of(named()), "left.") | prefixed(noise_like(state_of(named())), "right."),
         r"holds 2 models, left.\* and right.\*; save the one that you mean alone",
     ),
-    "two-containers": (lambda: {"generator": state_of(named()), "critic": state_of(named())}, "holds 2 models, generator and critic"),
+    "two-containers": (lambda: {"generator": state_of(named()), "critic": noise_like(state_of(named()))}, "holds 2 models, generator and critic"),
+    "mmpretrain": (
+        lambda: {"state_dict": {"backbone.layers.0.ffn.layers.0.0.weight": torch.zeros(2, 2)}},
+        "these are mmpretrain's names for a vision transformer, which are not read",
+    ),
+    "resnet": (lambda: {"conv1.weight": torch.zeros(4, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(2)}, "these are a ResNet's names"),
+    "beit": (
+        lambda: {
+            "beit.embeddings.patch_embeddings.projection.weight": torch.zeros(4, 3, 2, 2),
+            "beit.encoder.layer.0.attention.attention.query.weight": torch.zeros(4, 4),
+            "beit.encoder.layer.0.lambda_1": torch.zeros(4),
+        },
+        "these are transformers' names for a BEiT",
+    ),
     "student-and-larger-teacher": (
         lambda: {
             **{f"student.{name}": value for name, value in state_of(named()).items()},

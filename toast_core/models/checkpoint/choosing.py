@@ -15,7 +15,9 @@ import torch
 from toast_core.errors import ModelError
 from toast_core.models.checkpoint.names import NAMINGS, Naming, Tensors
 
-_WRAPPERS = ("module.", "_orig_mod.")  # what PyTorch itself puts before the names of any model
+_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # what PyTorch itself puts before the names of any model
+# what compiling, sharding or checkpointing single blocks puts in the middle of their names
+_INSIDE = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "module", "net", "network", "weights", "params")
 _AVERAGED = {"ema", "swa", "averaged"}
 _DEEPEST = 3
@@ -23,12 +25,16 @@ _DEEPEST = 3
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model stands: the tensors of one container, and the prefix of its names there. No naming: names nobody knows."""
+    """Where a model stands: the tensors of one container, and the prefix of its names there. No naming: names nobody knows.
+
+    wrapped says of how many of the container's names a wrapper's word was taken out of the middle.
+    """
 
     container: str
     prefix: str
     naming: Naming | None
     tensors: Mapping[str, torch.Tensor]
+    wrapped: int = 0
 
     @property
     def name(self) -> str:
@@ -73,15 +79,15 @@ def places_in(path: Path, found: Mapping[Any, Any]) -> list[Place]:
     if adapter is not None:
         raise ModelError(f"weights file {path} holds a LoRA adapter ({adapter}); merge it into its model and save that")
     places = [
-        Place(container, prefix, naming, tensors)
+        Place(container, prefix, naming, *_unwrapped(tensors))
         for container, tensors in groups.items()
         for naming in NAMINGS
-        for prefix in _outermost(naming.places(tensors))
+        for prefix in _outermost(naming.places(_unwrapped(tensors)[0]))
     ]
     if places:
         return places
     known = {name: tensors for name, tensors in groups.items() if not name or set(name.split(".")) & {*_CONTAINERS} or _is_averaged(name)}
-    return [Place(container, _common_prefix(tensors), None, tensors) for container, tensors in (known or groups).items()]
+    return [Place(container, _common_prefix(tensors), None, *_unwrapped(tensors)) for container, tensors in (known or groups).items()]
 
 
 def choose(path: Path, places: list[Place], use_ema: bool) -> tuple[Place, tuple[str, ...]]:
@@ -123,6 +129,9 @@ def choose(path: Path, places: list[Place], use_ema: bool) -> tuple[Place, tuple
         kept, dropped = (marked, others) if taken else (others, marked)
         notes.append(f"took {_listed(kept)} of {path.name}, not {_listed(dropped)}: {f'{mark}, ' if taken else ''}{why}")
         left = kept
+    if len(left) > 1 and all(_same(left[0], other) for other in left[1:]):
+        notes.append(f"took {_listed(left[:1])} of {path.name}; {_listed(left[1:])} holds the same values")
+        left = left[:1]
     if len(left) > 1:
         raise ModelError(
             f"weights file {path} holds {len(left)} models, {_listed(left)}; "
@@ -139,6 +148,12 @@ def _groups(found: Mapping[Any, Any], container: str = "", depth: int = 0) -> di
         if isinstance(value, Mapping) and isinstance(key, str) and depth < _DEEPEST and not key.startswith(("optim", "lr_", "scaler")):
             groups |= _groups(value, f"{container}.{key}" if container else key, depth + 1)
     return groups
+
+
+def _unwrapped(tensors: Tensors) -> tuple[Tensors, int]:
+    """The tensors without wrappers' words in the middle of their names, and how many had one."""
+    names = {name: _INSIDE.sub("", name) for name in tensors}
+    return {new: tensors[name] for name, new in names.items()}, sum(name != new for name, new in names.items())
 
 
 def _outermost(prefixes: list[str]) -> list[str]:
@@ -165,6 +180,12 @@ def _equal(places: list[Place], first: str, second: str) -> bool:
         return False
     shapes = [{name: value.shape for name, value in found[0].inside.items() if not name.startswith(("head.", "mask"))} for found in pair]
     return shapes[0] == shapes[1]
+
+
+def _same(first: Place, second: Place) -> bool:
+    """Whether two places hold the same names with the same values."""
+    one, other = first.inside, second.inside
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _listed(places: list[Place]) -> str:

@@ -16,6 +16,7 @@ from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims
 from toast_core.models.checkpoint.config import Said, read_config
 from toast_core.models.checkpoint.kinds import JSON, SAFETENSORS, kind_of
 from toast_core.models.checkpoint.names.clip import QUICK_GELU
+from toast_core.models.checkpoint.names.foreign import recognised
 from toast_core.models.checkpoint.names.timm import TIMM
 from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_numbers
 from toast_core.models.checkpoint.place import find
@@ -110,6 +111,8 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
 def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """The place's tensors in timm's names and float32, and what was said on the way."""
     inside, heads = place.inside, place.heads
+    if place.naming is not TIMM and (what := recognised(inside)):
+        raise ModelError(f"weights file {path}: these are {what}, which are not read; bring a vision transformer under timm's names")
     check_numbers(path, {name: place.tensors[place.prefix + name] for name in inside if not COMPUTED.fullmatch(name)} | _beside(place))
     state, notes = as_float32(path, {name: value for name, value in inside.items() if not COMPUTED.fullmatch(name)})
     if place.naming is None:
@@ -125,7 +128,8 @@ def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tenso
 
 
 def _stripped(place: choosing.Place, count: int) -> tuple[str, ...]:
-    return (f"took the prefix {place.prefix} off the names of {count} tensors",) if place.prefix else ()
+    prefix = (f"took the prefix {place.prefix} off the names of {count} tensors",) if place.prefix else ()
+    return prefix + ((f"took wrappers' words out of the middle of {place.wrapped} names",) if place.wrapped else ())
 
 
 def _beside(place: choosing.Place) -> dict[str, torch.Tensor]:
