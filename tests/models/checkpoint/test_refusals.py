@@ -83,7 +83,10 @@ CONTENTS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: prefixed(state_of(named()), "left.") | prefixed(noise_like(state_of(named())), "right."),
         r"holds 2 models, left.\* and right.\*; save the one that you mean alone",
     ),
-    "two-containers": (lambda: {"generator": state_of(named()), "critic": noise_like(state_of(named()))}, "holds 2 models, generator and critic"),
+    "two-containers": (
+        lambda: {"generator": state_of(named()), "critic": noise_like(state_of(named()))},
+        "holds 2 models, generator and critic",
+    ),
     "mmpretrain": (
         lambda: {"state_dict": {"backbone.layers.0.ffn.layers.0.0.weight": torch.zeros(2, 2)}},
         "these are mmpretrain's names for a vision transformer, which are not read",
