@@ -64,7 +64,7 @@ class Workbench:
 
         elsewhere = executor is not None and not executor.in_order
         where = pick_device("cpu" if elsewhere else executor.device if executor else setup.device)
-        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed, setup.in_chans)
+        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed, setup.in_chans, setup.use_ema)
         model.toast_info = described(get_info(model), setup)  # type: ignore[assignment]  # a module takes any attribute
         return cls(model, setup, report, executor)
 

@@ -1,8 +1,5 @@
 """Building supported models: with seeded random values, timm's pretrained ones, or those of a file."""
 
-import socket
-import urllib.parse
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +8,17 @@ import torch
 from torch import nn
 
 from toast_core.errors import ModelError
-from toast_core.files import first_line, sha256_of
+from toast_core.files import first_line
 from toast_core.models.adapters import adapter_for
+from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, is_place
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
 from toast_core.models.fill import classifier_keys, fill
+from toast_core.models.hub import prefer_cache
 from toast_core.models.info import ModelInfo
 from toast_core.models.missing import watch_missing
 from toast_core.models.names import check_name
-from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, read_weights, weights_path
+from toast_core.models.weights import OFFLINE_HINT
 from toast_core.setup import DEMO_CLASSES
 
 RANDOM_CLASSIFIER = "classifier random"
@@ -27,38 +26,48 @@ _PAPER_CLASSES = 1000
 
 
 def load_baseline(
-    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
-    in_chans: int | None = None,
+    name: str | None, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
+    in_chans: int | None = None, use_ema: bool = False,
 ) -> nn.Module:
     """Return a supported timm model on the CPU in eval mode, with `toast_info` on it; see `load_model` for the arguments.
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
     """
+    if name is not None and not is_place(name):
+        check_name(name)
+    name, checkpoint = asked_for(name, weights, use_ema)
     check_name(name)
     _check_asked(name, num_classes, img_size, in_chans)
     asked = Build(num_classes, img_size, in_chans)
     if weights == "none":
         with torch.device("meta"):
             return build_baseline(name, asked, seed, "none")
-    path = weights_path(weights)
-    if weights is None and name in DEMO_BUILDERS:
-        path = DEMO_WEIGHTS / f"{name}.safetensors"
-    if path is None:
+    if checkpoint is None:
         return load_pretrained(name, asked, seed) if weights is None else build_baseline(name, asked, seed, f"random, seed {seed}")
-    state = read_weights(path)
     with torch.device("meta"):
         named = build_baseline(name, Build(), seed, "none")
-    chosen = choose_build(state, path, named, asked)
-    model = build_baseline(name, chosen, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
-    filled = fill(model, state, path, sized=img_size is not None)
-    info = replace(model.toast_info, notes=(*chosen.notes, *filled.notes), classes=DEMO_CLASSES if weights is None else None)
-    own = model.state_dict()
-    if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
-        inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
-        info = replace(info, weights_file=inside.as_posix())
+    known = replace(asked, img_size=img_size or checkpoint.img_size)
+    chosen = choose_build(checkpoint.state, checkpoint.path, named, known)
+    model = build_baseline(name, chosen, seed, checkpoint.source)
+    filled = fill(model, checkpoint.state, checkpoint.path, sized=img_size is not None)
+    info = _informed(model, checkpoint, (*chosen.notes, *filled.notes))
+    if weights is None and name in DEMO_BUILDERS:
+        info = replace(info, classes=DEMO_CLASSES)
     model.toast_info = with_random_classifier(info) if filled.random_classifier else info
     return model
+
+
+def _informed(model: nn.Module, checkpoint: Checkpoint, notes: tuple[str, ...]) -> ModelInfo:
+    """The model's info with what its checkpoint says beside the weights, and where the weights can be looked at again."""
+    info, path, own = model.toast_info, checkpoint.path.resolve(), model.state_dict()
+    file = None
+    state = checkpoint.state
+    if checkpoint.verbatim and state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
+        file = (path.relative_to(DEMO_WEIGHTS.parents[1]) if path.is_relative_to(DEMO_WEIGHTS) else path).as_posix()
+    told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name))
+    classes = checkpoint.classes if checkpoint.num_classes == info.shape.num_classes else None
+    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told)
 
 
 def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
@@ -131,7 +140,7 @@ def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained:
                 }
             else:
                 if pretrained:
-                    _check_hub()
+                    prefer_cache()
                 described = timm.get_pretrained_cfg(name)  # None where another package registers a model without saying more
                 classes = (described and described.num_classes) or _PAPER_CLASSES
                 classes = classes if build.num_classes is None else build.num_classes
@@ -154,16 +163,3 @@ def build_baseline(name: str, build: Build, seed: int, weights: str, pretrained:
     adapter = adapter_for(model, name)
     model.toast_info = ModelInfo(name, weights, adapter.shape(model, name), in_chans=None if name in DEMO_BUILDERS else build.in_chans)
     return model.eval()
-
-
-def _check_hub() -> None:
-    """Leave only the local cache to look in where the model hub cannot be reached: its client would retry for a minute."""
-    from huggingface_hub import constants
-
-    if urllib.request.getproxies():
-        return
-    host = urllib.parse.urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
-    except OSError:
-        constants.HF_HUB_OFFLINE = True

@@ -77,7 +77,7 @@ def _accuracy(hits: np.ndarray) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model on one data set. `macs` counts one image; `skipped` names the files that could not be read."""
+    """One model on one data set. `macs` counts one image; `skipped` names the files that could not be read, `reasons` why."""
 
     outcomes: Outcomes
     order: str
@@ -89,6 +89,7 @@ class Evaluation:
     device: str
     macs: int
     skipped: tuple[str, ...] = field(default=())
+    reasons: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON values, accuracies in percent."""
@@ -99,6 +100,7 @@ class Evaluation:
             "images": len(self.outcomes.label),
             "skipped": len(self.skipped),
             "skipped_files": list(self.skipped),
+            "skipped_reasons": list(self.reasons),
             "order": self.order,
             "batch_size": self.batch_size,
             "selection": self.selection,
