@@ -127,3 +127,16 @@ def test_swin_v2_is_refused_by_its_name(tmp_path: Path, key: str, names: list[st
     torch.save(MODELS[key][2](state_of(tiny(key))) | {name: torch.zeros(2) for name in names}, tmp_path / "w.bin")
     with pytest.raises(ModelError, match=f"these are {whose}'s? names for a Swin-V2"):
         read_checkpoint(tmp_path / "w.bin")
+
+
+@pytest.mark.parametrize(
+    "more", ["storage_tokens", "rope_embed.periods", "blocks.0.mlp.w1.weight", "blocks.0.attn.q_bias", "blocks.0.gamma_1"]
+)
+def test_names_that_timm_itself_converts_are_left_to_it(tmp_path: Path, more: str) -> None:
+    state = state_of(tiny("transformers-vit")) | {
+        more: torch.zeros(16),
+        "mask_token": torch.zeros(1, 16),
+        "blocks.0.mlp.w3.weight": torch.zeros(2, 2),
+    }
+    torch.save(state, tmp_path / "w.pth")
+    assert read_checkpoint(tmp_path / "w.pth").state.keys() == state.keys()

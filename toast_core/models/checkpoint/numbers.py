@@ -10,7 +10,9 @@ from toast_core.errors import ModelError
 
 REAL = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # computed from the model's sizes or kept for training: no weights, and whole numbers by right
-COMPUTED = re.compile(r"(.*\.)?(relative_position_index|relative_coords_table|position_ids|attn_mask|num_batches_tracked)")
+COMPUTED = re.compile(
+    r"(.*\.)?(relative_position_index|relative_coords_table|position_ids|attn_mask|bias_mask|periods|num_batches_tracked)"
+)
 
 
 def check_numbers(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -115,6 +115,8 @@ def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tenso
         raise ModelError(f"weights file {path}: these are {what}, which are not read; bring a vision transformer under timm's names")
     check_numbers(path, {name: place.tensors[place.prefix + name] for name in inside if not COMPUTED.fullmatch(name)} | _beside(place))
     state, notes = as_float32(path, {name: value for name, value in inside.items() if not COMPUTED.fullmatch(name)})
+    if place.naming in (None, TIMM):
+        state |= {name: value for name, value in inside.items() if COMPUTED.fullmatch(name)}  # another family may keep them
     if place.naming is None:
         return state, (*_stripped(place, len(state)), *notes)
     try:

@@ -10,18 +10,22 @@ from toast_core.models.checkpoint.numbers import COMPUTED
 
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+\..+)")
 _PRETRAINING = re.compile(r"mask_token|decoder_.*|decoder\..*|head\.(mlp|last_layer)\b.*|head\.\d+\..*")
+_ROTARY = re.compile(r"(^|\.)rope|^storage_tokens$|\.(q_bias|bias_mask|gamma_1)$|\.mlp\.(w1|w2|fc1_g)\.|\.attn\.[qk]_proj\.")
 _STAGE = re.compile(r"layers\.(\d+)\.downsample\.(.+)")
 
 
 def _convert(tensors: Tensors, heads: Tensors) -> Conversion:
     if any(re.match(r"layers\.\d+\.blocks\.\d+\.", name) for name in tensors):
         return _swin(tensors)
+    if any(_ROTARY.search(name) for name in tensors):
+        return Conversion(tensors)  # timm's own conversion of these tells them apart by the names that would be taken away here
     if "blocks.0.attn.qkv.weight" in tensors or any(_CHUNKED.fullmatch(name) for name in tensors):
         return _vit(tensors, heads)
     return Conversion(tensors)  # of another family, which a package may have added: as it is
 
 
 def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
+    tensors = {name: value for name, value in tensors.items() if not COMPUTED.fullmatch(name)}
     aside = tuple(name for name in tensors if _PRETRAINING.fullmatch(name))
     notes = [f"left {len(aside)} tensors of pretraining aside, first {aside[0]}"] if aside else []
     state = {_of_block(name): value for name, value in tensors.items() if name not in aside}
