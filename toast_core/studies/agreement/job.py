@@ -29,7 +29,7 @@ from toast_core.studies.agreement.result import Agreement
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.evaluation.result import Estimate
-from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary, outcome_arrays
+from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary
 from toast_core.studies.latency.pairs import time_pairs
 from toast_core.studies.latency.result import Timing
 from toast_core.studies.subject import Subject
@@ -116,7 +116,7 @@ class ApplyRun:
             timings = _timings(models, subject, lambda done: report(len(subject.data) + done, steps))
             for name in EXECUTIONS:
                 outcomes = compared.outcomes[name]
-                store.put(evaluations[name], evaluation_summary(outcomes), outcome_arrays(outcomes))
+                store.put(evaluations[name], evaluation_summary(outcomes), outcomes.stored())
             store.put(record, self._agreement(subject, models, compared, timings, path).to_dict(), {})
             report(steps, steps)
         return finish(store, analysis)

@@ -17,7 +17,6 @@ from toast_core.studies.analyses import announce, finish, rows_of
 from toast_core.studies.composition.measure import CompositionWork, composition_row
 from toast_core.studies.composition.parts import DeploymentParts
 from toast_core.studies.composition.result import Condition, conditions
-from toast_core.studies.evaluation.store import outcome_arrays
 from toast_core.studies.subject import Subject, statistics_digest
 
 
@@ -85,7 +84,7 @@ def analyze_composition(
                     deployment = measured
                     parts.save(deployment)
                 row = composition_row(subject.model, schedule, condition, measured, deployment)
-                store.put(identities[condition], row.to_dict(), outcome_arrays(measured.outcomes))
+                store.put(identities[condition], row.to_dict(), measured.outcomes.stored())
                 ended += 1
                 tell(0)
         parts.remove()

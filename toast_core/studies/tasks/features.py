@@ -1,0 +1,197 @@
+"""A backbone without a classifier: its output is what it says of an image to whoever builds on it. Imports torch where it measures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from toast_core.intervals import Z95, Estimate, mean_interval, wilson_percent
+from toast_core.studies.tasks.base import Figure, Forward
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from toast_core.data.load import Batch
+    from toast_core.models.adapters.base import Adapter
+    from toast_core.studies.tasks.backbone import BackboneOutput
+    from toast_core.studies.tasks.bank import Bank
+    from toast_core.studies.tasks.base import Probe
+
+_NOT_KNOWN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureOutcomes:
+    """Per-image outcomes in evaluation order.
+
+    index      position of the image in the data set, int64
+    label      its class, int64; without labels nothing looks at it
+    cosine     similarity of the pooled features to the baseline's, float32; NaN where the baseline is not known
+    tokens     the same of every patch token, its mean over the tokens, float32; NaN where tokens are not known
+    neighbour  the class by k-NN (see `neighbours.nearest_classes`), int64; -1 without labelled images to compare with
+    """
+
+    FIGURES: ClassVar[tuple[Figure, ...]] = (
+        Figure("cosine", "feature cosine", digits=4), Figure("tokens", "token cosine", digits=4),
+        Figure("knn", "k-NN top-1", "%", change_unit="points"),
+    )
+    NAMES: ClassVar[tuple[str, ...]] = ("index", "label", "cosine", "tokens", "neighbour")
+    index: np.ndarray
+    label: np.ndarray
+    cosine: np.ndarray
+    tokens: np.ndarray
+    neighbour: np.ndarray
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The mean cosines with normal intervals, and the share whose neighbours have its class, in percent, with Wilson's."""
+        found = {name: _mean(getattr(self, name)) for name in ("cosine", "tokens") if not np.isnan(getattr(self, name)).any()}
+        if (self.neighbour != _NOT_KNOWN).all():
+            hits = int((self.neighbour == self.label).sum())
+            found["knn"] = Estimate(100.0 * hits / len(self.label), wilson_percent(hits, len(self.label)))
+        return found
+
+    def change(self, baseline: "FeatureOutcomes") -> Estimate:
+        """The mean cosine less the baseline's on the same images, which is 1."""
+        return _mean(self.cosine.astype(np.float64) - baseline.cosine)
+
+    def joined(self, *others: "FeatureOutcomes") -> "FeatureOutcomes":
+        """These images followed by the others'."""
+        return FeatureOutcomes(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in self.NAMES))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name."""
+        return {name: np.ascontiguousarray(getattr(self, name)) for name in self.NAMES}
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Every array by name, whole numbers in 32 bits."""
+        return {name: values.astype(np.int32 if values.dtype == np.int64 else values.dtype) for name, values in self.arrays().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureCells:
+    """Outcomes of one cell an image: `cosine` and `tokens` as in `FeatureOutcomes`."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("cosine", "tokens")
+    cosine: np.ndarray
+    tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cosine)
+
+    def joined(self, *others: "FeatureCells") -> "FeatureCells":
+        """These images followed by the others'."""
+        return FeatureCells(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in self.NAMES))
+
+    def first(self, images: int) -> "FeatureCells":
+        """The first images only."""
+        return FeatureCells(self.cosine[:images], self.tokens[:images])
+
+    def interval(self, baseline: "FeatureCells", z: float = Z95) -> tuple[float, float]:
+        """The interval of the mean cosine less 1, in hundredths."""
+        low, high = mean_interval(-100.0 * self.damage(), z)
+        return low, high
+
+    def row(self, baseline: "FeatureCells", z: float = Z95) -> dict[str, Any]:
+        """Mean cosines with their intervals, and the distance 1 - cosine that they leave."""
+        return {
+            "cosine": float(np.mean(self.cosine, dtype=np.float64)),
+            "ci95": _ends(mean_interval(self.cosine.astype(np.float64), z)),
+            "tokens": float(np.mean(self.tokens, dtype=np.float64)),
+            "tokens_ci95": _ends(mean_interval(self.tokens.astype(np.float64), z)),
+            "distance": float(np.mean(self.damage())),
+            "distance_ci95": _ends(mean_interval(self.damage(), z)),
+            "images": len(self),
+        }
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Both arrays by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    def damage(self) -> np.ndarray:
+        """The cosine distance to the baseline's pooled features, 1 - cosine, float64."""
+        return 1.0 - self.cosine.astype(np.float64)
+
+    def kept(self) -> None:
+        """A backbone answers nothing, so no answer stays."""
+
+
+class Features:
+    """Likeness to the baseline's features, and k-NN accuracy where there are labels; damage is the cosine distance of pooled features."""
+
+    name = "features"
+    title = "Feature similarity"
+    figures = FeatureOutcomes.FIGURES
+    damage = Figure("distance", "feature distance", digits=4, higher_is_better=False)
+    seeks_neighbours = True
+    output = "feature"
+    reads_tokens = True
+    details: Mapping[str, str] = {"task": "features"}
+
+    def forward(self, run: Forward, images: "torch.Tensor") -> "BackboneOutput":
+        """Pooled features and patch tokens; pooled ones alone of a file that was opened as a function."""
+        from toast_core.studies.tasks.backbone import output_of
+
+        return output_of(run, images)
+
+    def head(self, adapter: "Adapter", model: "nn.Module", x: "torch.Tensor") -> "BackboneOutput":
+        """Pooled features and patch tokens."""
+        from toast_core.studies.tasks.backbone import output_from
+
+        return output_from(adapter, model, x)
+
+    def numbers(self, output: "BackboneOutput") -> "torch.Tensor":
+        """The pooled features."""
+        return output.pooled.float().cpu()
+
+    def probe(self, model: "nn.Module", baseline: "nn.Module | None" = None, bank: "Bank | None" = None) -> "Probe":
+        """The model beside its baseline, with the bank's features where there is one."""
+        from toast_core.studies.tasks.feature_probe import FeatureProbe
+
+        return FeatureProbe(model, baseline, bank)
+
+    def outcomes(
+        self, output: "BackboneOutput", reference: "BackboneOutput | None", batch: "Batch", answers: np.ndarray | None = None
+    ) -> FeatureOutcomes:
+        """Cosines an image, with the classes that its neighbours have where they were looked up."""
+        from toast_core.studies.tasks.backbone import likeness
+
+        images = len(batch.index)
+        unknown = np.full(images, np.nan, np.float32)
+        cosine, tokens = (unknown, unknown) if reference is None else likeness(output, reference)
+        neighbour = np.full(images, _NOT_KNOWN, np.int64) if answers is None else answers
+        return FeatureOutcomes(np.asarray(batch.index), batch.labels.numpy(), cosine, tokens, neighbour)
+
+    def read(self, arrays: Mapping[str, np.ndarray]) -> FeatureOutcomes:
+        """What `FeatureOutcomes.arrays` gave."""
+        return FeatureOutcomes(*(arrays[name] for name in FeatureOutcomes.NAMES))
+
+    def cell(self, output: "BackboneOutput", reference: "BackboneOutput", labels: "torch.Tensor") -> FeatureCells:
+        """Cosines an image."""
+        from toast_core.studies.tasks.backbone import likeness
+
+        return FeatureCells(*likeness(output, reference))
+
+    def read_cell(self, arrays: Mapping[str, np.ndarray]) -> FeatureCells:
+        """The cell of these arrays."""
+        return FeatureCells(*(arrays[name] for name in FeatureCells.NAMES))
+
+    def judged(self, row: Mapping[str, Any]) -> str:
+        """How alike the pooled features stay."""
+        low, high = row["distance_ci95"]
+        return f"feature cosine {1 - row['distance']:.4f} ({1 - high:.4f} to {1 - low:.4f}) on held-out images"
+
+    def labels(self, reference: "BackboneOutput") -> "torch.Tensor":
+        """Zeros: there are no answers."""
+        return reference.pooled.new_zeros(len(reference.pooled)).long()
+
+
+def _mean(values: np.ndarray) -> Estimate:
+    wide = values.astype(np.float64)
+    return Estimate(float(np.mean(wide)), mean_interval(wide))
+
+
+def _ends(interval: tuple[float, float]) -> list[float | None]:
+    """Both ends; null where one image has no spread."""
+    return [end if np.isfinite(end) else None for end in interval]

@@ -1,0 +1,43 @@
+"""The tasks, ours and others', each loaded when it is first asked for. Imports no torch.
+
+A task is an entry point of the group `toast_studio.tasks`: a name, and a class whose instances are a `toast_core.studies.tasks.base.Task`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from toast_core.cost.shapes import ModelShape
+from toast_core.errors import DataError, JobError
+from toast_core.registry import Registry
+from toast_core.studies.tasks.base import Task
+
+TASKS: Registry[Task] = Registry(
+    "toast_studio.tasks",
+    "task",
+    {
+        "classification": "toast_core.studies.tasks.classification:Classification",
+        "features": "toast_core.studies.tasks.features:Features",
+    },
+    JobError,
+    lambda found: found(),
+)
+
+
+def task_of(shape: ModelShape) -> Task:
+    """The task of a model: classification, or features where it has no classifier."""
+    return TASKS["classification" if shape.num_classes else "features"]
+
+
+def task_in(values: Mapping[str, Any]) -> Task:
+    """The task that a report or a cell's details are of, as `Task.details` is written into them: classification where none is named.
+
+    Raises:
+        JobError: another package's, which is not installed.
+    """
+    return TASKS[str(values.get("task", "classification"))]
+
+
+def check_classifier(shape: ModelShape, what: str) -> None:
+    """Raise a DataError where the model has no classifier; `what` needs one, in a few words such as `recovery learns`."""
+    if not shape.num_classes:
+        raise DataError(f"{what} from a classifier's answers, and {shape.name} has 0 classes; use weights with a classifier")
