@@ -169,8 +169,8 @@ class TestPlaces:
         """What lies at a package's root is one idea, small, and belongs to no room."""
         roots = {
             "toast_core": {
-                "__init__", "__main__", "errors", "intervals", "files", "machine", "registry", "version", "setup", "command", "loading",
-                "workbench", "studio",
+                "__init__", "__main__", "errors", "intervals", "files", "machine", "registry", "version", "preprocessing", "setup",
+                "command", "loading", "workbench", "studio",
             },
             "dashboard": {"__init__", "app", "navigation", "wording", "limits", "owner", "uploads"},
         }

@@ -148,9 +148,9 @@ class TestDamagedFiles:
         with pytest.raises(ModelError, match="header"):
             load_model(weights=rewrite(saved, tmp_path, header))
 
-    @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
+    @pytest.mark.parametrize("version", [0, 3, "1", None, 1.5])
     def test_another_version(self, saved: Path, tmp_path: Path, version: object) -> None:
-        with pytest.raises(ModelError, match=f"has header version {version!r}, this program reads 1; update the program"):
+        with pytest.raises(ModelError, match=f"has header version {version!r}, this program reads 2; update the program"):
             load_model(weights=rewrite(saved, tmp_path, version=version))
 
     @pytest.mark.parametrize(

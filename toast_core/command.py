@@ -13,22 +13,25 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
 SCHEDULE_FILE = "schedule.json"  # the name under which pages offer the schedule in hand
-_MODEL = ("model", "weights", "num_classes", "img_size")
+_MODEL = ("model", "weights", "num_classes", "img_size", "in_chans", "use_ema")
+_INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "exif_rotate")
+_CLASSES = ("class_order", "class_map")
+_DATA = ("data", *_CLASSES, "labels", "random_classifier")
 _CALIBRATION = ("calibration", "calibration_images")
 # The fields of a Setup that a command takes as options of the same names.
 TAKES: dict[str, tuple[str, ...]] = {
     "flops": _MODEL,
-    "evaluate": (*_MODEL, "data", "images", *_CALIBRATION, "batch_size", "seed", "device"),
-    "apply": (*_MODEL, *_CALIBRATION, "batch_size", "seed", "device"),
-    "export": (*_MODEL, *_CALIBRATION, "batch_size", "seed"),
-    "certify": (*_MODEL, "data", "images", *_CALIBRATION, "batch_size", "device"),
-    "analyze": (*_MODEL, "data", "images", *_CALIBRATION, "batch_size", "seed", "device", "store"),
-    "tune": (*_MODEL, *_CALIBRATION, "batch_size", "seed", "device", "store"),
-    "recover": (*_MODEL, "train", *_CALIBRATION, "device", "store"),
+    "evaluate": (*_MODEL, *_DATA, "images", *_INPUT, *_CALIBRATION, "batch_size", "seed", "device"),
+    "apply": (*_MODEL, "data", *_CLASSES, *_INPUT, *_CALIBRATION, "batch_size", "seed", "device"),
+    "export": (*_MODEL, *_CLASSES, *_INPUT, *_CALIBRATION, "batch_size", "seed"),
+    "certify": (*_MODEL, *_DATA, "images", *_INPUT, *_CALIBRATION, "batch_size", "device"),
+    "analyze": (*_MODEL, *_DATA, "images", *_INPUT, *_CALIBRATION, "batch_size", "seed", "device", "store"),
+    "tune": (*_MODEL, *_INPUT, *_CALIBRATION, "batch_size", "seed", "device", "store"),
+    "recover": (*_MODEL, "train", *_CLASSES, "random_classifier", *_INPUT, *_CALIBRATION, "device", "store"),
     "bench": (*_MODEL, "device", "store"),
     "report": ("store",),
     "demo": ("store",),
-    "dashboard": (*_MODEL, "data", *_CALIBRATION, "train", "device", "store"),
+    "dashboard": (*_MODEL, *_DATA, *_INPUT, *_CALIBRATION, "train", "device", "store"),
 }
 _LEFT_OUT_AT_DEFAULT = ("seed", "device")
 _DEFAULTS = {field.name: field.default for field in fields(Setup)}

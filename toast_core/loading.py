@@ -9,12 +9,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from toast_core.errors import DeviceError, ModelError, ScheduleError
+from toast_core.errors import DeviceError, ModelError, ScheduleError, SetupError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
 from toast_core.models.build import build_baseline, load_baseline
-from toast_core.models.info import get_info
+from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
 from toast_core.models.weights import read_weights, weights_path
+from toast_core.preprocessing import CLASS_ORDERS, Preprocessing
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
 from toast_core.pruning.planner import make_plan
@@ -24,7 +25,7 @@ from toast_core.schedule.execution import EXECUTIONS
 from toast_core.schedule.schedule import Schedule
 
 HEADER_KEY = "toast"
-HEADER_VERSION = 1
+HEADER_VERSIONS = (1, 2)  # 2: with what `_input_of` says, which an older program would leave out in silence
 
 
 def load_model(
@@ -34,6 +35,7 @@ def load_model(
     img_size: int | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    in_chans: int | None = None,
 ) -> nn.Module:
     """Return a supported model in eval mode, with `toast_info` on it.
 
@@ -44,6 +46,7 @@ def load_model(
             values, for counting only; None for the embedded weights of a demo, else timm's pretrained ones.
         num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
         img_size: of the square input in pixels; None takes the model's own.
+        in_chans: channels of the input, 1 or 3; None takes the model's own.
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
@@ -54,12 +57,14 @@ def load_model(
     if header is None and name is None:
         raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
     if header is None:
-        model = load_baseline(name, weights, num_classes, img_size, seed)
+        model = load_baseline(name, weights, num_classes, img_size, seed, in_chans)
         return model if weights == "none" else _moved(model, device)
+    stored_chans = header["input"]["in_chans"]
     for label, given, stored in (
         ("model", name, header["name"]),
         ("num-classes", num_classes, header["num_classes"]),
         ("img-size", img_size, header["img_size"]),
+        ("in-chans", in_chans if stored_chans else None, stored_chans),
     ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
@@ -86,20 +91,46 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     check_output(path)
     if info.weights == "none":
         raise ModelError(f"{info.name} was loaded without weights, for counting only; load it with weights to save it")
+    of_input = _input_of(info)
     header = {
-        "version": HEADER_VERSION,
+        "version": HEADER_VERSIONS[1 if of_input else 0],
         "name": info.name,
         "weights": info.weights,
         "num_classes": info.shape.num_classes,
         "img_size": info.shape.image_size,
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
+        **of_input,
     }
     state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
         write_whole(path, lambda temporary: save_file(state, temporary, {HEADER_KEY: text}))
     except (OSError, SafetensorError) as error:
         raise ModelError(cannot_write(path, error)) from error
+
+
+def _input_of(info: ModelInfo) -> dict:
+    """What a file says about images beside the sizes: only what is not timm's own for the name, so that other files stay as they were."""
+    said = {
+        "preprocessing": info.preprocessing.to_dict(), "classes": list(info.classes or ()), "class_order": info.class_order,
+        "in_chans": info.in_chans, "random_classifier": info.random_classifier,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _read_input(header: dict) -> dict:
+    """The fields of a ModelInfo that `_input_of` wrote, checked; files without them give its defaults."""
+    classes, order, chans, random = (header.get(name) for name in ("classes", "class_order", "in_chans", "random_classifier"))
+    if classes is not None and not (
+        isinstance(classes, list) and len(classes) == header["num_classes"] and all(isinstance(name, str) for name in classes)
+    ):
+        raise ValueError("classes are no list of a name each")
+    if order not in (None, *CLASS_ORDERS) or chans not in (None, 1, 3) or random not in (None, True):
+        raise ValueError(f"class order {order!r:.40}, in_chans {chans!r:.40} or random_classifier {random!r:.40}")
+    return {
+        "preprocessing": Preprocessing(**header.get("preprocessing", {})), "classes": tuple(classes) if classes else None,
+        "class_order": order, "in_chans": chans, "random_classifier": bool(random),
+    }
 
 
 def check_output(path: Path) -> None:
@@ -125,18 +156,19 @@ def read_header(path: Path) -> dict | None:
     try:
         header = json.loads(text)
         version = header["version"]
-        if type(version) is not int or version != HEADER_VERSION:
-            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSION}; update the program")
+        if type(version) is not int or version not in HEADER_VERSIONS:
+            raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSIONS[-1]}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
         if not all(type(size) is int and size > 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
             raise ValueError("a size or a name is none")
         if header["execution"] not in EXECUTIONS:
             raise ValueError(f"execution {header['execution']!r}")
+        header["input"] = _read_input(header)
         check_name(header["name"])
     except ModelError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, ScheduleError, SetupError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); write the file again with toast apply") from error
     return header
 
@@ -154,7 +186,9 @@ def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Modu
 def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
-    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"])
+    said = header["input"]
+    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"], in_chans=said["in_chans"])
+    baseline.toast_info = replace(get_info(baseline), **said)
     info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])
     state = read_weights(path)

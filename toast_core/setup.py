@@ -11,19 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from toast_core.errors import SetupError
+from toast_core.preprocessing import Preprocessing, Reading, numbers
 
 CALIBRATION_IMAGES = 512
 BATCH_SIZE = 64
 LIVE_IMAGES = 1000  # what a dashboard measures on while a person edits
 DEMO_MODELS = ("demo_vit", "demo_swin")
 DEMO_DATA = "fashion-mnist"
+DEMO_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEMO_CALIBRATION = f"{DEMO_DATA}:calibration"
-_WHOLE, _TEXT = ("a whole number", int), ("text", str)
-_KINDS: dict[str, tuple[str, type[Any]]] = {
+TASKS = ("classification", "features", "zero_shot")
+_WHOLE, _TEXT, _SWITCH, _NUMBER = ("a whole number", int), ("text", str), ("true or false", bool), ("a number", int | float)
+_KINDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("model", "weights", "data", "calibration", "train", "device", "store", "applied"), _TEXT),
-    **dict.fromkeys(("num_classes", "img_size", "calibration_images", "images", "batch_size", "seed"), _WHOLE),
+    **dict.fromkeys(("class_order", "class_map", "labels", "task", "class_embeddings"), _TEXT),
+    **dict.fromkeys(("mean", "std", "crop_mode", "interpolation"), _TEXT),
+    **dict.fromkeys(("num_classes", "img_size", "in_chans", "calibration_images", "images", "batch_size", "seed"), _WHOLE),
+    **dict.fromkeys(("use_ema", "random_classifier", "exif_rotate"), _SWITCH),
+    "crop_pct": _NUMBER,
 }
-_PLACES = ("weights", "data", "calibration", "train")
+_MAY_BE_ZERO = ("seed", "num_classes")
+_PLACES = ("weights", "data", "calibration", "train", "class_map", "labels", "class_embeddings")
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,18 @@ class Setup:
 
     model               timm's name, demo_vit or demo_swin; None where `weights` is a file that names it
     weights             a .safetensors file, random, or none to count only; None: a demo's own, else timm's pretrained ones
-    num_classes         of the classifier; None: the weights' or the model's own
+    num_classes         of the classifier, 0 for a backbone without one; None: the weights' or the model's own
     img_size            of the square input in pixels; None: the model's own
+    in_chans            channels of the input, 1 or 3; None: the weights' or the model's own
+    use_ema             of a checkpoint that holds averaged weights too, take those
+    random_classifier   whether labels may be measured with a classifier that the weights leave random
+    mean, std, crop_pct, crop_mode, interpolation, exif_rotate
+                        in place of the model's own, see `Preprocessing`
     data                images to measure on: fashion-mnist, fashion-mnist:calibration or a folder
+    class_order, class_map, labels
+                        which output of the model a class is, see `Reading`
+    task                one of TASKS; None: classification, or features where there is no classifier
+    class_embeddings    .safetensors file that makes the head of a zero-shot task
     images              how many of them, class-balanced; None: all
     calibration         images that calibrated selection and compensation learn from, labels unused
     calibration_images  how many of those, class-balanced
@@ -61,16 +78,46 @@ class Setup:
     images: int | None = None
     batch_size: int = BATCH_SIZE
     seed: int = 0
+    in_chans: int | None = None
+    use_ema: bool = False
+    random_classifier: bool = False
+    mean: str | None = None
+    std: str | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
+    exif_rotate: bool = False
+    class_order: str | None = None
+    class_map: str | None = None
+    labels: str | None = None
+    task: str | None = None
+    class_embeddings: str | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, (words, kind) = getattr(self, field.name), _KINDS[field.name]
             if value is None and field.default is None:
                 continue
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
                 raise SetupError(f"{field.name.replace('_', '-')} is {value!r:.80}; write {words}")
-            if kind is int and value < (field.name != "seed"):
-                raise SetupError(f"{field.name.replace('_', '-')} is {value}; write a whole number of at least {int(field.name != 'seed')}")
+            lowest = int(field.name not in _MAY_BE_ZERO)
+            if kind is int and value < lowest:
+                raise SetupError(f"{field.name.replace('_', '-')} is {value}; write a whole number of at least {lowest}")
+        if self.task not in (None, *TASKS):
+            raise SetupError(f"task is {self.task!r:.40}; choose from {', '.join(TASKS)}")
+        _ = self.preprocessing, self.reading  # refuse now what they refuse
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What was chosen in place of the model's own preprocessing."""
+        return Preprocessing(
+            numbers("mean", self.mean), numbers("std", self.std), self.crop_pct, self.crop_mode, self.interpolation, self.exif_rotate
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How the images to measure on are read."""
+        return Reading(self.class_order, self.class_map, self.labels)
 
     def completed(self) -> "Setup":
         """With what a dashboard takes where nothing was named: the demo, its images, their calibration set, and so many images live."""

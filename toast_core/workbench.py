@@ -57,12 +57,15 @@ class Workbench:
         Raises:
             ModelError, DeviceError: it cannot be loaded.
         """
+        from toast_core.data.describe import described
         from toast_core.loading import load_model
         from toast_core.machine import pick_device
+        from toast_core.models.info import get_info
 
         elsewhere = executor is not None and not executor.in_order
         where = pick_device("cpu" if elsewhere else executor.device if executor else setup.device)
-        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed)
+        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed, setup.in_chans)
+        model.toast_info = described(get_info(model), setup)  # type: ignore[assignment]  # a module takes any attribute
         return cls(model, setup, report, executor)
 
     @cached_property
@@ -87,9 +90,14 @@ class Workbench:
 
         if self.setup.data is None:
             raise DataError(f"no images to measure {self.info.name} on; pass --data DATA")
+        if labelled and self.info.random_classifier and not self.setup.random_classifier:
+            raise DataError(
+                f"the classifier of {self.info.name} is random, so its accuracy says nothing; pass weights with a classifier, "
+                "--num-classes 0 to compare features, or --random-classifier to measure it all the same"
+            )
         asked = (count, order, labelled)
         if self._images is None or self._images[0] != asked:
-            self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled)
+            self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled, self.setup.reading)
         return self._images[1]
 
     def calibration(self, seed: int | None = None) -> "ImageData":
@@ -104,7 +112,8 @@ class Workbench:
         if setup.calibration is None:
             raise DataError("selection 'calibrated' needs calibration images; pass --calibration DATA, or choose per_image")
         if self._calibration is None or self._calibration[0] != seed:
-            data = load_data(setup.calibration, self.model, setup.calibration_images, seed=seed, labelled=False)
+            reading = replace(setup.reading, labels=None)  # that file is about the images to measure on
+            data = load_data(setup.calibration, self.model, setup.calibration_images, seed=seed, labelled=False, reading=reading)
             self._calibration = seed, data
         return self._calibration[1]
 

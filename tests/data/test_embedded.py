@@ -13,10 +13,11 @@ from PIL import Image
 
 from toast_core.data.idx import read_idx, write_idx
 from toast_core.data.load import load_data
-from toast_core.data.sources import EMBEDDED, FASHION_MNIST_CLASSES, open_source
+from toast_core.data.sources import EMBEDDED, open_source
 from toast_core.data.transform import transform_for
 from toast_core.errors import DataError
 from toast_core.loading import load_model
+from toast_core.setup import DEMO_CLASSES
 
 DIGESTS = {
     "fashion-mnist": "9a494dc49efeb996f4076c469b31cd058152067b1594ba6ab85dd739fce3775e",
@@ -32,8 +33,8 @@ def test_counts_and_balance(name: str, count: int) -> None:
     assert source.arrays.dtype == np.uint8
     assert source.labels.dtype == np.int64
     assert np.bincount(source.labels).tolist() == [count // 10] * 10
-    assert source.classes == FASHION_MNIST_CLASSES
-    assert len(FASHION_MNIST_CLASSES) == 10
+    assert source.classes == DEMO_CLASSES
+    assert len(DEMO_CLASSES) == 10
     assert source.name == name
 
 

@@ -6,7 +6,7 @@ other. docs/architecture.md prints this table; a test compares them.
 
 DIRECTIONS = (
     ("the ground", "errors intervals version <- files machine <- registry <- schedule executors analysis_cache"),
-    ("what is asked, what it costs", "cost setup <- budget command models"),
+    ("what is asked, what it costs", "cost preprocessing <- setup <- budget command models"),
     ("the method", "data <- pruning <- compensation loading <- export workbench"),
     ("what is measured", "studies <- jobs <- engine"),
     (

@@ -43,7 +43,9 @@ class Curve:
         return PchipInterpolator(dropped, np.sqrt(rising))
 
 
-def read_curves(rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_of: int = 1, damage: str = "kl") -> dict[tuple[int, str], Curve]:
+def read_curves(
+    rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_of: int = 1, damage: str = "kl"
+) -> dict[tuple[int, str], Curve]:
     """Return the curve of every (block, site) of qk, vo, fc1 and fc2 in a sweep's rows (`block`, `site`, `ratio`, and the `damage`).
 
     Ratios that keep the same count count as one point with their mean; rows of site groups are passed over.

@@ -5,11 +5,9 @@ from typing import Annotated
 import typer
 
 from toast_core.cli.options import Execution, Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json
+from toast_core.cli.output import Bar, note, print_json, told_of
 from toast_core.cli.pruned import pruned_model
 from toast_core.setup import Setup
-
-_SHOWN_FILES = 5
 
 
 @takes_setup("evaluate", required=("data",))
@@ -32,10 +30,11 @@ def evaluate(
         data = workbench.images(setup.images, order)
         with Bar("evaluating") as advance:
             result = run(pruned, data, setup.batch_size, dtype, advance, runner)
-    note(f"skipped unreadable image {name}" for name in result.skipped[:_SHOWN_FILES])
+    notes = [*workbench.info.notes, *data.notes()]
+    note(notes)
     info, figures = pruned.toast_info, result.to_dict()
     if as_json:
-        print_json({"model": info.name, "weights": info.weights, "data": data.source.name, **figures})
+        print_json({"model": info.name, "weights": info.weights, "data": data.source.name, **figures, **told_of(data, notes)})
         return
     print(f"{info.name} ({info.weights}) on {data.source.name}, {figures['images']} images, {len(result.skipped)} skipped")
     how = (result.execution, f"selection {result.selection or 'none'}", order, f"batch {setup.batch_size}", f"seed {setup.seed}", dtype)
@@ -44,4 +43,5 @@ def evaluate(
         low, high = figures[key]["ci95"]
         interval = "no interval from one image" if low is None else f"95 %: {low:.2f} to {high:.2f}"
         print(f"{label}  {figures[key]['value']:.2f}{unit}  ({interval})")
+    print(f"images: {data.transform.description}")
     print(f"{result.macs / 1e9:.4f} GMACs an image")

@@ -14,6 +14,7 @@ import typer
 
 from toast_core.command import TAKES
 from toast_core.errors import ScheduleError
+from toast_core.preprocessing import CLASS_ORDERS, CROP_MODES, INTERPOLATIONS
 from toast_core.schedule.presets import get_preset
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.setup import BATCH_SIZE, CALIBRATION_IMAGES, Setup
@@ -38,9 +39,35 @@ _SETUP: dict[str, _Option] = {
         None,
     ),
     "num_classes": (
-        Annotated[int | None, typer.Option(help="classes of the classifier; default: the weights' or the model's own")], None
+        Annotated[int | None, typer.Option(help="of the classifier, 0 for none; default: the weights' or the model's own")], None
     ),
     "img_size": (Annotated[int | None, typer.Option(help="input size in pixels; default: the model's own")], None),
+    "in_chans": (Annotated[int | None, typer.Option(help="channels of the input, 1 or 3; default: the weights' or the model's own")], None),
+    "use_ema": (Annotated[bool, typer.Option("--use-ema", help="of a checkpoint that has averaged weights too, take those")], False),
+    "mean": (Annotated[str | None, typer.Option(help="of the channels, as 0.485,0.456,0.406; default: the model's own")], None),
+    "std": (Annotated[str | None, typer.Option(help="of the channels, as 0.229,0.224,0.225; default: the model's own")], None),
+    "crop_pct": (Annotated[float | None, typer.Option(help="crop's side by the resized image's; default: the model's own")], None),
+    "crop_mode": (Annotated[str | None, typer.Option(help=f"{', '.join(CROP_MODES)}; default: the model's own")], None),
+    "interpolation": (Annotated[str | None, typer.Option(help=f"{', '.join(INTERPOLATIONS)}; default: the model's own")], None),
+    "exif_rotate": (
+        Annotated[bool, typer.Option("--exif-rotate", help="turn photographs as their EXIF tag says, which timm does not")], False
+    ),
+    "class_order": (
+        Annotated[
+            str | None, typer.Option(help=f"{' or '.join(CLASS_ORDERS)} (timm's: numbers by value): how class folders are numbered")
+        ],
+        None,
+    ),
+    "class_map": (
+        Annotated[
+            str | None, typer.Option(help="file of the model's classes: a name a line, or JSON of names and numbers; images may have fewer")
+        ],
+        None,
+    ),
+    "labels": (Annotated[str | None, typer.Option(help="CSV file with the class of every image of a flat --data folder")], None),
+    "random_classifier": (
+        Annotated[bool, typer.Option("--random-classifier", help="measure labels although the weights leave the classifier random")], False
+    ),
     "data": (Annotated[str | None, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")], None),
     "images": (Annotated[int | None, typer.Option(help="class-balanced subset; default: all")], None),
     "calibration": (

@@ -3,6 +3,10 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toast_core.data.load import ImageData
 
 
 class Bar:
@@ -40,6 +44,11 @@ def note(lines: Iterable[str]) -> None:
     """Say on stderr what was not done as asked, a line each."""
     for line in lines:
         print(f"toast: {line}", file=sys.stderr)
+
+
+def told_of(data: "ImageData", notes: Iterable[str]) -> dict[str, object]:
+    """What stands beside figures in JSON: how images became input, which output each class is, and what was guessed or left aside."""
+    return {"transform": data.transform.description, "class_to_index": data.source.class_to_index, "notes": list(notes)}
 
 
 def print_json(document: object) -> None:

@@ -120,8 +120,8 @@ def _print_report(report: dict, damage: Figure) -> None:
             low, high = row["agreement_ci95"]
             said = f", agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
         print(
-            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  {label} {row[f'predicted_{key}']:.4f} predicted, "
-            f"{row[key]:.4f} held out{said}"
+            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  "
+            f"{label} {row[f'predicted_{key}']:.4f} predicted, {row[key]:.4f} held out{said}"
         )
     if learned := report["audit"]["measured_over_predicted"]:
         print(

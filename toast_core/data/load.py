@@ -12,12 +12,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from toast_core.data.classes import match_classes
 from toast_core.data.sources import Source, open_source
 from toast_core.data.transform import Transform, transform_for
 from toast_core.errors import DataError
-from toast_core.models.info import get_info
+from toast_core.models.info import ModelInfo, get_info
+from toast_core.preprocessing import Reading
 
 ORDERS = ("shuffled", "sorted")
+_SHOWN_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ class ImageData:
         if images:
             yield self._batch(images, index)
 
+    def notes(self) -> list[str]:
+        """What was guessed or left aside, a line each: by the listing, and by the passes over the images so far."""
+        more = len(self.skipped) - _SHOWN_FILES
+        skipped = [f"skipped unreadable image {name}" for name in self.skipped[:_SHOWN_FILES]]
+        return [*self.source.notes, *skipped, *([f"skipped {more} more unreadable images"] if more > 0 else [])]
+
     def unread(self) -> DataError:
         """The error where a pass over the images gave not one of them."""
         return DataError(f"none of the {len(self)} images of {self.source.name} could be read; first {self.skipped[0]}")
@@ -102,7 +111,8 @@ class ImageData:
 
 
 def load_data(
-    data: str | Path, model: nn.Module, images: int | None = None, order: str = "shuffled", seed: int = 0, labelled: bool = True
+    data: str | Path, model: nn.Module, images: int | None = None, order: str = "shuffled", seed: int = 0, labelled: bool = True,
+    reading: Reading | None = None,
 ) -> ImageData:
     """Return images with the model's own transform.
 
@@ -110,25 +120,33 @@ def load_data(
         data: `fashion-mnist`, `fashion-mnist:calibration`, or a folder with one subfolder of JPEG or PNG images a class.
         images: how many, class-balanced and drawn by `seed`; None takes all.
         order: `shuffled` by `seed`, or `sorted` by class.
-        labelled: False where labels are not used (calibration): the classes then need not be the model's.
+        labelled: False where labels are not used (calibration): the classes then need not be the model's; where they are without any
+            doubt, the set says so by its `class_to_index`. Of a model without a classifier they never are.
+        reading: which output of the model a class is; None leaves that to names and the alphabet, see `match_classes`.
 
     Raises:
-        DataError: no such data, no images, an unknown order, or another number of classes than the model has.
+        DataError: no such data, no images, an unknown order, or classes that are not the model's.
     """
     source = open_source(data)
-    info = get_info(model)
     if order not in ORDERS:
         raise DataError(f"unknown order {order!r}; choose from {', '.join(ORDERS)}")
     if images is not None and images < 1:
         raise DataError(f"images is {images}; write a whole number of at least 1, or leave it out for all {len(source)}")
-    if labelled and len(source.classes) != info.shape.num_classes:
-        raise DataError(
-            f"{source.name} has {len(source.classes)} classes but {info.name} has {info.shape.num_classes}; "
-            f"pass --num-classes {len(source.classes)} with weights trained for it"
-        )
+    info = get_info(model)
+    if info.shape.num_classes:  # a backbone without a classifier has no outputs that classes could be
+        source = (match_classes if labelled else _match_if_certain)(source, info, reading or Reading())
     rng = np.random.default_rng(seed)
     index = np.arange(len(source)) if images is None or images >= len(source) else balanced_subset(source.labels, images, rng)
     return ImageData(source, transform_for(model), _ordered(index, source.labels, order, rng), order, seed)
+
+
+def _match_if_certain(source: Source, info: ModelInfo, reading: Reading) -> Source:
+    """The set with the model's outputs for labels where nothing about them is guessed, else as it is."""
+    try:
+        found = match_classes(source, info, reading)
+    except DataError:
+        return source
+    return found if found.notes == source.notes else source
 
 
 def arranged(data: ImageData, order: str, seed: int) -> ImageData:

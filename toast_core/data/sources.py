@@ -1,6 +1,7 @@
 """Where images come from: the embedded Fashion-MNIST sets, or a folder with one subfolder a class."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,19 +11,8 @@ from PIL import Image
 
 from toast_core.data.idx import read_idx
 from toast_core.errors import DataError
+from toast_core.setup import DEMO_CLASSES
 
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
 _ORIGINAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -31,7 +21,12 @@ ASSETS = Path(__file__).parents[1] / "assets" / "fashion_mnist"
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images: `arrays` (n, H, W) uint8 of an embedded set, or `files` of a folder. `labels` is (n,) int64."""
+    """Labelled images: `arrays` (n, H, W) uint8 of an embedded set, or `files` of a folder. `labels` is (n,) int64.
+
+    numbered        whether the set itself numbers its classes, so that no order of names does
+    class_to_index  the set's classes by name with their labels, once they are those of a model; None before
+    notes           what was left aside or guessed, a line each
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -39,6 +34,9 @@ class Source:
     digest: str
     arrays: np.ndarray | None = None
     files: tuple[Path, ...] = ()
+    numbered: bool = False
+    class_to_index: Mapping[str, int] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,13 +74,13 @@ def _embedded(name: str) -> Source:
     stem = EMBEDDED[name]
     images, labels = read_idx(ASSETS / f"{stem}-images.idx.gz"), read_idx(ASSETS / f"{stem}-labels.idx.gz").astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    return Source(name, FASHION_MNIST_CLASSES, labels, digest, arrays=images)
+    return Source(name, DEMO_CLASSES, labels, digest, arrays=images, numbered=True)
 
 
 def _original(root: Path) -> Source:
     images, labels = (read_idx(root / f"{name}.gz") for name in _ORIGINAL)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    return Source(str(root), FASHION_MNIST_CLASSES, labels.astype(np.int64), digest, arrays=images)
+    return Source(str(root), DEMO_CLASSES, labels.astype(np.int64), digest, arrays=images, numbered=True)
 
 
 def _folder(root: Path) -> Source:

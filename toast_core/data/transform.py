@@ -1,6 +1,6 @@
 """From a decoded image to a model's input: timm's own evaluation transform for the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from toast_core.errors import DataError
 from toast_core.models.info import get_info
+from toast_core.preprocessing import Preprocessing
 
 _PICTURE_SIZE = 64  # below it, cropping and recolouring leave too little
 _AUGMENTATION: dict[str, Any] = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "color_jitter": 0.3}  # DeiT's
@@ -21,7 +22,9 @@ _AUGMENTATION: dict[str, Any] = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_pro
 class Transform:
     """How images become input: `description` names it for people and for stores.
 
-    training is the augmenting form for colour pictures, which draws from the ambient generators; None where images are grey or small.
+    crops        whether the evaluation transform leaves out an image's edge
+    exif_rotate  whether photographs are turned as their EXIF tag says
+    training     the augmenting form for colour pictures, which draws from the ambient generators; None where images are grey or small
     """
 
     pipeline: Callable[[Image.Image], torch.Tensor]
@@ -30,6 +33,8 @@ class Transform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     description: str
+    crops: bool = False
+    exif_rotate: bool = False
     training: Callable[[Image.Image], torch.Tensor] | None = None
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
@@ -40,7 +45,7 @@ class Transform:
 
     def fits(self, arrays: np.ndarray) -> bool:
         """Whether grey arrays (B, H, W) are already in the model's size, so that only the normalisation is left."""
-        return self.channels == 1 and arrays.shape[1:] == (self.size, self.size)
+        return self.channels == 1 and not self.crops and arrays.shape[1:] == (self.size, self.size)
 
     def normalize(self, arrays: np.ndarray) -> torch.Tensor:
         """(B, H, W) uint8 that `fits` -> (B, 1, H, W) float32."""
@@ -53,14 +58,35 @@ def transform_for(model: nn.Module) -> Transform:
     Raises:
         DataError: the model takes other than 1 or 3 channels.
     """
-    shape = get_info(model).shape
+    info = get_info(model)
+    shape = info.shape
     channels = model.patch_embed.proj.in_channels
     if channels not in (1, 3):
         raise DataError(f"{shape.name} takes {channels} channels; images have 1 or 3: use a model for grey or colour images")
     config = resolve_data_config(pretrained_cfg=getattr(model, "pretrained_cfg", None) or {"architecture": shape.name})
+    chosen = info.preprocessing
+    config |= {name: value for name, value in chosen.to_dict().items() if name != "exif_rotate"}
+    config["mean"], config["std"] = (_for_channels(config[name], channels, chosen, name) for name in ("mean", "std"))
     config["input_size"] = (channels, shape.image_size, shape.image_size)
     pipeline = create_transform(**config, is_training=False)
-    text = " ".join(f"{key}={config[key]}" for key in ("input_size", "interpolation", "crop_pct", "mean", "std"))
+    told = ["input_size", "interpolation", "crop_pct", "mean", "std", *(["crop_mode"] if config["crop_mode"] != "center" else [])]
+    text = " ".join([*(f"{key}={config[key]}" for key in told), *(["exif_rotate"] if chosen.exif_rotate else [])])
     in_colour = channels == 3 and shape.image_size >= _PICTURE_SIZE
     training = create_transform(**config, is_training=True, **_AUGMENTATION) if in_colour else None
-    return Transform(pipeline, channels, shape.image_size, tuple(config["mean"]), tuple(config["std"]), text, training)
+    crops, turns = config["crop_pct"] < 1, chosen.exif_rotate
+    return Transform(pipeline, channels, shape.image_size, config["mean"], config["std"], text, crops, turns, training)
+
+
+def _for_channels(values: Sequence[float], channels: int, chosen: Preprocessing, name: str) -> tuple[float, ...]:
+    """One number for every channel; a grey model of a colour family takes the mean of the family's three.
+
+    Raises:
+        DataError: what was chosen has another number of channels.
+    """
+    if len(values) == channels:
+        return tuple(values)
+    if len(values) == 1:
+        return tuple(values) * channels
+    if getattr(chosen, name) is not None:
+        raise DataError(f"{name} has {len(values)} numbers, the model takes {channels} channel; give one number")
+    return (sum(values) / len(values),)

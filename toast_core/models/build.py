@@ -17,12 +17,14 @@ from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DE
 from toast_core.models.info import ModelInfo
 from toast_core.models.names import check_name
 from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, classes_in, fill, read_weights, weights_path
+from toast_core.setup import DEMO_CLASSES
 
 _PAPER_CLASSES = 1000
 
 
 def load_baseline(
-    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0
+    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
+    in_chans: int | None = None,
 ) -> nn.Module:
     """Return a supported timm model on the CPU in eval mode, with `toast_info` on it; see `load_model` for the arguments.
 
@@ -30,21 +32,25 @@ def load_baseline(
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
     """
     check_name(name)
-    for label, value in (("num-classes", num_classes), ("img-size", img_size)):
+    for label, value in (("num-classes", num_classes), ("img-size", img_size), ("in-chans", in_chans)):
         if value is not None and value < 1:
             raise ModelError(f"{label} is {value}; write a whole number of at least 1")
     if weights == "none":
         with torch.device("meta"):
-            return build_baseline(name, num_classes, img_size, seed, "none")
+            return build_baseline(name, num_classes, img_size, seed, "none", in_chans=in_chans)
     path = weights_path(weights)
     if weights is None and name in DEMO_BUILDERS:
         path = DEMO_WEIGHTS / f"{name}.safetensors"
     if path is None:
         pretrained = weights is None
-        return build_baseline(name, num_classes, img_size, seed, "timm pretrained" if pretrained else f"random, seed {seed}", pretrained)
+        label = "timm pretrained" if pretrained else f"random, seed {seed}"
+        return build_baseline(name, num_classes, img_size, seed, label, pretrained, in_chans)
     state = read_weights(path)
-    model = build_baseline(name, num_classes or classes_in(state), img_size, seed, f"{path.name} sha256:{sha256_of(path)[:12]}")
+    label = f"{path.name} sha256:{sha256_of(path)[:12]}"
+    model = build_baseline(name, num_classes or classes_in(state), img_size, seed, label, False, in_chans)
     fill(model, state, path)
+    if weights is None:
+        model.toast_info = replace(model.toast_info, classes=DEMO_CLASSES)
     own = model.state_dict()
     if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
         inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
@@ -53,14 +59,18 @@ def load_baseline(
 
 
 def build_baseline(
-    name: str, num_classes: int | None, img_size: int | None, seed: int, weights: str, pretrained: bool = False
+    name: str, num_classes: int | None, img_size: int | None, seed: int, weights: str, pretrained: bool = False,
+    in_chans: int | None = None,
 ) -> nn.Module:
     """Build a supported model with seeded random values, or timm's pretrained ones.
 
     Raises:
         ModelError: it cannot be built, is not supported, or its pretrained weights cannot be fetched.
     """
-    options = {} if img_size is None else {"img_size": img_size}
+    if name in DEMO_BUILDERS and in_chans not in (None, 1):
+        raise ModelError(f"{name} takes 1 channel, not {in_chans}; leave out --in-chans")
+    asked = {"img_size": img_size, "in_chans": None if name in DEMO_BUILDERS else in_chans}
+    options = {name: value for name, value in asked.items() if value is not None}
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -94,7 +104,7 @@ def build_baseline(
     if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
         raise ModelError(f"{name} cannot be built with img-size {img_size} (no patch fits); choose a multiple of its patch and window size")
     adapter = adapter_for(model, name)
-    model.toast_info = ModelInfo(name, weights, adapter.shape(model, name))
+    model.toast_info = ModelInfo(name, weights, adapter.shape(model, name), in_chans=options.get("in_chans"))
     return model.eval()
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import PlanError
 from toast_core.models.adapters import adapter_for
+from toast_core.preprocessing import OWN, Preprocessing
 from toast_core.schedule.schedule import Schedule
 
 
@@ -14,7 +15,13 @@ from toast_core.schedule.schedule import Schedule
 class ModelInfo:
     """name, weights (where they came from), shape of the baseline, and the schedule and execution applied to it, if any.
 
-    weights_file is where the baseline's weights can be looked at again, inside toast_core for the demos; None where there is none.
+    weights_file       where the baseline's weights can be looked at again, inside toast_core for the demos; None where there is none
+    preprocessing      what replaces timm's preprocessing of the name: a file's own, and what was chosen over it
+    classes            names by output, where the weights or a class map say them
+    class_order        in which class folders are numbered for this model, where its file says it
+    random_classifier  whether the weights leave the classifier random
+    in_chans           channels of the input, where they are not the name's own
+    notes              what loading took away, chose, resampled or guessed, a line each
     """
 
     name: str
@@ -23,6 +30,12 @@ class ModelInfo:
     execution: str = "baseline"
     schedule: Schedule | None = None
     weights_file: str | None = None
+    preprocessing: Preprocessing = OWN
+    classes: tuple[str, ...] | None = None
+    class_order: str | None = None
+    random_classifier: bool = False
+    in_chans: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_baseline(info: ModelInfo, instead: str) -> None:

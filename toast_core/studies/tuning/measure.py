@@ -90,9 +90,9 @@ def tune(
     check_baseline(info, "tune the baseline model")
     model = model.eval()
     clock = _Clock()
-    task, classes = task_of(info.shape), len(calibration.source.classes)
+    task = task_of(info.shape)
     key = task.damage.key
-    parts = split(calibration, request.batch_size, 0 < classes == info.shape.num_classes)
+    parts = split(calibration, request.batch_size, calibration.source.class_to_index is not None)
     with clock("curves"):
         rows = measure_curves(model, request, parts, lambda done, total: progress("curves", done, total), store, executor)
     with clock("solving"):

@@ -1,0 +1,176 @@
+"""Which output of a model a class of an image set is: decided here alone, from a class map, from names that both know, or from an order."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from toast_core.data.sources import Source
+from toast_core.errors import DataError
+from toast_core.models.info import ModelInfo
+from toast_core.preprocessing import Reading
+
+_SHOWN = 4
+
+
+def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
+    """Return the set with the model's outputs for labels and their names for classes, `class_to_index` said, and notes on what was guessed.
+
+    A class map decides alone. Else an order that was chosen does; else names, where the model knows all names of the set; else the order
+    that the model's file names; else the alphabetical one. Sets that number their classes themselves keep their numbers.
+
+    Raises:
+        DataError: the map cannot be read or lacks a class, or the set has another number of classes than the model.
+    """
+    outputs, known, names = info.shape.num_classes, info.classes, source.classes
+    notes: list[str] = []
+    if reading.class_map is not None:
+        found = read_class_map(reading.class_map)
+        index = _mapped(source, found, outputs, reading.class_map)
+        all_names = names_by_output(found, outputs)
+        if known is not None and (line := _differ(info, known, all_names)):
+            notes.append(line)
+        return _renumbered(source, index, all_names, notes)
+    by_name = _by_name(names, known) if known is not None else None
+    if by_name is not None and known is not None and reading.class_order is None and not (source.numbered and names == known):
+        if list(by_name) != list(range(len(names))):
+            notes.append(f"the {len(names)} classes of {source.name} are matched by name to the {outputs} that {info.name}'s weights name")
+        return _renumbered(source, by_name, known, notes)
+    if len(names) != outputs:
+        raise DataError(
+            f"{source.name} has {len(names)} classes but {info.name} has {outputs}; pass --num-classes {len(names)} with weights trained "
+            "for it, or --class-map FILE with the names of the model's outputs where the images are of fewer"
+        )
+    order = list(range(outputs)) if source.numbered else _order(names, reading.class_order or info.class_order)
+    index = [order.index(position) for position in range(outputs)]
+    if not source.numbered and reading.class_order is None and (line := _orders_differ(names, info.class_order)):
+        notes.append(line)
+    ordered = tuple(names[position] for position in order)
+    if known is not None and (line := _differ(info, known, ordered)):
+        notes.append(line)
+    return _renumbered(source, index, ordered, notes)
+
+
+def read_class_map(file: str | Path) -> dict[str, int]:
+    """Return the outputs by name of a class map: a name a line, or JSON as a list of names, {name: number}, or {number: name}.
+
+    Values of {number: name} may be lists, as Keras writes them: every entry is a name of that output.
+
+    Raises:
+        DataError: it cannot be read, has another form, or names a class twice.
+    """
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DataError(f"class map {file} cannot be read ({reason}); give a text file with a name a line, or JSON") from error
+    if path.suffix.lower() != ".json":
+        lines = [line.strip() for line in text.splitlines()]
+        pairs = [(name, number) for number, name in enumerate(lines) if name]
+    else:
+        try:
+            pairs = _pairs(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"class map {file} is no JSON of names and numbers; write a list of names, or {{name: number}}") from error
+    found: dict[str, int] = {}
+    for name, number in pairs:
+        if found.setdefault(name, number) != number:
+            raise DataError(f"class map {file} has {name!r:.60} twice, as {found[name]} and {number}; keep one of them")
+    if not found:
+        raise DataError(f"class map {file} is empty; write a name a line")
+    return found
+
+
+def names_by_output(found: Mapping[str, int], outputs: int) -> tuple[str, ...]:
+    """Return the first name of each of `outputs` outputs, its number where the map has none."""
+    first: dict[int, str] = {}
+    for name, number in found.items():
+        first.setdefault(number, name)
+    return tuple(first.get(number, str(number)) for number in range(outputs))
+
+
+def _pairs(document: object) -> list[tuple[str, int]]:
+    if isinstance(document, list):
+        return [(str(name), number) for number, name in enumerate(document)]
+    if not isinstance(document, dict):
+        raise TypeError
+    if all(type(number) is int for number in document.values()):
+        return list(document.items())
+    named = [(int(number), [names] if isinstance(names, str) else names) for number, names in document.items()]
+    return [(str(name), number) for number, names in named for name in dict.fromkeys(names)]
+
+
+def _mapped(source: Source, found: Mapping[str, int], outputs: int, file: str) -> list[int]:
+    missing = [name for name in source.classes if name not in found]
+    if missing:
+        raise DataError(
+            f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}; add them"
+        )
+    index = [found[name] for name in source.classes]
+    beyond = [(name, number) for name, number in zip(source.classes, index, strict=True) if not 0 <= number < outputs]
+    if beyond:
+        raise DataError(f"class map {file} numbers {beyond[0][0]} as {beyond[0][1]}; the model's outputs are 0 to {outputs - 1}")
+    return index
+
+
+def _by_name(names: Sequence[str], known: Sequence[str]) -> list[int] | None:
+    """The outputs of these names; None where one is not known, or where two could be meant. Case and punctuation do not count."""
+    plain = [_plain(name) for name in known]
+    index = [plain.index(_plain(name)) if plain.count(_plain(name)) == 1 else -1 for name in names]
+    return index if -1 not in index and len(set(index)) == len(index) else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold()) or name
+
+
+def _order(names: Sequence[str], order: str | None) -> list[int]:
+    """Positions in the set's alphabetical order, by output."""
+    if order != "natural":
+        return list(range(len(names)))
+    return sorted(range(len(names)), key=lambda position: (natural_key(names[position]), names[position]))
+
+
+def natural_key(name: str) -> list[int | str]:
+    """What timm's training sorts class folders by: numbers inside a name by value, case ignored."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
+
+
+def _orders_differ(names: Sequence[str], stored: str | None) -> str:
+    natural = _order(names, "natural")
+    if stored is not None or natural == list(range(len(names))):
+        return ""
+    first = next(number for number, position in enumerate(natural) if number != position)
+    return (
+        f"class folders are numbered alphabetically, so output {first} is {names[first]}; timm's training numbers them naturally, where it "
+        f"is {names[natural[first]]}: pass --class-order natural if the model was trained so, or --class-order alphabetical to confirm"
+    )
+
+
+def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
+    differ = [number for number, (one, other) in enumerate(zip(known, names, strict=True)) if _plain(one) != _plain(other)]
+    if not differ:
+        return ""
+    shown = ", ".join(f"{known[number]} / {names[number]}" for number in differ[:_SHOWN])
+    return (
+        f"class names do not belong together in {len(differ)} of {len(known)} outputs ({info.name}'s / the images': {shown}"
+        f"{', ...' if len(differ) > _SHOWN else ''}); labels are matched by number, which --class-order and --class-map can change"
+    )
+
+
+def _renumbered(source: Source, index: Sequence[int], names: Sequence[str], notes: Sequence[str]) -> Source:
+    """The set with these outputs for its classes; one whose numbers stay keeps its digest, so that what is stored of it stays valid."""
+    changed = list(index) != list(range(len(names)))
+    digest = source.digest
+    if changed:
+        digest = hashlib.sha256(f"{digest}\0{json.dumps(list(map(int, index)))}".encode()).hexdigest()
+    labels = np.asarray(index, np.int64)[source.labels] if changed else source.labels
+    to_index = dict(zip(source.classes, map(int, index), strict=True))
+    own = dict(zip(reversed(list(map(int, index))), reversed(source.classes), strict=True))  # the first name of an output stays
+    classes = tuple(own.get(number, name) for number, name in enumerate(names))
+    return replace(source, classes=classes, labels=labels, digest=digest, class_to_index=to_index, notes=(*source.notes, *notes))

@@ -1,0 +1,27 @@
+"""What a setup says about a loaded model: its preprocessing, and the names and order of its classes."""
+
+from dataclasses import replace
+
+from toast_core.data.classes import match_classes, names_by_output, read_class_map
+from toast_core.data.sources import open_source
+from toast_core.models.info import ModelInfo
+from toast_core.setup import Setup
+
+
+def described(info: ModelInfo, setup: Setup) -> ModelInfo:
+    """Return the info of a loaded model with what the setup chose over the weights' own, so that files written of it carry that.
+
+    Class names are those of a class map, else of the weights, else of the images to measure on; what was guessed there joins the notes.
+
+    Raises:
+        DataError: the class map or the images cannot be read or do not fit the model.
+    """
+    outputs, classes, notes = info.shape.num_classes, info.classes, info.notes
+    if outputs and setup.class_map is not None:
+        classes = names_by_output(read_class_map(setup.class_map), outputs)
+    elif outputs and classes is None and setup.data is not None:
+        source = open_source(setup.data)
+        matched = match_classes(source, info, setup.reading)
+        classes, notes = matched.classes, (*notes, *matched.notes[len(source.notes) :])
+    preprocessing, order = setup.preprocessing.over(info.preprocessing), setup.class_order or info.class_order
+    return replace(info, preprocessing=preprocessing, class_order=order, classes=classes, notes=notes)
