@@ -124,7 +124,7 @@ def _show_record(record: Agreement, evidence: Evidence) -> None:
 
 
 def _show_execution(record: Agreement, name: str, single: Timing, many: Timing) -> None:
-    top1 = record.top1[name]
+    top1 = record.headline[name]
     st.metric(f"{_EXECUTIONS[name]}: top-1 {wording.BADGES['measured']}", wording.accuracy(top1))
     st.caption(f"95 %: {wording.accuracy_interval(top1)}")
     if name == "masked":
@@ -156,9 +156,9 @@ def _speedup(timing: Timing) -> str:
 
 def record_table(record: Agreement) -> pd.DataFrame:
     """Every figure of a record, a row each, for people who want to check or keep it."""
-    rows: list[tuple[str, object, object, object]] = [("Top-1 (%)", *(round(record.top1[name].value, 3) for name in _EXECUTIONS))]
+    rows: list[tuple[str, object, object, object]] = [("Top-1 (%)", *(round(record.headline[name].value, 3) for name in _EXECUTIONS))]
     for place, end in enumerate(("low", "high")):
-        rows.append((f"Top-1, 95 % {end} (%)", *(round(record.top1[name].ci95[place], 3) for name in _EXECUTIONS)))
+        rows.append((f"Top-1, 95 % {end} (%)", *(round(record.headline[name].ci95[place], 3) for name in _EXECUTIONS)))
     rows.append(("MACs per image", record.macs["baseline"], record.macs["baseline"], record.macs["compact"]))
     rows.append(("Parameters", record.params["baseline"], record.params["baseline"], record.params["compact"]))
     for timing in record.timings:

@@ -66,6 +66,14 @@ class Outcomes:
         before, after = baseline.correct, self.correct
         return Estimate(100.0 * (int(after.sum()) - int(before.sum())) / len(after), paired_interval(before, after))
 
+    def hits(self) -> dict[str, int]:
+        """How many images have the label as the largest logit, and among the five largest."""
+        return {"top1": int(self.correct.sum()), "top5": int(self.top5.sum())}
+
+    def same_answers(self, other: "Outcomes") -> int:
+        """How many images get the same class."""
+        return int((self.predicted == other.predicted).sum())
+
     def joined(self, *others: "Outcomes") -> "Outcomes":
         """These images followed by the others'."""
         return Outcomes(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in OUTCOME_NAMES))

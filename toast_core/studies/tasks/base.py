@@ -50,6 +50,12 @@ class Figure:
         """The value with its unit, for example `91.53 %`."""
         return f"{value:.{self.digits}f}{' ' if self.unit else ''}{self.unit}"
 
+    def in_short(self, estimate: Estimate) -> str:
+        """Label, value and interval, for example `top-1 91.2 % (95 %: 90.6 to 91.7 %)`."""
+        low, high = estimate.ci95
+        digits, unit = self.digits - (self.unit == "%"), f" {self.unit}" if self.unit else ""
+        return f"{self.label} {estimate.value:.{digits}f}{unit} (95 %: {low:.{digits}f} to {high:.{digits}f}{unit})"
+
     def between(self, estimate: Estimate) -> str:
         """The interval without a unit, for example `90.97 to 92.06`."""
         low, high = estimate.ci95
@@ -72,6 +78,12 @@ class ImageOutcomes(Protocol):
 
     def change(self, baseline: Self) -> Estimate:
         """The headline less the baseline's on the same images, in its `change_unit`, with its paired interval."""
+
+    def hits(self) -> dict[str, int]:
+        """How many images are right, by the key of each figure that is a share of images."""
+
+    def same_answers(self, other: Self) -> int | None:
+        """How many images are answered alike; None where nothing is answered."""
 
     def joined(self, *others: Self) -> Self:
         """These images followed by the others'."""
@@ -123,6 +135,7 @@ class Task(Protocol):
     name          in the registry and in identities
     title         for people: what is measured
     figures       of evaluations, the headline first
+    certified     keys of the figures that a certificate states, the headline first; those that are not known are left out
     damage        what sweeps report and tuning minimises
     seeks_neighbours  whether images of known classes are looked at beside those that are measured
     output        what a number of the output is called
@@ -133,6 +146,7 @@ class Task(Protocol):
     name: str
     title: str
     figures: tuple[Figure, ...]
+    certified: tuple[str, ...]
     damage: Figure
     seeks_neighbours: bool
     output: str
@@ -151,8 +165,14 @@ class Task(Protocol):
     def probe(self, model: "nn.Module", baseline: "nn.Module | None" = None, bank: "Bank | None" = None) -> Probe:
         """Whatever turns a batch into outcomes of `model`; what lies beside it, a task may need or not."""
 
+    def neighbours(self, run: Forward, bank: "Bank | None", parameter: "torch.Tensor") -> "Callable[[Output], np.ndarray | None]":
+        """What gives the classes of a batch's nearest bank images by a form's own outputs, None where no neighbours are sought.
+
+        `parameter` has the dtype and the device that the form takes.
+        """
+
     def outcomes(self, output: Output, reference: Output, batch: "Batch", answers: "np.ndarray | None" = None) -> ImageOutcomes:
-        """Outcomes of a batch beside the baseline's output on it, None where that is not known. `answers` as `bank_answers` gives."""
+        """Outcomes of a batch beside the baseline's output on it, None where that is not known; `answers` are those of `neighbours`."""
 
     def read(self, arrays: Mapping[str, np.ndarray]) -> ImageOutcomes:
         """What `ImageOutcomes.arrays` gave."""

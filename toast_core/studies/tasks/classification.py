@@ -1,6 +1,6 @@
 """Images have one class each, and a model's output is a logit a class. Imports torch where something is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Classification:
     name = "classification"
     title = "Accuracy"
     figures = Outcomes.FIGURES
+    certified = ("top1", "top5")
     damage = Figure("kl", "KL", "nats", 4, higher_is_better=False)
     seeks_neighbours = False
     output = "logit"
@@ -50,6 +51,10 @@ class Classification:
         from toast_core.studies.evaluation.measure import run_batch
 
         return partial(run_batch, model)
+
+    def neighbours(self, run: Forward, bank: "Bank | None", parameter: "torch.Tensor") -> "Callable[[torch.Tensor], None]":
+        """Nothing: labels say what is right."""
+        return lambda output: None
 
     def outcomes(
         self, output: "torch.Tensor", reference: "torch.Tensor | None", batch: "Batch", answers: np.ndarray | None = None

@@ -1,6 +1,6 @@
 """A backbone without a classifier: its output is what it says of an image to whoever builds on it. Imports torch where it measures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,14 +47,24 @@ class FeatureOutcomes:
     def estimates(self) -> dict[str, Estimate]:
         """The mean cosines with normal intervals, and the share whose neighbours have its class, in percent, with Wilson's."""
         found = {name: _mean(getattr(self, name)) for name in ("cosine", "tokens") if not np.isnan(getattr(self, name)).any()}
-        if (self.neighbour != _NOT_KNOWN).all():
-            hits = int((self.neighbour == self.label).sum())
-            found["knn"] = Estimate(100.0 * hits / len(self.label), wilson_percent(hits, len(self.label)))
-        return found
+        shares = {key: Estimate(100.0 * hits / len(self.label), wilson_percent(hits, len(self.label))) for key, hits in self.hits().items()}
+        return found | shares
 
     def change(self, baseline: "FeatureOutcomes") -> Estimate:
         """The mean cosine less the baseline's on the same images, which is 1."""
         return _mean(self.cosine.astype(np.float64) - baseline.cosine)
+
+    def hits(self) -> dict[str, int]:
+        """How many images have neighbours of their class, where neighbours are known."""
+        return {"knn": int((self.neighbour == self.label).sum())} if self._is_answered else {}
+
+    def same_answers(self, other: "FeatureOutcomes") -> int | None:
+        """How many images have neighbours of the same class; None where they are not known."""
+        return int((self.neighbour == other.neighbour).sum()) if self._is_answered and other._is_answered else None
+
+    @property
+    def _is_answered(self) -> bool:
+        return bool((self.neighbour != _NOT_KNOWN).all())
 
     def joined(self, *others: "FeatureOutcomes") -> "FeatureOutcomes":
         """These images followed by the others'."""
@@ -123,6 +133,7 @@ class Features:
     name = "features"
     title = "Feature similarity"
     figures = FeatureOutcomes.FIGURES
+    certified = ("cosine", "tokens", "knn")
     damage = Figure("distance", "feature distance", digits=4, higher_is_better=False)
     seeks_neighbours = True
     output = "feature"
@@ -150,6 +161,14 @@ class Features:
         from toast_core.studies.tasks.feature_probe import FeatureProbe
 
         return FeatureProbe(model, baseline, bank)
+
+    def neighbours(
+        self, run: Forward, bank: "Bank | None", parameter: "torch.Tensor"
+    ) -> "Callable[[BackboneOutput], np.ndarray | None]":
+        """The classes of the nearest bank images by this form's pooled features."""
+        from toast_core.studies.tasks.feature_probe import Neighbours
+
+        return Neighbours(run, bank, parameter)
 
     def outcomes(
         self, output: "BackboneOutput", reference: "BackboneOutput | None", batch: "Batch", answers: np.ndarray | None = None
