@@ -80,6 +80,20 @@ class Workbench:
         """The baseline model in plain integers."""
         return self.info.shape
 
+    def check_classifier(self) -> None:
+        """Raise a DataError where the weights leave the classifier random and nobody said that labels may be measured all the same."""
+        if self.info.random_classifier and not self.setup.random_classifier:
+            raise DataError(
+                f"the classifier of {self.info.name} is random, so its accuracy says nothing; pass weights with a classifier, "
+                "--num-classes 0 to compare features, or --random-classifier to measure it all the same"
+            )
+
+    def name_classes(self, data: "ImageData") -> None:
+        """Let the model carry the class names of labelled images where nothing else has said them."""
+        if self.info.classes is None:
+            self.info = replace(self.info, classes=data.source.classes)
+            self.model.toast_info = self.info  # type: ignore[assignment]  # a module takes any attribute
+
     def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":
         """The setup's images to measure on: `count` of them, class-balanced, None for all.
 
@@ -90,11 +104,8 @@ class Workbench:
 
         if self.setup.data is None:
             raise DataError(f"no images to measure {self.info.name} on; pass --data DATA")
-        if labelled and self.info.random_classifier and not self.setup.random_classifier:
-            raise DataError(
-                f"the classifier of {self.info.name} is random, so its accuracy says nothing; pass weights with a classifier, "
-                "--num-classes 0 to compare features, or --random-classifier to measure it all the same"
-            )
+        if labelled:
+            self.check_classifier()
         asked = (count, order, labelled)
         if self._images is None or self._images[0] != asked:
             self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled, self.setup.reading)

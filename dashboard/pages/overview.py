@@ -164,6 +164,7 @@ def _show_data(shape: ModelShape) -> None:
     rows = {
         "Set": f"{wording.plain(data.name)}, {data.images:,} images", "Classes": _classes(data.classes),
         "Measured on": f"{data.measured:,} of them, {drawn}",
+        "Becomes input by": f"`{data.transform}`",
         "Digest": f"`{data.digest[:_SHORT_DIGEST]}`",
         "Calibration": f"{calibration.images:,} images of {wording.plain(calibration.name)}" if calibration else "none given",
         "Device": engine.device,
@@ -171,6 +172,8 @@ def _show_data(shape: ModelShape) -> None:
     for column, part in zip(st.columns(2), (list(rows.items())[::2], list(rows.items())[1::2]), strict=True):
         for label, value in part:
             column.markdown(f":gray[{label}]  \n{value}")
+    for line in data.notes:
+        st.warning(wording.plain(line))
 
 
 def _classes(names: Sequence[str]) -> str:

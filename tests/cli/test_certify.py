@@ -256,5 +256,5 @@ class TestInputErrors:
 
     def test_another_version(self, say: Say, folder: Path) -> None:
         document = json.loads((folder / "c.json").read_text())
-        (folder / "c.json").write_text(json.dumps({**document, "version": 2}))
-        assert say("--check", "c.json")[2] == "toast: certificate version is 2, this program reads 1; certify again or update it\n"
+        (folder / "c.json").write_text(json.dumps({**document, "version": 3}))
+        assert say("--check", "c.json")[2] == "toast: certificate version is 3, this program reads 2; certify again or update it\n"

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import pytest
 
 from dashboard.engine.client import shipped_shape
-from toast_core.engine import protocol
+from toast_core.engine import cards, protocol
 from toast_core.engine.values import ProtocolError
 from toast_core.errors import ScheduleError
 from toast_core.jobs.book import Job, JobRun, Quote
@@ -26,9 +26,9 @@ JOB = Job(
 )
 FIGURES = protocol.Figures(Estimate(90.0, (88.0, 92.0)), Estimate(99.0, (98.0, 100.0)), Estimate(0.4, (-math.inf, math.inf)))
 READY = protocol.Description(
-    "ready", model=protocol.ModelCard("demo_vit", "random, seed 0", shipped_shape("demo_vit")), device="cpu", versions={"torch": "2"},
-    data=protocol.DataCard("fashion-mnist", ("bag", "coat"), 10_000, "0123", 75, 25, "shuffled", 0),
-    calibration=protocol.CalibrationCard("fashion-mnist:calibration", 500, "4567"),
+    "ready", model=cards.ModelCard("demo_vit", "random, seed 0", shipped_shape("demo_vit")), device="cpu", versions={"torch": "2"},
+    data=cards.DataCard("fashion-mnist", ("bag", "coat"), 10_000, "0123", 75, 25, "shuffled", 0, "crop_pct=1.0", ("2 left aside",)),
+    calibration=cards.CalibrationCard("fashion-mnist:calibration", 500, "4567"),
 )
 MESSAGES = (
     READY, replace(READY, data=None, calibration=None), protocol.Description("starting", progress="Loading PyTorch"),

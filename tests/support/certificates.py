@@ -3,7 +3,7 @@
 from toast_core.intervals import wilson_percent
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
+from toast_core.studies.certificate.result import FORMS, Asked, Certificate, Digests, Form, Setting, Speed
 from toast_core.studies.evaluation.result import Estimate
 
 IMAGES = 200
@@ -21,7 +21,7 @@ def form(name: str, right: int = 180, file: str | None = None, **values: object)
 
 
 RECORD = Certificate(
-    version=VERSION, created="2026-01-31T12:00:00Z",
+    version=1, created="2026-01-31T12:00:00Z",
     asked=Asked(
         Setup(
             "demo_vit", data="fashion-mnist", images=IMAGES, calibration="fashion-mnist:calibration", calibration_images=64, batch_size=32,

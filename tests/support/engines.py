@@ -46,7 +46,10 @@ class FakeEngine:
         self.restarts = 0
         self.description = Description(
             "ready", model=ModelCard("demo_vit", "random", shipped_shape("demo_vit")), device="cpu",
-            data=DataCard("fashion-mnist", ("T-shirt/top", "Trouser"), 10_000, "0123456789abcdef", 1000, 64, "shuffled", 0),
+            data=DataCard(
+                "fashion-mnist", ("T-shirt/top", "Trouser"), 10_000, "0123456789abcdef", 1000, 64, "shuffled", 0,
+                "input_size=(1, 28, 28) crop_pct=1.0", (),
+            ),
             calibration=CalibrationCard("fashion-mnist:calibration", 500, "fedcba"),
         )
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from toast_core.workbench import Workbench
 
 # What a check takes from the certificate: it would be about something else if these were given.
-_FIXED = ("model", "num_classes", "img_size", "calibration_images", "images", "batch_size", "output")
+_FIXED = (
+    "model", "num_classes", "img_size", "in_chans", "use_ema", "mean", "std", "crop_pct", "crop_mode", "interpolation", "exif_rotate",
+    "class_order", "random_classifier", "calibration_images", "images", "batch_size", "output",
+)
 
 
 @takes_setup("certify", said={"images": "class-balanced subset; default: all", "batch_size": "images per batch, timed beside 1"})
@@ -46,7 +49,7 @@ def certify(
         flag = extra[0].replace("_", "-")
         raise CertificateError(f"--check takes {flag} from the certificate; leave out --{flag}")
     record = _record(check)
-    changed = {name: getattr(setup, name) for name in ("weights", "calibration", "data") if name in given}
+    changed = {name: getattr(setup, name) for name in ("weights", "calibration", "data", "class_map", "labels") if name in given}
     asked = Asked(replace(record.asked.setup, **changed), str(schedule) if schedule else record.asked.schedule_file)
     raise typer.Exit(_check(record, asked, _exports(record, export), setup.device, as_json))
 
@@ -152,6 +155,8 @@ def _print(certificate: Certificate) -> None:
     """Forms side by side, one quantity a line."""
     setting, setup, forms = certificate.setting, certificate.asked.setup, certificate.forms
     print(f"{setup.model} on {certificate.image_count} images of {setup.data}, {certificate.skipped_count} skipped")
+    if certificate.input is not None:
+        print(f"images: {certificate.input.transform}")
     print(f"{setting.device}, {setting.processor}, {setting.threads} threads, {setting.dtype}, torch {setting.versions['torch']}")
     files = [Path(form.file) for form in forms if form.file is not None]
     for number, file in enumerate(files):

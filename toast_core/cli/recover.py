@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, print_json, print_table, show_steps
+from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
@@ -81,7 +81,11 @@ def recover(
     )
     with process_group(setup.device) as world:
         workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
-        data = load_data(setup.train, workbench.model, images, seed=seed, labelled=labels)
+        data = load_data(setup.train, workbench.model, images, seed=seed, labelled=labels, reading=setup.reading)
+        if labels:
+            workbench.check_classifier()
+            workbench.name_classes(data)
+        note([*workbench.info.notes, *data.notes()])
         with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 

@@ -1,9 +1,11 @@
 """What a setup says about a loaded model: its preprocessing, and the names and order of its classes."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from toast_core.data.classes import match_classes, names_by_output, read_class_map
 from toast_core.data.sources import open_source
+from toast_core.errors import DataError
 from toast_core.models.info import ModelInfo
 from toast_core.setup import Setup
 
@@ -14,14 +16,15 @@ def described(info: ModelInfo, setup: Setup) -> ModelInfo:
     Class names are those of a class map, else of the weights, else of the images to measure on; what was guessed there joins the notes.
 
     Raises:
-        DataError: the class map or the images cannot be read or do not fit the model.
+        DataError: the class map cannot be read.
     """
     outputs, classes, notes = info.shape.num_classes, info.classes, info.notes
     if outputs and setup.class_map is not None:
         classes = names_by_output(read_class_map(setup.class_map), outputs)
     elif outputs and classes is None and setup.data is not None:
-        source = open_source(setup.data)
-        matched = match_classes(source, info, setup.reading)
-        classes, notes = matched.classes, (*notes, *matched.notes[len(source.notes) :])
+        with suppress(DataError):  # said where labels are needed; a redundancy analysis has no use for them
+            source = open_source(setup.data)
+            matched = match_classes(source, info, setup.reading)
+            classes, notes = matched.classes, (*notes, *matched.notes[len(source.notes) :])
     preprocessing, order = setup.preprocessing.over(info.preprocessing), setup.class_order or info.class_order
     return replace(info, preprocessing=preprocessing, class_order=order, classes=classes, notes=notes)

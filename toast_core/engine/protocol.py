@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard, get_args
 
-from toast_core.cost.shapes import ModelShape
+from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
 from toast_core.engine.values import ProtocolError as ProtocolError
 from toast_core.engine.values import Values
 from toast_core.jobs.book import Job as Job  # pages read them from here
@@ -32,7 +32,7 @@ from toast_core.jobs.book import Quote as Quote
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate
 
-PROTOCOL = 3
+PROTOCOL = 4
 STATE_FILE, LOCK_FILE, LOG_FILE = "engine.json", "engine.lock", "engine.log"
 JOBS_FOLDER, APPLIED_FOLDER = "jobs", "applied"
 _MAX_SESSION_CHARS = 64
@@ -218,38 +218,6 @@ class _Message(Values):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the name."""
         return {"answer": self.answer, **super().to_dict()}
-
-
-@dataclass(frozen=True)
-class ModelCard(Values):
-    """The model that is measured; `weights` says in words where they come from."""
-
-    name: str
-    weights: str
-    shape: ModelShape
-
-
-@dataclass(frozen=True)
-class DataCard(Values):
-    """The image set: `images` it has, `measured` of which are held, in an order and batches that stay the same."""
-
-    name: str
-    classes: tuple[str, ...]
-    images: int
-    digest: str
-    measured: int
-    batch_size: int
-    order: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class CalibrationCard(Values):
-    """The images that channels are chosen on and weights are refitted on."""
-
-    name: str
-    images: int
-    digest: str
 
 
 @dataclass(frozen=True)

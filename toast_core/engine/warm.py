@@ -12,8 +12,9 @@ import torch
 
 from toast_core.data.load import Batch
 from toast_core.data.sources import Source
+from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
 from toast_core.engine.live import LiveEvaluator
-from toast_core.engine.protocol import CalibrationCard, DataCard, Description, ModelCard
+from toast_core.engine.protocol import Description
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
 from toast_core.models.info import check_baseline
@@ -86,7 +87,7 @@ class WarmModel:
         self.source = source = data.source
         card = DataCard(
             source.name, tuple(source.classes), len(source), source.digest, self.images_in(len(self.batches)), setup.batch_size, data.order,
-            data.seed,
+            data.seed, data.transform.description, (*self.workbench.info.notes, *data.notes()),
         )
         self._evaluator = LiveEvaluator(self.workbench.model, self.batches)
         self._run = self._evaluator.measure(Schedule.uniform(len(self.shape.blocks)))

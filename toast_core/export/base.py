@@ -36,7 +36,7 @@ class Format(Protocol):
 
 
 def describe(model: nn.Module) -> str:
-    """Return JSON about a model: name, weights, execution, schedule, and the transform that its images need."""
+    """Return JSON about a model: name, weights, execution, schedule, the transform that its images need, and its classes by output."""
     info = get_info(model)
     document = {
         "name": info.name,
@@ -45,5 +45,7 @@ def describe(model: nn.Module) -> str:
         "schedule": info.schedule.to_dict() if info.schedule else None,
         "schedule_digest": info.schedule.digest() if info.schedule else None,
         "transform": transform_for(model).description,
+        "classes": list(info.classes) if info.classes else None,
+        "class_order": info.class_order,
     }
     return json.dumps(document)

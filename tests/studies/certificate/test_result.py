@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.certificates import RECORD
 from toast_core.errors import CertificateError
-from toast_core.studies.certificate.result import Certificate, Speed
+from toast_core.setup import Setup
+from toast_core.studies.certificate.result import Asked, Certificate, Input, Speed
 from toast_core.studies.latency.result import Latencies
 
 
@@ -91,7 +92,7 @@ OF_ANOTHER_KIND = [
     (("setting", "dtype"), "int4", "certificate setting.dtype is 'int4'"),
     (("schedule", "blocks", 0, "fc2"), 1.5, "certificate schedule: block 0 fc2 ratio is 1.5, not below 1"),
     (("asked", "colour"), "red", "certificate has an unknown field asked.colour"),
-    (("version",), 2, "certificate version is 2, this program reads 1; certify again or update it"),
+    (("version",), 3, "certificate version is 3, this program reads 2; certify again or update it"),
     (("version",), True, "certificate version is True"),
 ]
 
@@ -128,3 +129,36 @@ def test_speeds_are_those_of_each_side_of_the_pairs():
     assert Speed.of(found).ms == pytest.approx((100, 100, 100)) and Speed.of(found).images_per_s == pytest.approx(100)
     assert Speed.of(found).speedup == pytest.approx((2, 2, 3))
     assert Speed.of_baseline(found).ms == pytest.approx((200, 200, 300)) and Speed.of_baseline(found).images_per_s == pytest.approx(50)
+
+
+class TestInput:
+    """Since version 2 a certificate says how images became input and what the classes are; what was chosen stands in `asked`."""
+
+    CHOSEN = Setup(
+        "demo_vit", data="photos", class_order="natural", mean="0.5", crop_pct=0.9, exif_rotate=True, random_classifier=True, in_chans=1,
+    )
+    RECORD = replace(
+        RECORD, version=2, asked=Asked(CHOSEN, "s.json"), input=Input("input_size=(1, 28, 28)", "natural", ("bag", "coat")),
+    ).sealed()
+
+    def test_it_survives_json(self) -> None:
+        again = Certificate.from_dict(json.loads(self.RECORD.to_json()))
+        assert again == self.RECORD and again.asked.setup == self.CHOSEN and again.digest() == self.RECORD.sha256
+
+    @pytest.mark.parametrize(
+        ("trail", "value", "says"),
+        [
+            (("asked", "exif_rotate"), 1, "certificate asked.exif_rotate is 1, not true or false"),
+            (("asked", "class_order"), "by size", "certificate asked: class-order is 'by size'; choose from alphabetical, natural"),
+            (("input",), None, "certificate lacks input; certify again"),
+            (("input", "classes"), "bag", "certificate input.classes is 'bag', not a list"),
+            (("version",), 1, "certificate has an unknown field input; certify again"),
+        ],
+    )
+    def test_what_is_refused(self, trail: tuple, value: object, says: str) -> None:
+        document = json.loads(self.RECORD.to_json())
+        inside = document
+        for key in trail[:-1]:
+            inside = inside[key]
+        inside[trail[-1]] = value
+        assert refusal(document).startswith(says)

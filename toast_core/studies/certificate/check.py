@@ -6,7 +6,7 @@ from math import isclose
 from toast_core.intervals import wilson_percent
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
-from toast_core.studies.certificate.result import Certificate, Digests, Form
+from toast_core.studies.certificate.result import Certificate, Digests, Form, Input
 
 _EXACT = ("params", "size_bytes", "macs", "counted_macs")
 _CHANGED = {
@@ -68,6 +68,11 @@ def failed_claims(record: Certificate, found: Certificate) -> list[str]:
     lie within its recorded 95 % interval. Logits may differ by what rounding explains everywhere.
     """
     lines = []
+    if record.input is not None and record.input != found.input:
+        names = [field.name for field in fields(Input)]
+        name = next(name for name in names if getattr(record.input, name) != getattr(found.input, name, None))
+        new, old = (repr(getattr(one.input, name, None))[:120] for one in (found, record))
+        lines.append(f"input: {name.replace('_', ' ')} is {new}, certified {old}")
     same_kind = record.setting.kind == found.setting.kind
     if (record.image_count, record.skipped_count) != (found.image_count, found.skipped_count):
         lines.append(

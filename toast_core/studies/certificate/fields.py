@@ -36,6 +36,10 @@ def read_fields(kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, str):
             raise _wrong(value, where, "text")
         return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise _wrong(value, where, "true or false")
+        return value
     if kind is int:
         if type(value) is not int or not 0 <= value < MAX_INTEGER:
             raise _wrong(value, where, "a whole number of at least 0 and below 2**63")

@@ -26,7 +26,7 @@ from toast_core.models.info import get_info
 from toast_core.models.weights import weights_digest
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.agreement.measure import Compared, compare
-from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Setting, Speed
+from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Input, Setting, Speed
 from toast_core.studies.latency.pairs import Forward, time_models
 from toast_core.studies.latency.result import Latencies
 
@@ -111,6 +111,12 @@ def setting_of(model: nn.Module) -> Setting:
     return Setting(str(parameter.device), processor_name(parameter.device), torch.get_num_threads(), dtype_name(parameter.dtype), versions)
 
 
+def input_of(subject: CertificateSubject) -> Input:
+    """How the images that are certified on become input, and which class an output is."""
+    order = get_info(subject.baseline).class_order
+    return Input(subject.data.transform.description, order, subject.data.source.classes)
+
+
 def measure(
     subject: CertificateSubject, masked: nn.Module, compact: nn.Module, digests: Digests, exported: Mapping[Path, Forward],
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -142,7 +148,7 @@ def measure(
     return Certificate(
         version=VERSION, created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), asked=subject.asked, schedule=subject.schedule,
         digests=digests, setting=setting_of(baseline), image_count=len(compared.outcomes["baseline"].label),
-        skipped_count=len(subject.data.skipped), largest_logit=compared.largest_logit, forms=forms,
+        skipped_count=len(subject.data.skipped), largest_logit=compared.largest_logit, forms=forms, input=input_of(subject),
     ).sealed()
 
 

@@ -15,12 +15,18 @@ from toast_core.studies.certificate.fields import read_fields, read_object
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Latencies
 
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, VERSION)  # 1 does not say how images became input, nor what the classes are
 FORMS = ("baseline", "masked", "compact", "exported")
 # the fields of the file's object `asked`, in its order: those of a Setup, and the schedule's file
 _ASKED = {
     "model": str, "weights": str | None, "num_classes": int | None, "img_size": int | None, "schedule_file": str, "data": str,
     "images": int | None, "calibration": str | None, "calibration_images": int, "batch_size": int,
+}
+# those that stand there only where they were chosen
+_ASKED_IF_CHOSEN = {
+    "in_chans": int, "use_ema": bool, "random_classifier": bool, "mean": str, "std": str, "crop_pct": float, "crop_mode": str,
+    "interpolation": str, "exif_rotate": bool, "class_order": str, "class_map": str, "labels": str, "task": str, "class_embeddings": str,
 }
 
 
@@ -37,7 +43,9 @@ class Asked:
 
     def to_dict(self) -> dict[str, object]:
         """The object in the file."""
-        return {name: self.schedule_file if name == "schedule_file" else getattr(self.setup, name) for name in _ASKED}
+        always = {name: self.schedule_file if name == "schedule_file" else getattr(self.setup, name) for name in _ASKED}
+        chosen = {name: value for name in _ASKED_IF_CHOSEN if (value := getattr(self.setup, name))}
+        return always | chosen
 
     @classmethod
     def from_fields(cls, value: object, where: str) -> "Asked":
@@ -46,12 +54,22 @@ class Asked:
         Raises:
             CertificateError: a field is missing, unknown, of another kind, or what no setup can have.
         """
-        found = read_object(_ASKED, value, where)
+        chosen = {name: kind for name, kind in _ASKED_IF_CHOSEN.items() if isinstance(value, Mapping) and name in value}
+        found = read_object(_ASKED | chosen, value, where)
         schedule_file = found.pop("schedule_file")
         try:
             return cls(Setup(**found), schedule_file)
         except SetupError as error:
             raise CertificateError(f"certificate {where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Input:
+    """How images became the model's input, and its classes: names by output, the order that numbered their folders, None for no such."""
+
+    transform: str
+    class_order: str | None
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -160,6 +178,7 @@ class Certificate:
     schedule       as applied
     image_count    images measured; skipped_count could not be read
     largest_logit  of the masked model, by absolute value: what tolerances are shares of
+    input          None in certificates of version 1
     sha256         of all the rest; see `sealed`
     """
 
@@ -173,6 +192,7 @@ class Certificate:
     skipped_count: int
     largest_logit: float
     forms: tuple[Form, ...]
+    input: Input | None = None
     sha256: str = ""
 
     @property
@@ -222,6 +242,8 @@ class Certificate:
         """Plain JSON values."""
         own = asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}
         values: dict[str, Any] = json.loads(json.dumps(own, allow_nan=False))
+        if self.input is None:
+            del values["input"]
         return values
 
     def to_json(self) -> str:
@@ -238,9 +260,11 @@ class Certificate:
         if not isinstance(values, Mapping):
             raise CertificateError(f"a certificate is a JSON object, not {type(values).__name__}; write one with toast certify -o FILE")
         version = values.get("version")
-        if type(version) is not int or version != VERSION:
+        if type(version) is not int or version not in VERSIONS:
             raise CertificateError(f"certificate version is {version!r:.40}, this program reads {VERSION}; certify again or update it")
-        found: Certificate = read_fields(cls, values, "")
+        if (version == VERSION) == (values.get("input") is None):
+            raise CertificateError(f"certificate {'lacks' if version == VERSION else 'has an unknown field'} input; certify again")
+        found: Certificate = read_fields(cls, {"input": None, **values}, "")
         names = tuple(form.form for form in found.forms)
         if names[:3] != FORMS[:3] or set(names[3:]) - {"exported"}:
             raise CertificateError(f"certificate forms are {', '.join(names)[:80] or 'none'}, not {', '.join(FORMS)}; certify again")

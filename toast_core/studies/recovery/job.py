@@ -134,8 +134,11 @@ class RecoveryRun:
         )
 
     def _data(self, workbench: Workbench) -> ImageData:
-        data = load_data(_train(workbench.setup), workbench.model, self.images, seed=self.recipe.seed, labelled=self.recipe.labels)
-        if data.source.digest == open_source(workbench.setup.data).digest:
+        place, seed, reading = _train(workbench.setup), self.recipe.seed, replace(workbench.setup.reading, labels=None)
+        data = load_data(place, workbench.model, self.images, seed=seed, labelled=self.recipe.labels, reading=reading)
+        if self.recipe.labels:
+            workbench.check_classifier()
+        if open_source(place).digest == open_source(workbench.setup.data).digest:
             raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
         return data
 
@@ -148,7 +151,7 @@ class RecoveryRun:
         return RecoveryStore(store, workbench.model, self._start(workbench), data, self.recipe, processes=1)
 
     def _tests(self, workbench: Workbench) -> ImageData:
-        return load_data(workbench.setup.data, workbench.model, self.test_images)
+        return load_data(workbench.setup.data, workbench.model, self.test_images, reading=workbench.setup.reading)
 
     def _is_trained(self, workbench: Workbench, store: EvidenceStore, cells: RecoveryStore) -> bool:
         """Whether the report is stored and the file is there."""

@@ -11,7 +11,7 @@ from toast_core.budget.options import make_problem
 from toast_core.budget.problem import Budget
 from toast_core.command import SCHEDULE_FILE, command_line
 from toast_core.cost.macs import count_cost
-from toast_core.data.load import ImageData, load_data
+from toast_core.data.load import ImageData
 from toast_core.errors import DataError, JobError
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.schedule import check_ratio
@@ -146,7 +146,8 @@ class TuningRun:
     def _data(self, workbench: Workbench) -> ImageData:
         if workbench.setup.calibration is None:
             raise DataError("tuning needs calibration images; start the dashboard with --calibration")
-        return load_data(workbench.setup.calibration, workbench.model, self.images, seed=workbench.setup.seed, labelled=False)
+        setup = replace(workbench.setup, calibration_images=self.images)
+        return Workbench(workbench.model, setup).calibration()
 
     def _stored(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> TuningStore:
         return TuningStore(store, Subject.of(workbench.model, data, self.batch_size, "tuning"))

@@ -1,0 +1,44 @@
+"""What an engine says of the model and the images that it holds, as parts of its Description. Imports no torch."""
+
+from dataclasses import dataclass
+
+from toast_core.cost.shapes import ModelShape
+from toast_core.engine.values import Values
+
+
+@dataclass(frozen=True)
+class ModelCard(Values):
+    """The model that is measured; `weights` says in words where they come from."""
+
+    name: str
+    weights: str
+    shape: ModelShape
+
+
+@dataclass(frozen=True)
+class DataCard(Values):
+    """The image set: `images` it has, `measured` of which are held, in an order and batches that stay the same.
+
+    transform  how an image becomes input
+    notes      what was guessed or left aside, about model and images, a line each
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: int
+    digest: str
+    measured: int
+    batch_size: int
+    order: str
+    seed: int
+    transform: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationCard(Values):
+    """The images that channels are chosen on and weights are refitted on."""
+
+    name: str
+    images: int
+    digest: str
