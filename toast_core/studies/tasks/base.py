@@ -46,6 +46,11 @@ class Figure:
     higher_is_better: bool = True
     change_unit: str = ""
 
+    @property
+    def heading(self) -> str:
+        """Of a column of values without a unit, for example `top-1 %`."""
+        return f"{self.label} {self.unit}".rstrip()
+
     def said(self, value: float) -> str:
         """The value with its unit, for example `91.53 %`."""
         return f"{value:.{self.digits}f}{' ' if self.unit else ''}{self.unit}"

@@ -81,7 +81,7 @@ class Classification:
     def judged(self, row: Mapping[str, Any]) -> str:
         """How many images keep the baseline's answer."""
         low, high = row["agreement_ci95"]
-        return f"{row['agreement']:.1f} % ({low:.1f} to {high:.1f} %) of held-out images keep the baseline's answer"
+        return f"{row['agreement']:.1f} % (95 %: {low:.1f} to {high:.1f} %) of held-out images keep the baseline's answer"
 
     def labels(self, reference: "torch.Tensor") -> "torch.Tensor":
         """The class of each image's largest logit."""

@@ -52,7 +52,7 @@ class FeatureOutcomes:
 
     def change(self, baseline: "FeatureOutcomes") -> Estimate:
         """The mean cosine less the baseline's on the same images, which is 1."""
-        return _mean(self.cosine.astype(np.float64) - baseline.cosine)
+        return _mean(self.cosine.astype(np.float64) - baseline.cosine, -2.0, 2.0)
 
     def hits(self) -> dict[str, int]:
         """How many images have neighbours of their class, where neighbours are known."""
@@ -107,11 +107,11 @@ class FeatureCells:
         """Mean cosines with their intervals, and the distance 1 - cosine that they leave."""
         return {
             "cosine": float(np.mean(self.cosine, dtype=np.float64)),
-            "ci95": _ends(mean_interval(self.cosine.astype(np.float64), z)),
+            "ci95": list(_mean(self.cosine, z=z).ci95),
             "tokens": float(np.mean(self.tokens, dtype=np.float64)),
-            "tokens_ci95": _ends(mean_interval(self.tokens.astype(np.float64), z)),
+            "tokens_ci95": list(_mean(self.tokens, z=z).ci95),
             "distance": float(np.mean(self.damage())),
-            "distance_ci95": _ends(mean_interval(self.damage(), z)),
+            "distance_ci95": list(_mean(self.damage(), 0.0, 2.0, z).ci95),
             "images": len(self),
         }
 
@@ -199,18 +199,15 @@ class Features:
     def judged(self, row: Mapping[str, Any]) -> str:
         """How alike the pooled features stay."""
         low, high = row["distance_ci95"]
-        return f"feature cosine {1 - row['distance']:.4f} ({1 - high:.4f} to {1 - low:.4f}) on held-out images"
+        return f"feature cosine {1 - row['distance']:.4f} (95 %: {1 - high:.4f} to {1 - low:.4f}) on held-out images"
 
     def labels(self, reference: "BackboneOutput") -> "torch.Tensor":
         """Zeros: there are no answers."""
         return reference.pooled.new_zeros(len(reference.pooled)).long()
 
 
-def _mean(values: np.ndarray) -> Estimate:
+def _mean(values: np.ndarray, lowest: float = -1.0, highest: float = 1.0, z: float = Z95) -> Estimate:
+    """The mean with its normal interval, which ends where such values do: of one image it is all that there can be."""
     wide = values.astype(np.float64)
-    return Estimate(float(np.mean(wide)), mean_interval(wide))
-
-
-def _ends(interval: tuple[float, float]) -> list[float | None]:
-    """Both ends; null where one image has no spread."""
-    return [end if np.isfinite(end) else None for end in interval]
+    low, high = mean_interval(wide, z)
+    return Estimate(float(np.mean(wide)), (max(low, lowest), min(high, highest)))

@@ -51,7 +51,7 @@ class Tuned:
     analysis: str | None = None
 
     def __repr__(self) -> str:
-        """For example `Tuned(40.1 % saved, 98.7 % (96.2 to 99.6 %) of held-out images keep the baseline's answer)`."""
+        """For example `Tuned(40.1 % saved, 98.7 % (95 %: 96.2 to 99.6 %) of held-out images keep the baseline's answer)`."""
         row = next(one for one in self.report["candidates"] if one["name"] == self.report["chosen"])
         return f"Tuned({100 * self.report['reduction']:.1f} % saved, {task_in(self.report).judged(row)})"
 
