@@ -36,6 +36,12 @@ SETUPS = {
         "deit_tiny_patch16_224", "my weights.safetensors", 7, 96, "my photos", "more photos", 40, train="yet more", images=100,
         batch_size=16,
     ),
+    "chosen": Setup(
+        "deit_tiny_patch16_224", "best.pth.tar", 7, 96, "my photos", "more photos", 40, train="yet more", images=100, in_chans=1,
+        use_ema=True, random_classifier=True, mean="0.5", std="0.25", crop_pct=0.9, crop_mode="squash", interpolation="bilinear",
+        exif_rotate=True, class_order="natural", labels="val labels.csv",
+    ),
+    "mapped": Setup("deit_tiny_patch16_224", "w.safetensors", 7, 96, "my photos", "more photos", 40, train="more", class_map="a map.txt"),
 }
 RUNS = [
     {"kind": "sensitivity", "sites": ["qk", "fc1+fc2"], "ratios": [0.1, 1 / 3], "images": 100, "selection": "calibrated"},

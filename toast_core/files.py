@@ -36,10 +36,16 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
 
 
-def check_can_write(path: Path, error: type[Exception]) -> None:
-    """Raise `error` unless a file can be written at `path`; asked before the work, so that none is lost."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+def check_can_write(path: Path, error: type[Exception], suffix: str = "") -> None:
+    """Raise `error` unless a file can be written at `path`, of this suffix if any; asked before the work, so that none is lost."""
+    try:
+        possible = bool(path.name) and not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
+    except OSError:  # a name longer than any file's
+        possible = False
+    if not possible:
         raise error(f"cannot write {path}; choose a file in a folder that exists and can be written")
+    if suffix and path.suffix != suffix:
+        raise error(f"output {path} does not end in {suffix}; name it {path.with_suffix(suffix).name}")
 
 
 def cannot_write(path: Path, error: Exception) -> str:

@@ -135,9 +135,7 @@ def _read_input(header: dict) -> dict:
 
 def check_output(path: Path) -> None:
     """Raise a ModelError unless a model can be written at `path`; asked before the work, so that none is lost."""
-    if path.suffix != ".safetensors":
-        raise ModelError(f"output {path} does not end in .safetensors; name it {path.with_suffix('.safetensors').name}")
-    check_can_write(path, ModelError)
+    check_can_write(path, ModelError, ".safetensors")
 
 
 def read_header(path: Path) -> dict | None:

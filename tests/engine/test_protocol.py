@@ -101,7 +101,7 @@ def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tupl
 
 @pytest.mark.parametrize("values", [None, [], {}, {"answer": "later"}, {"error": "as protocol 2 wrote it"}])
 def test_what_is_no_message_is_one_line(values: object) -> None:
-    with pytest.raises(ProtocolError, match=r"is no message of protocol 3; restart the dashboard"):
+    with pytest.raises(ProtocolError, match=r"is no message of protocol 4; restart the dashboard"):
         protocol.read_message(values)
 
 

@@ -1,10 +1,14 @@
 """The command line: the one place where everything is put together. torch is imported inside the commands, after parsing.
 
-Exit status: 0 done, 1 the result says no, 2 a usage or input error (one line on stderr), 130 interrupted.
+Exit status: 0 done, 1 the result says no, 2 a usage or input error (one line on stderr), 70 an error that nobody foresaw (one line, with
+the file that has the traceback), 130 interrupted.
 """
 
 import os
 import sys
+import time
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,8 +28,10 @@ from toast_core.cli.recover import recover
 from toast_core.cli.report import report
 from toast_core.cli.tune import tune
 from toast_core.errors import ToastError
+from toast_core.files import first_line
 from toast_core.machine import wait_asleep
 
+_SOFTWARE_ERROR = 70  # EX_SOFTWARE of sysexits.h
 # typer brings its own copy of click; this is the root of its usage errors
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
@@ -90,9 +96,31 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except Exception as error:
+        status = _report(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str) -> int:
     print(f"toast: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _report(error: Exception) -> int:
+    """Keep the traceback of an error that nobody foresaw in a file, and say where: exit status 1 would say that the result is no."""
+    where = _log_file()
+    text = f"toast {' '.join(map(repr, sys.argv[1:]))}\n{''.join(traceback.format_exception(error))}"
+    try:
+        where.parent.mkdir(0o700, parents=True, exist_ok=True)
+        where.write_text(text, encoding="utf-8", errors="backslashreplace")
+        kept = f"the traceback is in {where}"
+    except OSError:
+        print(text, file=sys.stderr)
+        kept = "the traceback is above"
+    _fail(f"an error that nobody foresaw ({type(error).__name__}: {first_line(error)}); {kept}: please report it")
+    return _SOFTWARE_ERROR
+
+
+def _log_file() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "toast-studio" / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

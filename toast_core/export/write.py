@@ -105,9 +105,7 @@ def check_export(format_name: str, path: str | Path, opset: int | None = None) -
         ExportError: an unknown format, another suffix, a folder that cannot be written, an opset the format has not.
     """
     path, form = Path(path), FORMATS[format_name]
-    if path.suffix != form.suffix:
-        raise ExportError(f"output {path} does not end in {form.suffix}; name it {path.with_suffix(form.suffix).name}")
-    check_can_write(path, ExportError)
+    check_can_write(path, ExportError, form.suffix)
     if opset is not None and not form.takes_opset:
         raise ExportError(f"--opset {opset} is for onnx, not for {format_name}; leave it out")
     form.check(opset)
