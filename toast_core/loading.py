@@ -15,6 +15,7 @@ from toast_core.models.build import build_baseline, load_baseline
 from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
 from toast_core.models.weights import read_weights, weights_path
+from toast_core.models.zero_shot import CosineHead, attach
 from toast_core.preprocessing import CLASS_ORDERS, Preprocessing
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
@@ -101,6 +102,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
         **of_input,
+        **({"zero_shot": model.head.tower_classes} if isinstance(getattr(model, "head", None), CosineHead) else {}),
     }
     state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
@@ -158,7 +160,8 @@ def read_header(path: Path) -> dict | None:
             raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSIONS[-1]}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
-        if not all(type(size) is int and size > 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
+        least = zip([*sizes, header.get("zero_shot", 0)], (0, 1, 0), strict=True)
+        if not all(type(size) is int and size >= lowest for size, lowest in least) or not all(isinstance(text, str) for text in texts):
             raise ValueError("a size or a name is none")
         if header["execution"] not in EXECUTIONS:
             raise ValueError(f"execution {header['execution']!r}")
@@ -185,7 +188,10 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
     said = header["input"]
-    baseline = build_baseline(header["name"], header["num_classes"], header["img_size"], 0, header["weights"], in_chans=said["in_chans"])
+    tower = header.get("zero_shot", header["num_classes"])
+    baseline = build_baseline(header["name"], tower, header["img_size"], 0, header["weights"], in_chans=said["in_chans"])
+    if "zero_shot" in header:
+        attach(baseline, torch.ones(header["num_classes"], tower or baseline.num_features), 1.0)
     baseline.toast_info = replace(get_info(baseline), **said)
     info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])

@@ -105,7 +105,7 @@ def _print_report(report: dict, damage: Figure) -> None:
     achieved, baseline = report["achieved"], report["baseline"]
     key, label = damage.key, damage.label
     answered = "agreement" in report["candidates"][0]
-    rows = [_candidate_row(row, report["chosen"], key, answered) for row in report["candidates"]]
+    rows = [_candidate_row(row, report["chosen"], damage, answered) for row in report["candidates"]]
     kept = ["agreement % (95 %)", f"to {key}, points (95 %)"] if answered else [f"to {key} (95 %)"]
     columns = ["candidate", "GMACs", f"{label} predicted", f"{label} held out", *kept]
     print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
@@ -121,7 +121,7 @@ def _print_report(report: dict, damage: Figure) -> None:
             said = f", agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
         print(
             f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  "
-            f"{label} {row[f'predicted_{key}']:.4f} predicted, {row[key]:.4f} held out{said}"
+            f"{label} {row[f'predicted_{key}']:.{damage.digits}f} predicted, {row[key]:.{damage.digits}f} held out{said}"
         )
     if learned := report["audit"]["measured_over_predicted"]:
         print(
@@ -129,26 +129,27 @@ def _print_report(report: dict, damage: Figure) -> None:
             f"the 95 % band learned from the others holds {report['audit']['covered']} of {report['audit']['asked']}"
         )
     print_latency(report)
-    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M", label)
+    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M", damage)
     wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
     print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
 
 
-def _candidate_row(row: dict, chosen: str, key: str, answered: bool) -> list[str]:
-    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row[f'predicted_{key}']:.4f}"]
+def _candidate_row(row: dict, chosen: str, damage: Figure, answered: bool) -> list[str]:
+    key, digits = damage.key, damage.digits
+    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row[f'predicted_{key}']:.{digits}f}"]
     if not row["images"]:
         return [*cells, "clearly worse as predicted", *([""] * (1 + answered))]
     if not answered:
         low, high = row[f"{key}_delta_ci95"]
-        return [*cells, f"{row[key]:.4f}", f"{low:+.5f} to {high:+.5f}"]
+        return [*cells, f"{row[key]:.{digits}f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
     (low, high), delta = row["agreement_ci95"], row["agreement_delta_ci95"]
-    return [*cells, f"{row[key]:.4f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
+    return [*cells, f"{row[key]:.{digits}f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
 
 
-def _print_edits(edits: Edits, unit: str, label: str) -> None:
+def _print_edits(edits: Edits, unit: str, damage: Figure) -> None:
     for name, said in (("drop", "next to drop"), ("restore", "first to restore")):
         for edit in edits[name]:
             print(
                 f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
-                f"{label} {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} {unit}"
+                f"{damage.label} {edit['damage']:+.{damage.digits}f}, {-edit['saved'] / 1e6:+.3f} {unit}"
             )

@@ -33,8 +33,8 @@ def load_baseline(
     """
     check_name(name)
     for label, value in (("num-classes", num_classes), ("img-size", img_size), ("in-chans", in_chans)):
-        if value is not None and value < 1:
-            raise ModelError(f"{label} is {value}; write a whole number of at least 1")
+        if value is not None and value < (label != "num-classes"):
+            raise ModelError(f"{label} is {value}; write a whole number of at least {int(label != 'num-classes')}")
     if weights == "none":
         with torch.device("meta"):
             return build_baseline(name, num_classes, img_size, seed, "none", in_chans=in_chans)
@@ -47,7 +47,7 @@ def load_baseline(
         return build_baseline(name, num_classes, img_size, seed, label, pretrained, in_chans)
     state = read_weights(path)
     label = f"{path.name} sha256:{sha256_of(path)[:12]}"
-    model = build_baseline(name, num_classes or classes_in(state), img_size, seed, label, False, in_chans)
+    model = build_baseline(name, classes_in(state) if num_classes is None else num_classes, img_size, seed, label, False, in_chans)
     fill(model, state, path)
     if weights is None:
         model.toast_info = replace(model.toast_info, classes=DEMO_CLASSES)
@@ -75,7 +75,7 @@ def build_baseline(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if name in DEMO_BUILDERS:
-                model = DEMO_BUILDERS[name](num_classes or 10, **options)
+                model = DEMO_BUILDERS[name](10 if num_classes is None else num_classes, **options)
                 size = img_size or DEMO_IMAGE_SIZE
                 model.pretrained_cfg = {
                     "architecture": name,
@@ -90,7 +90,8 @@ def build_baseline(
                 if pretrained:
                     _check_hub()
                 described = timm.get_pretrained_cfg(name)  # None where another package registers a model without saying more
-                classes = num_classes or (described and described.num_classes) or _PAPER_CLASSES
+                classes = (described and described.num_classes) or _PAPER_CLASSES
+                classes = classes if num_classes is None else num_classes
                 model = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     except (AssertionError, RuntimeError, OSError, ValueError, TypeError, ZeroDivisionError) as error:
         if pretrained:

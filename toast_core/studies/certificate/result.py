@@ -15,7 +15,7 @@ from toast_core.studies.certificate.fields import read_fields, read_object
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Latencies
 from toast_core.studies.tasks.base import Task
-from toast_core.studies.tasks.registry import TASKS
+from toast_core.studies.tasks.registry import task_of_row
 
 VERSION = 2
 VERSIONS = (1, VERSION)  # 1 does not say how images became input, nor what the classes are
@@ -172,7 +172,7 @@ class Form:
     @property
     def task(self) -> Task:
         """The task whose figures these are."""
-        return _task_of(self.figures)
+        return task_of_row(self.figures)
 
     def to_dict(self) -> dict[str, Any]:
         """The object in the file, counts and figures among the other fields."""
@@ -189,7 +189,7 @@ class Form:
         Raises:
             CertificateError: a field is missing, unknown or of another kind.
         """
-        task = _task_of(value if isinstance(value, Mapping) else {})
+        task = task_of_row(value if isinstance(value, Mapping) else {})
         shares = [figure.key for figure in task.figures if figure.key in task.certified and figure.unit == "%"]
         kinds: dict[str, Any] = {name: kind for name, kind in get_type_hints(cls).items() if name not in ("counts", "figures")}
         known: dict[str, Any] = {f"{key}_count": int for key in shares} | dict.fromkeys(task.certified, Estimate)
@@ -201,12 +201,6 @@ class Form:
         counts = {key: found.pop(f"{key}_count") for key in shares if f"{key}_count" in known}
         figures = {key: found.pop(key) for key in task.certified if key in known}
         return cls(**found, counts=counts, figures=figures)
-
-
-def _task_of(values: Mapping[str, Any]) -> Task:
-    """The task whose first figure is there: classification where none is."""
-    named = (task for task in TASKS.values() if task.certified[0] in values)
-    return next(named, TASKS["classification"])
 
 
 @dataclass(frozen=True)

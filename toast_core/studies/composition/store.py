@@ -10,6 +10,7 @@ from toast_core.data.load import arranged
 from toast_core.errors import ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
+from toast_core.models.info import get_info
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
@@ -18,15 +19,18 @@ from toast_core.studies.composition.measure import CompositionWork, composition_
 from toast_core.studies.composition.parts import DeploymentParts
 from toast_core.studies.composition.result import Condition, conditions
 from toast_core.studies.subject import Subject, statistics_digest
+from toast_core.studies.tasks.registry import check_classifier
 
 
 def composition_identities(subject: Subject, schedule: Schedule, statistics: Statistics | None = None) -> dict[Condition, CellIdentity]:
     """The identity of every condition of a composition analysis, deployment first, without measuring anything.
 
     Raises:
+        DataError: the model has no classifier.
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
         PlanError: calibrated selection without statistics.
     """
+    check_classifier(get_info(subject.model).shape, "composition compares what comes")
     if schedule.is_baseline:
         raise ScheduleError("the schedule prunes nothing, so nothing can depend on the batch; give a ratio above 0 in some block")
     make_plan(subject.model, schedule, statistics)  # refuses what cannot be measured before anything is announced
@@ -56,6 +60,7 @@ def analyze_composition(
     Of the subject's images only the set and the seed matter, and its batch size does not: conditions have orders and sizes of their own.
 
     Raises:
+        DataError: the model has no classifier.
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
         PlanError: calibrated selection without statistics.
     """

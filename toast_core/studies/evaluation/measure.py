@@ -128,8 +128,14 @@ def evaluate(
         model.train(was_training)
     if not parts:
         raise data.unread()
+    outcomes = join_outcomes([parts[number] for number in sorted(parts)])
+    if not outcomes.estimates():
+        raise DataError(
+            f"{info.name} is pruned and has no classifier, and neither its baseline nor labelled images to compare with are there; "
+            "name the baseline with its schedule, or pass --calibration DATA with the class folders of the images"
+        )
     return Evaluation(
-        join_outcomes([parts[number] for number in sorted(parts)]),
+        outcomes,
         data.order,
         batch_size,
         info.schedule.selection if info.schedule else None,

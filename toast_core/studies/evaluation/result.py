@@ -137,7 +137,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """For example `Evaluation(top-1 91.53 % (95 %: 90.97 to 92.06), 10000 images, compact, 0.0512 GMACs)`."""
-        (figure, first), *_ = self._rows()
+        (figure, first), *_ = self.rows()
         about = f"{len(self.outcomes.index)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs"
         return f"Evaluation({figure.label} {figure.said(first.value)} (95 %: {figure.between(first)}), {about})"
 
@@ -145,12 +145,12 @@ class Evaluation:
         """For a notebook: the figures with their intervals, and what they are of."""
         rows = [
             f"<tr><th>{figure.label}</th><td>{figure.said(one.value)}</td><td>{figure.between(one)}</td></tr>"
-            for figure, one in self._rows()
+            for figure, one in self.rows()
         ]
         about = f"{len(self.outcomes.index)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs, {self.dtype} on {self.device}"
         return f"<table><caption>{about}</caption><tr><th></th><th></th><th>95 %</th></tr>{''.join(rows)}</table>"
 
-    def _rows(self) -> list[tuple[Figure, Estimate]]:
+    def rows(self) -> list[tuple[Figure, Estimate]]:
         """The figures that are known, the headline first."""
         found = self.outcomes.estimates()
         return [(figure, found[figure.key]) for figure in self.outcomes.FIGURES if figure.key in found]

@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis_cache.key import digest_of_subset
 from toast_core.data.load import ImageData
+from toast_core.studies.tasks.neighbours import NEIGHBOURS
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,10 @@ class Bank:
         """What identifies the bank beside a model: source and subset, 16 hex digits."""
         return f"{self.images.source.digest[:8]}{digest_of_subset(self.images.index)[:8]}"
 
+    def to_dict(self) -> dict[str, object]:
+        """What a figure of k-NN rests on, as plain JSON values."""
+        return {"k": min(NEIGHBOURS, len(self.images)), "bank": self.images.source.name, "images": len(self.images), "digest": self.digest}
+
 
 def bank_for(data: ImageData, calibration: ImageData | None) -> tuple[Bank | None, tuple[str, ...]]:
     """The bank for these images, None where there can be none, and a line that says why, or what is lacking in it."""
@@ -40,5 +45,7 @@ def bank_for(data: ImageData, calibration: ImageData | None) -> tuple[Bank | Non
     place = {name: number for number, name in enumerate(own.classes)}
     numbers = np.array([place.get(name, len(place) + index) for index, name in enumerate(known.classes)], np.int64)
     missing = [name for name in own.classes if name not in shared]
-    notes = (f"k-NN: {known.name} has no image of {len(missing)} of {len(place)} classes, first {missing[0]}; it can never be right there",)
-    return Bank(calibration, numbers), notes if missing else ()
+    bank = Bank(calibration, numbers)
+    if not missing:
+        return bank, ()
+    return bank, (f"k-NN: {known.name} has no image of {len(missing)} of {len(place)} classes, first {missing[0]}, so it misses those",)

@@ -188,6 +188,9 @@ class Task(Protocol):
     def read_cell(self, arrays: Mapping[str, np.ndarray]) -> CellOutcomes:
         """The cell of these arrays, by `CellOutcomes.NAMES`."""
 
+    def worded(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """The figures of a sweep's row as a table shows them, by column."""
+
     def judged(self, row: Mapping[str, Any]) -> str:
         """What a tuning's measured candidate says of held-out images, in a few words."""
 

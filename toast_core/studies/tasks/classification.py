@@ -78,6 +78,14 @@ class Classification:
         """The cell of these arrays."""
         return CellOutcomes(*(arrays[name] for name in CellOutcomes.NAMES))
 
+    def worded(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Top-1 with its difference to the baseline, and the divergence."""
+        low, high = row["ci95"]
+        return {
+            "top-1 %": f"{row['top1']:.2f}", "difference": f"{row['top1_delta']:+.2f}", "95 %": f"{low:+.2f} to {high:+.2f}",
+            "KL": f"{row['kl']:.4f}",
+        }
+
     def judged(self, row: Mapping[str, Any]) -> str:
         """How many images keep the baseline's answer."""
         low, high = row["agreement_ci95"]

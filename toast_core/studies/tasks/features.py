@@ -100,7 +100,7 @@ class FeatureCells:
 
     def interval(self, baseline: "FeatureCells", z: float = Z95) -> tuple[float, float]:
         """The interval of the mean cosine less 1, in hundredths."""
-        low, high = mean_interval(-100.0 * self.damage(), z)
+        low, high = mean_interval(-100.0 * self.damage().astype(np.float64), z)
         return low, high
 
     def row(self, baseline: "FeatureCells", z: float = Z95) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class FeatureCells:
             "ci95": list(_mean(self.cosine, z=z).ci95),
             "tokens": float(np.mean(self.tokens, dtype=np.float64)),
             "tokens_ci95": list(_mean(self.tokens, z=z).ci95),
-            "distance": float(np.mean(self.damage())),
+            "distance": float(np.mean(self.damage(), dtype=np.float64)),
             "distance_ci95": list(_mean(self.damage(), 0.0, 2.0, z).ci95),
             "images": len(self),
         }
@@ -120,8 +120,9 @@ class FeatureCells:
         return {name: getattr(self, name) for name in self.NAMES}
 
     def damage(self) -> np.ndarray:
-        """The cosine distance to the baseline's pooled features, 1 - cosine, float64."""
-        return 1.0 - self.cosine.astype(np.float64)
+        """The cosine distance to the baseline's pooled features, 1 - cosine, float32."""
+        distance: np.ndarray = np.float32(1) - self.cosine
+        return distance
 
     def kept(self) -> None:
         """A backbone answers nothing, so no answer stays."""
@@ -134,7 +135,7 @@ class Features:
     title = "Feature similarity"
     figures = FeatureOutcomes.FIGURES
     certified = ("cosine", "tokens", "knn")
-    damage = Figure("distance", "feature distance", digits=4, higher_is_better=False)
+    damage = Figure("distance", "feature distance", digits=5, higher_is_better=False)
     seeks_neighbours = True
     output = "feature"
     reads_tokens = True
@@ -195,6 +196,11 @@ class Features:
     def read_cell(self, arrays: Mapping[str, np.ndarray]) -> FeatureCells:
         """The cell of these arrays."""
         return FeatureCells(*(arrays[name] for name in FeatureCells.NAMES))
+
+    def worded(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """The cosines, that of pooled features with its interval."""
+        low, high = row["ci95"]
+        return {"feature cosine": f"{row['cosine']:.4f}", "95 %": f"{low:.4f} to {high:.4f}", "token cosine": f"{row['tokens']:.4f}"}
 
     def judged(self, row: Mapping[str, Any]) -> str:
         """How alike the pooled features stay."""

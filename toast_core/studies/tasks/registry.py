@@ -37,6 +37,11 @@ def task_in(values: Mapping[str, Any]) -> Task:
     return TASKS[str(values.get("task", "classification"))]
 
 
+def task_of_row(row: Mapping[str, Any]) -> Task:
+    """The task that a sweep's row, a summary of an evaluation or a certificate's form is of: its headline is there."""
+    return next((task for task in TASKS.values() if task.figures[0].key in row), TASKS["classification"])
+
+
 def check_classifier(shape: ModelShape, what: str) -> None:
     """Raise a DataError where the model has no classifier; `what` needs one, in a few words such as `recovery learns`."""
     if not shape.num_classes:
