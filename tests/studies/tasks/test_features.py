@@ -146,7 +146,7 @@ def test_figures_of_a_row_are_those_of_its_images() -> None:
     cells = FeatureCells(np.array([0.5, 1.0], np.float32), np.array([0.25, 0.75], np.float32))
     row = cells.row(cells)
     assert (row["cosine"], row["tokens"], row["distance"], row["images"]) == (0.75, 0.5, 0.25, 2)
-    assert row["ci95"] == [pytest.approx(0.26, abs=1e-4), 1.0]  # no cosine is above 1
+    assert row["cosine_delta"] == -0.25 and row["ci95"] == [pytest.approx(-0.74, abs=1e-4), 0.0]  # no cosine is above 1
     assert cells.interval(cells) == (pytest.approx(-25 - 49, abs=0.01), pytest.approx(-25 + 49, abs=0.01)) and cells.kept() is None
     two, one = (FeatureOutcomes(*(values for _ in FeatureOutcomes.NAMES)) for values in (np.arange(2), np.ones(1)))
     joined = two.joined(one)

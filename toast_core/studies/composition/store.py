@@ -30,7 +30,7 @@ def composition_identities(subject: Subject, schedule: Schedule, statistics: Sta
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
         PlanError: calibrated selection without statistics.
     """
-    check_classifier(get_info(subject.model).shape, "composition compares what comes")
+    check_classifier(get_info(subject.model).shape, "composition compares")
     if schedule.is_baseline:
         raise ScheduleError("the schedule prunes nothing, so nothing can depend on the batch; give a ratio above 0 in some block")
     make_plan(subject.model, schedule, statistics)  # refuses what cannot be measured before anything is announced

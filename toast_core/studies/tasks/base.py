@@ -51,6 +51,11 @@ class Figure:
         """Of a column of values without a unit, for example `top-1 %`."""
         return f"{self.label} {self.unit}".rstrip()
 
+    @property
+    def title(self) -> str:
+        """The label at the beginning of a line, for example `Feature cosine`."""
+        return self.label[:1].upper() + self.label[1:]
+
     def said(self, value: float) -> str:
         """The value with its unit, for example `91.53 %`."""
         return f"{value:.{self.digits}f}{' ' if self.unit else ''}{self.unit}"
@@ -144,6 +149,8 @@ class Task(Protocol):
     damage        what sweeps report and tuning minimises
     seeks_neighbours  whether images of known classes are looked at beside those that are measured
     output        what a number of the output is called
+    answers       whether a model answers an image with one of several classes
+    compares      whether outcomes are taken beside the baseline's output on the same images
     reads_tokens  whether every token after the last block is looked at, so that none may be left out
     details       what identities of cells and reports have beside those of classification
     """
@@ -155,6 +162,8 @@ class Task(Protocol):
     damage: Figure
     seeks_neighbours: bool
     output: str
+    answers: bool
+    compares: bool
     reads_tokens: bool
     details: Mapping[str, str]
 

@@ -29,6 +29,8 @@ class Classification:
     damage = Figure("kl", "KL", "nats", 4, higher_is_better=False)
     seeks_neighbours = False
     output = "logit"
+    answers = True
+    compares = False
     reads_tokens = False
     details: Mapping[str, str] = {}
 

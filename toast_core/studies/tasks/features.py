@@ -104,14 +104,16 @@ class FeatureCells:
         return low, high
 
     def row(self, baseline: "FeatureCells", z: float = Z95) -> dict[str, Any]:
-        """Mean cosines with their intervals, and the distance 1 - cosine that they leave."""
+        """Mean cosines, their differences to the baseline's 1 with the intervals of those, and the distance 1 - cosine."""
+        pooled, tokens = (_mean(values - np.float32(1), -2.0, 0.0, z) for values in (self.cosine, self.tokens))
         return {
-            "cosine": float(np.mean(self.cosine, dtype=np.float64)),
-            "ci95": list(_mean(self.cosine, z=z).ci95),
-            "tokens": float(np.mean(self.tokens, dtype=np.float64)),
-            "tokens_ci95": list(_mean(self.tokens, z=z).ci95),
+            "cosine": pooled.value + 1,
+            "cosine_delta": pooled.value,
+            "ci95": list(pooled.ci95),
+            "tokens": tokens.value + 1,
+            "tokens_delta": tokens.value,
+            "tokens_ci95": list(tokens.ci95),
             "distance": float(np.mean(self.damage(), dtype=np.float64)),
-            "distance_ci95": list(_mean(self.damage(), 0.0, 2.0, z).ci95),
             "images": len(self),
         }
 
@@ -138,6 +140,8 @@ class Features:
     damage = Figure("distance", "feature distance", digits=5, higher_is_better=False)
     seeks_neighbours = True
     output = "feature"
+    answers = False
+    compares = True
     reads_tokens = True
     details: Mapping[str, str] = {"task": "features"}
 
@@ -198,9 +202,12 @@ class Features:
         return FeatureCells(*(arrays[name] for name in FeatureCells.NAMES))
 
     def worded(self, row: Mapping[str, Any]) -> dict[str, str]:
-        """The cosines, that of pooled features with its interval."""
+        """The cosines, and the interval of what pooled features lose."""
         low, high = row["ci95"]
-        return {"feature cosine": f"{row['cosine']:.4f}", "95 %": f"{low:.4f} to {high:.4f}", "token cosine": f"{row['tokens']:.4f}"}
+        return {
+            "feature cosine": f"{row['cosine']:.4f}", "difference": f"{row['cosine_delta']:+.4f}", "95 %": f"{low:+.4f} to {high:+.4f}",
+            "token cosine": f"{row['tokens']:.4f}",
+        }
 
     def judged(self, row: Mapping[str, Any]) -> str:
         """How alike the pooled features stay."""

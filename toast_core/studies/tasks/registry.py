@@ -43,6 +43,6 @@ def task_of_row(row: Mapping[str, Any]) -> Task:
 
 
 def check_classifier(shape: ModelShape, what: str) -> None:
-    """Raise a DataError where the model has no classifier; `what` needs one, in a few words such as `recovery learns`."""
+    """Raise a DataError where the model has no classifier; `what` needs its answers, in two words such as `recovery learns`."""
     if not shape.num_classes:
-        raise DataError(f"{what} from a classifier's answers, and {shape.name} has 0 classes; use weights with a classifier")
+        raise DataError(f"{what} a classifier's answers, and {shape.name} has no classifier; use weights with one")
