@@ -233,7 +233,7 @@ class TestDamagedFiles:
     def test_a_plain_file_has_no_header(self, tmp_path: Path) -> None:
         save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors", {"format": "pt"})
         assert read_header(tmp_path / "plain.safetensors") is None
-        with pytest.raises(ModelError, match=r"no model is named and .* names none; pass --model"):
+        with pytest.raises(ModelError, match=r"no model is named, and .* names none; it holds 1 tensors of no vision .*: pass --model"):
             load_model(weights=tmp_path / "plain.safetensors")
 
 

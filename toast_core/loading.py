@@ -12,9 +12,12 @@ from torch import nn
 from toast_core.errors import DeviceError, ModelError, ScheduleError, SetupError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
 from toast_core.models.build import build_baseline, load_baseline
+from toast_core.models.checkpoint import NO_FILE, is_place
+from toast_core.models.checkpoint.kinds import SAFETENSORS, kind_of
+from toast_core.models.checkpoint.numbers import check_numbers
+from toast_core.models.checkpoint.reading import read_safetensors
 from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
-from toast_core.models.weights import read_weights, weights_path
 from toast_core.models.zero_shot import CosineHead, attach
 from toast_core.preprocessing import CLASS_ORDERS, Preprocessing
 from toast_core.pruning.execution.apply import apply_plan
@@ -37,29 +40,32 @@ def load_model(
     device: str | torch.device = "cpu",
     seed: int = 0,
     in_chans: int | None = None,
+    use_ema: bool = False,
 ) -> nn.Module:
     """Return a supported model in eval mode, with `toast_info` on it.
 
     Args:
-        name: a timm model name (a tag such as `.mae` is allowed), `demo_vit` or `demo_swin`; not needed where `weights` is a
-            file that `save_model` wrote.
-        weights: a .safetensors file, plain or written by `save_model`; `random` (from `seed`); `none` for shapes without
-            values, for counting only; None for the embedded weights of a demo, else timm's pretrained ones.
+        name: a timm model name (a tag such as `.mae` is allowed), `demo_vit` or `demo_swin`, hf-hub:OWNER/NAME or local-dir:FOLDER; not
+            needed where `weights` is a file that `save_model` wrote, or has a config.json that names the model.
+        weights: a checkpoint as `toast_core.models.checkpoint.read_checkpoint` reads it, or a file written by `save_model`; `random`
+            (from `seed`); `none` for shapes without values, for counting only; None for the embedded weights of a demo, those that `name`
+            brings, else timm's pretrained ones.
         num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
         img_size: of the square input in pixels; None takes the model's own.
         in_chans: channels of the input, 1 or 3; None takes the model's own.
+        use_ema: take a checkpoint's averaged weights.
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
         DeviceError: the device is not on this machine.
     """
-    path = weights_path(weights)
-    header = read_header(path) if path else None
-    if header is None and name is None:
-        raise ModelError(f"no model is named and {weights or 'no weights file'} names none; pass --model, for example --model demo_vit")
-    if header is None:
-        model = load_baseline(name, weights, num_classes, img_size, seed, in_chans)
+    path = Path(weights) if weights is not None and str(weights) not in NO_FILE and not is_place(weights) else None
+    header = read_header(path) if path is not None and path.is_file() and kind_of(path) == SAFETENSORS else None
+    if header is None or path is None:
+        model = load_baseline(name, weights, num_classes, img_size, seed, in_chans, use_ema)
         return model if weights == "none" else _moved(model, device)
+    if use_ema:
+        raise ModelError(f"{path} holds a pruned model and no averaged (EMA) weights; leave out --use-ema")
     stored_chans = header["input"]["in_chans"]
     for label, given, stored in (
         ("model", name, header["name"]),
@@ -195,7 +201,7 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
     baseline.toast_info = replace(get_info(baseline), **said)
     info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])
-    state = read_weights(path)
+    state = read_safetensors(path)
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
     if differs:
@@ -203,6 +209,7 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
             f"{path} does not match its own header: {len(differs)} tensors differ, first {min(differs)}; "
             "write the file again with toast apply"
         )
+    check_numbers(path, {key: value for key, value in state.items() if own[key].is_floating_point()})
     _check_indices(path, model, state)
     dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
     model = model.to(dtypes.pop()) if len(dtypes) == 1 else model

@@ -31,6 +31,7 @@ _KINDS: dict[str, tuple[str, Any]] = {
     "crop_pct": _NUMBER,
 }
 _MAY_BE_ZERO = ("seed", "num_classes")
+_FOLDER = "local-dir:"  # what a model that lies in a folder is called by
 _PLACES = ("weights", "data", "calibration", "train", "class_map", "labels", "class_embeddings")
 
 
@@ -38,8 +39,8 @@ _PLACES = ("weights", "data", "calibration", "train", "class_map", "labels", "cl
 class Setup:
     """A model and images, in the words of the command line.
 
-    model               timm's name, demo_vit or demo_swin; None where `weights` is a file that names it
-    weights             a .safetensors file, random, or none to count only; None: a demo's own, else timm's pretrained ones
+    model               timm's name, demo_vit or demo_swin, hf-hub:OWNER/NAME or local-dir:FOLDER; None where `weights` names it
+    weights             a checkpoint's file or folder, random, or none to count only; None: those that the model brings, or timm's
     num_classes         of the classifier, 0 for a backbone without one; None: the weights' or the model's own
     img_size            of the square input in pixels; None: the model's own
     in_chans            channels of the input, 1 or 3; None: the weights' or the model's own
@@ -147,6 +148,8 @@ class Setup:
         store = default_store() if self.store is None else self.store
         file = file_of(store)
         places: dict[str, Any] = {name: _absolute(getattr(self, name)) for name in _PLACES}
+        if self.model and self.model.startswith(_FOLDER):
+            places["model"] = _absolute(self.model)
         return replace(self, store=store if file is None else str(file.absolute()), **places)
 
     @property
@@ -194,4 +197,6 @@ class Setup:
 
 
 def _absolute(place: str | None) -> str | None:
+    if place and place.startswith(_FOLDER):
+        return f"{_FOLDER}{Path(place.removeprefix(_FOLDER)).absolute()}"
     return str(Path(place).absolute()) if place and Path(place).exists() else place

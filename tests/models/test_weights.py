@@ -11,9 +11,9 @@ from tests.support.families import macs_without_slots
 from toast_core.errors import ModelError
 from toast_core.files import sha256_of
 from toast_core.loading import load_model
+from toast_core.models.checkpoint import DEMO_WEIGHTS
 from toast_core.models.counting import count_macs
 from toast_core.models.info import get_info
-from toast_core.models.weights import DEMO_WEIGHTS
 
 
 def write(path: Path, name: str = "demo_vit", edit: object = None, **options: object) -> Path:
@@ -59,7 +59,7 @@ def test_the_embedded_weights_are_used_by_default() -> None:
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "vit_base_patch16_224.mae", "swin_tiny_patch4_window7_224"])
 def test_without_a_network_the_message_says_what_to_do(name: str) -> None:
     with pytest.raises(
-        ModelError, match=rf"^the pretrained weights of {name} .*cannot be fetched.*; pass --weights FILE.safetensors .*demo_vit"
+        ModelError, match=rf"^the pretrained weights of {name} .*cannot be fetched.*; pass --weights FILE .*demo_vit"
     ):
         load_model(name)
 
@@ -84,32 +84,23 @@ class TestRefusals:
         for number, data in enumerate((pickle.dumps(Payload()), b"\x80\x04.")):
             path = tmp_path / f"p{number}.safetensors"
             path.write_bytes(data)
-            with pytest.raises(ModelError, match="is not a complete safetensors file"):
+            with pytest.raises(ModelError, match=r"p\d.safetensors (would run|cannot be read)"):
                 load_model("demo_vit", weights=path)
-        torch.save({"weight": torch.zeros(2)}, tmp_path / "t.safetensors")
-        with pytest.raises(ModelError, match="is not a complete safetensors file"):
-            load_model("demo_vit", weights=tmp_path / "t.safetensors")
         assert not touched.exists()
 
-    @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin", "w.ckpt", "w", "w.safetensors.zip"])
-    def test_other_formats(self, tmp_path: Path, name: str) -> None:
-        torch.save({}, tmp_path / name)
-        with pytest.raises(ModelError, match=rf"{name} is not a .safetensors file; other formats can run code when read: convert it"):
-            load_model("demo_vit", weights=tmp_path / name)
-
     def test_a_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match=r"none.safetensors does not exist; pass --weights FILE.safetensors"):
+        with pytest.raises(ModelError, match=r"none.safetensors does not exist; choose a file, a folder with a config.json, or hf-hub"):
             load_model("demo_vit", weights=tmp_path / "none.safetensors")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "d.safetensors").mkdir()
         with pytest.raises(ModelError, match=r"d.safetensors"):
             load_model("demo_vit", weights=tmp_path / "d.safetensors")
-        with pytest.raises(ModelError, match=r"is not a .safetensors file"):
+        with pytest.raises(ModelError, match=r"holds no weights file \(it holds d.safetensors\)"):
             load_model("demo_vit", weights=tmp_path)
 
     def test_an_unknown_word(self) -> None:
-        with pytest.raises(ModelError, match=r"weights pretrained is not a .safetensors file"):
+        with pytest.raises(ModelError, match=r"weights file pretrained does not exist; choose a file"):
             load_model("demo_vit", weights="pretrained")
 
     @pytest.mark.parametrize("name", ["demo_swin", "test_vit", "swin_tiny_patch4_window7_224"])

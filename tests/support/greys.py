@@ -26,5 +26,6 @@ def grey_data(model: nn.Module, count: int = 23, seed: int = 0) -> ImageData:
     rng = np.random.default_rng(seed)
     classes = tuple(f"class {label}" for label in range(model.num_classes))
     arrays = rng.integers(0, 256, (count, 32, 32), dtype=np.uint8)
-    source = Source("greys", classes, rng.integers(0, len(classes), count), "no digest", arrays=arrays)
+    to_index = {name: label for label, name in enumerate(classes)}
+    source = Source("greys", classes, rng.integers(0, len(classes), count), "no digest", arrays=arrays, class_to_index=to_index)
     return ImageData(source, transform_for(model), rng.permutation(count), "shuffled", seed)

@@ -1,5 +1,6 @@
 """One small run of every kind as JSON, and a tiny model with a name to do them on."""
 
+import copy
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -7,8 +8,10 @@ from unittest import mock
 from torch import nn
 
 from tests.support.families import tiny_demo
+from toast_core.data.describe import described
 from toast_core.models.build import load_baseline
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.models.info import get_info
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.workbench import Workbench
@@ -46,7 +49,9 @@ def tiny_workbench(folder: Path, **changes: object) -> Workbench:
         "data": "fashion-mnist", "calibration": "fashion-mnist:calibration", "calibration_images": 20, "device": "cpu",
         "store": str(folder / "evidence.sqlite"), "applied": str(folder / "applied"),
     }
-    return Workbench(random_tiny(), Setup(TINY, "random", **named | changes))
+    setup, model = Setup(TINY, "random", **named | changes), copy.copy(random_tiny())
+    model.toast_info = described(get_info(model), setup)
+    return Workbench(model, setup)
 
 
 def say_nothing(done: int, total: int) -> None:

@@ -1,8 +1,5 @@
 """Building supported models: with seeded random values, timm's pretrained ones, or those of a file."""
 
-import socket
-import urllib.parse
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,51 +8,61 @@ import torch
 from torch import nn
 
 from toast_core.errors import ModelError
-from toast_core.files import first_line, sha256_of
+from toast_core.files import first_line
 from toast_core.models.adapters import adapter_for
+from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, is_place
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
+from toast_core.models.hub import prefer_cache
 from toast_core.models.info import ModelInfo
 from toast_core.models.names import check_name
-from toast_core.models.weights import DEMO_WEIGHTS, OFFLINE_HINT, classes_in, fill, read_weights, weights_path
+from toast_core.models.weights import OFFLINE_HINT, fill
 from toast_core.setup import DEMO_CLASSES
 
 _PAPER_CLASSES = 1000
 
 
 def load_baseline(
-    name: str, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
-    in_chans: int | None = None,
+    name: str | None, weights: str | Path | None = None, num_classes: int | None = None, img_size: int | None = None, seed: int = 0,
+    in_chans: int | None = None, use_ema: bool = False,
 ) -> nn.Module:
     """Return a supported timm model on the CPU in eval mode, with `toast_info` on it; see `load_model` for the arguments.
 
     Raises:
         ModelError: unknown or unsupported name, weights that cannot be read or do not fit.
     """
-    check_name(name)
     for label, value in (("num-classes", num_classes), ("img-size", img_size), ("in-chans", in_chans)):
         if value is not None and value < (label != "num-classes"):
             raise ModelError(f"{label} is {value}; write a whole number of at least {int(label != 'num-classes')}")
+    if name is not None and not is_place(name):
+        check_name(name)
+    name, checkpoint = asked_for(name, weights, use_ema)
+    check_name(name)
     if weights == "none":
         with torch.device("meta"):
             return build_baseline(name, num_classes, img_size, seed, "none", in_chans=in_chans)
-    path = weights_path(weights)
-    if weights is None and name in DEMO_BUILDERS:
-        path = DEMO_WEIGHTS / f"{name}.safetensors"
-    if path is None:
+    if checkpoint is None:
         pretrained = weights is None
         label = "timm pretrained" if pretrained else f"random, seed {seed}"
         return build_baseline(name, num_classes, img_size, seed, label, pretrained, in_chans)
-    state = read_weights(path)
-    label = f"{path.name} sha256:{sha256_of(path)[:12]}"
-    model = build_baseline(name, classes_in(state) if num_classes is None else num_classes, img_size, seed, label, False, in_chans)
-    fill(model, state, path)
-    if weights is None:
+    sizes = (checkpoint.num_classes if num_classes is None else num_classes, img_size or checkpoint.img_size)
+    model = build_baseline(name, *sizes, seed, checkpoint.source, False, in_chans)
+    fill(model, checkpoint.state, checkpoint.path)
+    model.toast_info = _informed(model, checkpoint)
+    if weights is None and name in DEMO_BUILDERS:
         model.toast_info = replace(model.toast_info, classes=DEMO_CLASSES)
-    own = model.state_dict()
-    if state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
-        inside = path.resolve().relative_to(DEMO_WEIGHTS.parents[1]) if path.resolve().is_relative_to(DEMO_WEIGHTS) else path.resolve()
-        model.toast_info = replace(model.toast_info, weights_file=inside.as_posix())
     return model
+
+
+def _informed(model: nn.Module, checkpoint: Checkpoint) -> ModelInfo:
+    """The model's info with what its checkpoint says beside the weights, and where the weights can be looked at again."""
+    info, path, own = model.toast_info, checkpoint.path.resolve(), model.state_dict()
+    file = None
+    state = checkpoint.state
+    if checkpoint.verbatim and state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
+        file = (path.relative_to(DEMO_WEIGHTS.parents[1]) if path.is_relative_to(DEMO_WEIGHTS) else path).as_posix()
+    notes = (*info.notes, *checkpoint.notes, *check_claims(model, checkpoint.claims, info.name))
+    classes = checkpoint.classes if checkpoint.num_classes == info.shape.num_classes else None
+    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=notes)
 
 
 def build_baseline(
@@ -88,7 +95,7 @@ def build_baseline(
                 }
             else:
                 if pretrained:
-                    _check_hub()
+                    prefer_cache()
                 described = timm.get_pretrained_cfg(name)  # None where another package registers a model without saying more
                 classes = (described and described.num_classes) or _PAPER_CLASSES
                 classes = classes if num_classes is None else num_classes
@@ -107,16 +114,3 @@ def build_baseline(
     adapter = adapter_for(model, name)
     model.toast_info = ModelInfo(name, weights, adapter.shape(model, name), in_chans=options.get("in_chans"))
     return model.eval()
-
-
-def _check_hub() -> None:
-    """Leave only the local cache to look in where the model hub cannot be reached: its client would retry for a minute."""
-    from huggingface_hub import constants
-
-    if urllib.request.getproxies():
-        return
-    host = urllib.parse.urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
-    except OSError:
-        constants.HF_HUB_OFFLINE = True

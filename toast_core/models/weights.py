@@ -1,11 +1,10 @@
-"""Weights: read from .safetensors files, put into a model, and told apart by their digest. Nothing is unpickled."""
+"""Weights: put into a model, and told apart by their digest. `toast_core.models.checkpoint` reads them."""
 
 import hashlib
 import sys
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from toast_core.errors import ModelError
@@ -13,53 +12,7 @@ from toast_core.files import first_line
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.models.info import get_info
 
-DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "assets" / "fashion_mnist"
-OFFLINE_HINT = "pass --weights FILE.safetensors (a local checkpoint), --weights random, or use demo_vit or demo_swin"
-
-
-def weights_path(weights: str | Path | None) -> Path | None:
-    """Return the weights file, or None for the words that mean no file.
-
-    Raises:
-        ModelError: there is no such file, or it is not a .safetensors file.
-    """
-    if weights is None or weights in ("random", "none"):
-        return None
-    path = Path(weights)
-    if path.suffix != ".safetensors":
-        raise ModelError(
-            f"weights {path} is not a .safetensors file; other formats can run code when read: convert it with safetensors.torch.save_file"
-        )
-    if not path.is_file():
-        raise ModelError(f"weights file {path} does not exist; {OFFLINE_HINT}")
-    return path
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a .safetensors file.
-
-    Raises:
-        ModelError: it is truncated, is not safetensors (a renamed pickle, say), or holds values that are not finite.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"weights file {path} is not a complete safetensors file ({error}); copy it again or convert it anew") from error
-    broken = [key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
-    if broken:
-        raise ModelError(
-            f"weights file {path} holds values that are not finite in {len(broken)} tensors, first {broken[0]}; use another checkpoint"
-        )
-    return state
-
-
-def classes_in(state: dict[str, torch.Tensor]) -> int | None:
-    """Return how many classes the classifier of these weights tells apart; None where there is no classifier in them."""
-    for key in ("head.weight", "head.fc.weight"):
-        if key in state and state[key].ndim == 2 and len(state[key]):
-            return state[key].shape[0]
-    return None
+OFFLINE_HINT = "pass --weights FILE (a local checkpoint), --weights random, or use demo_vit or demo_swin"
 
 
 def fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

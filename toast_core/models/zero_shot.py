@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for
+from toast_core.models.checkpoint.reading import read_tensors
 from toast_core.models.info import get_info
 
 _FORM = "one float tensor (classes, width), their names as JSON under `classes` in the metadata, and a tensor logit_scale where it is known"
@@ -88,26 +90,27 @@ def read_class_embeddings(path: str | Path) -> ClassEmbeddings:
     return ClassEmbeddings(vectors.float(), names, scale)
 
 
-def logit_scale_of(weights: Path | None) -> float | None:
-    """The logit scale that a tower's own .safetensors file holds; None where it holds none."""
-    if weights is None or weights.suffix != ".safetensors":
+def logit_scale_of(weights: str | Path | None) -> float | None:
+    """The logit scale that a tower's own file holds; None where it holds none, or where no file is named."""
+    if weights is None or not Path(weights).is_file():
         return None
-    with safe_open(weights, framework="pt") as file:
-        found = {key: file.get_tensor(key) for key in _SCALE_KEYS if key in file.keys()}  # noqa: SIM118 (no mapping)
-    return _scale_in(found)
+    tensors = read_tensors(Path(weights))
+    inside = (value for value in tensors.values() if isinstance(value, Mapping))
+    return next((scale for state in (tensors, *inside) if (scale := _scale_in(state)) is not None), None)
 
 
-def _scale_in(state: dict[str, torch.Tensor]) -> float | None:
+def _scale_in(state: Mapping[Any, Any]) -> float | None:
     """CLIP's and SigLIP's files hold its logarithm."""
     for key in _SCALE_KEYS:
-        if key in state and state[key].numel() == 1:
-            scale = math.exp(min(float(state[key].float().reshape(())), 100.0))
+        value = state.get(key)
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            scale = math.exp(min(float(value.float().reshape(())), 100.0))
             return scale if math.isfinite(scale) else None
     return None
 
 
-def with_class_embeddings(model: nn.Module, file: str | Path, weights: Path | None = None) -> nn.Module:
-    """Turn a tower into a zero-shot classifier, in place, and return it; `toast_info` says so. `weights` is the tower's own file, if any.
+def with_class_embeddings(model: nn.Module, file: str | Path, weights: str | Path | None = None) -> nn.Module:
+    """Turn a tower into a zero-shot classifier, in place, and return it; `toast_info` says so. `weights` names the tower's own file, if any.
 
     Raises:
         ModelError: the file cannot be read, or its width is not that of the tower's embeddings.

@@ -191,7 +191,7 @@ class TestParts:
         """Other labels, and labels of other classes: the same schedule; accuracies are left out where they would mean nothing."""
         model, data = grey_model(), data_for(grey_model())
         turned = replace(data.source, labels=data.source.labels[::-1].copy())
-        foreign = replace(data.source, classes=(*data.source.classes, "more"), labels=data.source.labels + 3)
+        foreign = replace(data.source, classes=(*data.source.classes, "more"), labels=data.source.labels + 3, class_to_index=None)
         others = [ImageData(source, data.transform, data.index, data.order, data.seed) for source in (turned, foreign)]
         found = [shared_answer(), *(tune(model, images, request_for(model)) for images in others)]
         assert found[0].schedule == found[1].schedule == found[2].schedule

@@ -1,0 +1,147 @@
+"""`read_checkpoint`: a person's weights as a state dict in timm's names, and what the file or its config.json says beside."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from toast_core.errors import ModelError
+from toast_core.files import sha256_of
+from toast_core.models.checkpoint import choosing, fitting
+from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims
+from toast_core.models.checkpoint.config import Said, read_config
+from toast_core.models.checkpoint.kinds import JSON, SAFETENSORS, kind_of
+from toast_core.models.checkpoint.names.clip import QUICK_GELU
+from toast_core.models.checkpoint.names.timm import TIMM
+from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_numbers
+from toast_core.models.checkpoint.place import find
+from toast_core.models.checkpoint.reading import read_tensors, shards_of
+from toast_core.preprocessing import OWN, Preprocessing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read.
+
+    state          in timm's names, float32, on the CPU
+    path           the file (an index, where there are shards)
+    label          the hub's model and revision; empty for a file of one's own
+    architecture   timm's name that config.json says, or that fits what it says; None where nothing says it
+    num_classes    of the classifier in the file, else what config.json says; 0 where there is no classifier
+    img_size       side of the image in pixels that config.json says
+    preprocessing  what config.json says
+    classes        names by output that config.json says
+    claims         what config.json says of the model and no tensor shows: see `check_claims`
+    verbatim       whether the file is one .safetensors file with exactly these tensors under these names
+    notes          what was taken away, chosen, converted or left, a line each
+    averaged       whether averaged (EMA) weights were asked for and taken
+    """
+
+    state: dict[str, torch.Tensor]
+    path: Path
+    label: str = ""
+    architecture: str | None = None
+    num_classes: int | None = None
+    img_size: int | None = None
+    preprocessing: Preprocessing = OWN
+    classes: tuple[str, ...] | None = None
+    claims: Claims = NOTHING_CLAIMED
+    verbatim: bool = False
+    notes: tuple[str, ...] = ()
+    averaged: bool = False
+
+    @property
+    def source(self) -> str:
+        """Where the weights came from, with a digest of the file's bytes, or of all shards': what a model's info keeps."""
+        shards = shards_of(self.path) if kind_of(self.path) == JSON else ()
+        digest = sha256(b"".join(sha256_of(shard).encode() for shard in shards)).hexdigest() if shards else sha256_of(self.path)
+        return " ".join(part for part in (self.label, f"{self.path.name} sha256:{digest[:12]}", "(EMA)" if self.averaged else "") if part)
+
+
+def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
+    """Read a weights file of any kind that is known, a folder with a config.json, or a model of the hub or its cache.
+
+    Args:
+        place: a file, a folder, local-dir:FOLDER or hf-hub:OWNER/NAME[@REVISION]; what is in a file is told by its content.
+        use_ema: take the averaged weights; the file must have some.
+
+    Raises:
+        ModelError: there is no such file, it is of a kind that is not read, would run code, holds no model or several, or holds numbers
+            that are no weights; or its config.json is damaged or contradicts it.
+    """
+    found = find(place)
+    path = found.file
+    held = read_tensors(path)
+    chosen, notes = choosing.choose(path, choosing.places_in(path, held), use_ema)
+    state, told = _converted(path, chosen)
+    said = read_config(found.folder) if found.folder is not None else Said()
+    architecture, known = _architecture(path, state, said)
+    classes = fitting.classes_in(state)
+    if said.num_classes and classes and said.num_classes != classes:
+        raise ModelError(f"{said.source} says {said.num_classes} classes, {path.name} holds {classes}; name the weights file alone")
+    names = said.classes
+    if names is not None and len(names) != classes:
+        known += (f"{said.source} names {len(names)} classes, {path.name} holds {classes or 'no classifier'}; the names were left",)
+        names = None
+    if said.claims.activation is not None:
+        told = tuple(note for note in told if note != QUICK_GELU)
+    verbatim = kind_of(path) == SAFETENSORS and held.keys() == state.keys() and all(held[key].shape == state[key].shape for key in state)
+    return Checkpoint(
+        state,
+        path,
+        found.label,
+        architecture,
+        classes if classes or said.num_classes is None else said.num_classes,
+        said.img_size,
+        said.preprocessing,
+        names,
+        said.claims,
+        verbatim,
+        (*found.notes, *notes, *told, *said.notes, *known),
+        use_ema,
+    )
+
+
+def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """The place's tensors in timm's names and float32, and what was said on the way."""
+    inside, heads = place.inside, place.heads
+    check_numbers(path, {name: place.tensors[place.prefix + name] for name in inside if not COMPUTED.fullmatch(name)} | _beside(place))
+    state, notes = as_float32(path, {name: value for name, value in inside.items() if not COMPUTED.fullmatch(name)})
+    if place.naming is None:
+        return state, (*_stripped(place, len(state)), *notes)
+    try:
+        conversion = place.naming.convert(state, {short: place.tensors[name].to(torch.float32) for short, name in heads.items()})
+    except ModelError as error:
+        raise ModelError(f"weights file {path}: {error}") from error
+    left = [name for name in place.tensors if not name.startswith(place.prefix) and name not in heads.values()]
+    read = (f"these are {place.naming.title}: {fitting.described(conversion.state)}",) if place.naming is not TIMM else ()
+    aside = (f"left {len(left)} tensors beside {place.prefix}* aside, first {left[0]}",) if left else ()
+    return conversion.state, (*read, *_stripped(place, len(inside)), *aside, *notes, *conversion.notes)
+
+
+def _stripped(place: choosing.Place, count: int) -> tuple[str, ...]:
+    return (f"took the prefix {place.prefix} off the names of {count} tensors",) if place.prefix else ()
+
+
+def _beside(place: choosing.Place) -> dict[str, torch.Tensor]:
+    return {name: place.tensors[name] for name in place.heads.values()}
+
+
+def _architecture(path: Path, state: Mapping[str, torch.Tensor], said: Said) -> tuple[str | None, tuple[str, ...]]:
+    """The name that config.json says; where it says sizes only, the likeliest that fits them, with a note of the others."""
+    if said.architecture is not None or not said.source:
+        return said.architecture, ()
+    names = fitting.fitting(state, said.claims, said.img_size, said.prefer)
+    if not names:
+        return None, (f"{said.source} describes {fitting.described(state)}, for which timm has no name with the same heads and activation",)
+    others = f" (as would {', '.join(names[1:])})" if names[1:] else ""
+    return names[0], (f"{said.source} describes {fitting.described(state)}: {names[0]} fits{others}",)
+
+
+def refuse_unnamed(checkpoint: Checkpoint) -> ModelError:
+    """Return the error for weights without a model's name: what they are of, and which names fit."""
+    names = fitting.fitting(checkpoint.state, checkpoint.claims, checkpoint.img_size)
+    fits = f"pass --model {names[0]}" + (f" (or {', '.join(names[1:])})" if names[1:] else "") if names else "pass --model"
+    return ModelError(f"no model is named, and {checkpoint.path} names none; it holds {fitting.described(checkpoint.state)}: {fits}")
