@@ -93,7 +93,8 @@ def _show_result(found: Found, schedule: Schedule, ready: bool) -> None:
         else:
             _show_record(record, evidence)
             _show_file(record, str(row["key"]))
-            st.page_link(page("runs"), label="Win accuracy back by fine-tuning: a recovery, on the Runs page")
+            if state.task().answers:
+                st.page_link(page("runs"), label="Win accuracy back by fine-tuning: a recovery, on the Runs page")
     if ready:
         label = "Apply" if evidence is None else "Apply again"
         _show_run("apply", {"kind": "apply", "schedule": schedule.to_dict()}, label, prominent=evidence is None)

@@ -110,7 +110,7 @@ def _scale_in(state: Mapping[Any, Any]) -> float | None:
 
 
 def with_class_embeddings(model: nn.Module, file: str | Path, weights: str | Path | None = None) -> nn.Module:
-    """Turn a tower into a zero-shot classifier, in place, and return it; `toast_info` says so. `weights` names the tower's own file, if any.
+    """Turn a tower into a zero-shot classifier, in place, and return it; `weights` names the tower's own file, if any.
 
     Raises:
         ModelError: the file cannot be read, or its width is not that of the tower's embeddings.
