@@ -158,4 +158,5 @@ def test_apply_says_that_masked_equals_compact() -> None:
     at = page("apply")
     assert "Masked equals compact" in apps.words(at, "success") and "largest difference of a feature" in apps.words(at, "success")
     assert "Compact against baseline: feature cosine" in apps.words(at, "markdown")
-    assert [metric.label.split(" :")[0] for metric in at.metric] == [f"{name}: feature cosine" for name in ("Baseline", "Masked", "Compact")]
+    labels = [metric.label.split(" :")[0] for metric in at.metric]
+    assert labels == [f"{name}: feature cosine" for name in ("Baseline", "Masked", "Compact")]

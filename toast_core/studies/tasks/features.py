@@ -205,8 +205,8 @@ class Features:
         """The cosines, and the interval of what pooled features lose."""
         low, high = row["ci95"]
         return {
-            "feature cosine": f"{row['cosine']:.4f}", "difference": f"{row['cosine_delta']:+.4f}", "95 %": f"{low:+.4f} to {high:+.4f}",
-            "token cosine": f"{row['tokens']:.4f}",
+            "cosine": f"{row['cosine']:.4f}", "difference": f"{row['cosine_delta']:+.4f}", "95 %": f"{low:+.4f} to {high:+.4f}",
+            "tokens": f"{row['tokens']:.4f}",
         }
 
     def judged(self, row: Mapping[str, Any]) -> str:
