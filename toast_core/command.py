@@ -4,11 +4,11 @@ Every page, job and message that prints a line gets it here. A test parses each 
 comes out with the setup that went in.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 
 from toast_core.errors import SetupError
+from toast_core.files import shell_word
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -67,7 +67,7 @@ def command_line(
         if setup.seed and schedule.seed != setup.seed:
             raise SetupError(f"the schedule's seed is {schedule.seed}, the setup's {setup.seed}; give both the same, or the setup 0")
         given["schedule"] = SCHEDULE_FILE
-    return shlex.join(["toast", command, *arguments, *_words(given), *_words(flags or {})])
+    return " ".join(map(shell_word, ["toast", command, *arguments, *_words(given), *_words(flags or {})]))
 
 
 def _words(options: Mapping[str, object]) -> list[str]:

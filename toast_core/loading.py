@@ -16,6 +16,7 @@ from toast_core.models.checkpoint import NO_FILE, is_place
 from toast_core.models.checkpoint.kinds import SAFETENSORS, kind_of
 from toast_core.models.checkpoint.numbers import check_numbers
 from toast_core.models.checkpoint.reading import read_safetensors
+from toast_core.models.choose import Build, pruned_build
 from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
 from toast_core.models.zero_shot import CosineHead, attach
@@ -50,9 +51,9 @@ def load_model(
         weights: a checkpoint as `toast_core.models.checkpoint.read_checkpoint` reads it, or a file written by `save_model`; `random`
             (from `seed`); `none` for shapes without values, for counting only; None for the embedded weights of a demo, those that `name`
             brings, else timm's pretrained ones.
-        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000.
-        img_size: of the square input in pixels; None takes the model's own.
-        in_chans: channels of the input, 1 or 3; None takes the model's own.
+        num_classes: of the classifier; None takes the weight file's, or the model's own, or 1000; 0 builds a backbone without one.
+        img_size: of the square input in pixels; None takes the weight file's, where it shows one, or the model's own.
+        in_chans: channels of the input, 1 or 3; None takes the weight file's, or the model's own.
         use_ema: take a checkpoint's averaged weights.
 
     Raises:
@@ -75,7 +76,10 @@ def load_model(
     ):
         if given is not None and given != stored:
             raise ModelError(f"{path} holds a pruned model with {label} {stored}, not {given}; leave out --{label}")
-    return _moved(_load_pruned(path, header), device)
+    model = _load_pruned(path, header)
+    if in_chans not in (None, channels := model.patch_embed.proj.in_channels):
+        raise ModelError(f"{path} holds a pruned model with in-chans {channels}, not {in_chans}; leave out --in-chans")
+    return _moved(model, device)
 
 
 def _moved(model: nn.Module, device: str | torch.device) -> nn.Module:
@@ -166,9 +170,12 @@ def read_header(path: Path) -> dict | None:
             raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSIONS[-1]}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
-        least = zip([*sizes, header.get("zero_shot", 0)], (0, 1, 0), strict=True)
-        if not all(type(size) is int and size >= lowest for size, lowest in least) or not all(isinstance(text, str) for text in texts):
-            raise ValueError("a size or a name is none")
+        sizes.append(header.get("zero_shot", 0))
+        least = (0, 1, 0)  # a backbone has no classes, and a tower may have no projection
+        if not all(type(size) is int and size >= low for size, low in zip(sizes, least, strict=True)):
+            raise ValueError("a size is none")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name is none")
         if header["execution"] not in EXECUTIONS:
             raise ValueError(f"execution {header['execution']!r}")
         header["input"] = _read_input(header)
@@ -193,15 +200,16 @@ def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Modu
 def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
-    said = header["input"]
-    tower = header.get("zero_shot", header["num_classes"])
-    baseline = build_baseline(header["name"], tower, header["img_size"], 0, header["weights"], in_chans=said["in_chans"])
+    state, tower = read_safetensors(path), header.get("zero_shot", header["num_classes"])
+    with torch.device("meta"):
+        named = build_baseline(header["name"], Build(), 0, "none")
+    build = pruned_build(state, named, tower, header["img_size"])
+    baseline = build_baseline(header["name"], build, 0, header["weights"])
     if "zero_shot" in header:
         attach(baseline, torch.ones(header["num_classes"], tower or baseline.num_features), 1.0)
-    baseline.toast_info = replace(get_info(baseline), **said)
+    baseline.toast_info = replace(get_info(baseline), **header["input"])
     info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])
-    state = read_safetensors(path)
     own = model.state_dict()
     differs = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
     if differs:

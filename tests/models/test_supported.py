@@ -12,7 +12,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from tests.support.families import CLASSES, shared_model, tiny_vit
+from tests.support.families import CLASSES, images_for, shared_model, tiny_vit
 from toast_core.errors import ModelError
 from toast_core.loading import load_model
 from toast_core.models.adapters import FAMILIES, adapter_for, supported, timm_modules
@@ -66,7 +66,8 @@ def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "deit_tiny_patch16_224", "deit3_small_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
+        "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224",
+        "vit_tiny_patch16_224.augreg_in21k", "vit_base_patch16_224.mae",
         "vit_base_patch16_clip_224",
         "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2", "vit_medium_patch16_reg4_gap_256",
         "flexivit_small",
@@ -86,12 +87,19 @@ def test_names_that_are_supported(name: str) -> None:
     ("name", "reason"),
     [
         ("eva02_base_patch14_224", "it belongs to eva"),
-        ("beit_base_patch16_224", "it belongs to beit"),
+        (
+            "beit_base_patch16_224",
+            "it belongs to beit, whose attention adds a relative position bias over all tokens, which the pruned attention has not",
+        ),
         ("cait_xxs24_224", "it belongs to cait"),
         ("vit_base_patch16_rope_224", "it belongs to eva"),
         ("vit_relpos_small_patch16_224", "it belongs to vision_transformer_relpos"),
         ("vit_small_r26_s32_224", "it belongs to vision_transformer_hybrid"),
-        ("swinv2_tiny_window8_256", "it belongs to swin_transformer_v2"),
+        (
+            "swinv2_tiny_window8_256",
+            "it belongs to swin_transformer_v2, whose norms stand behind attention and feed-forward network, so that fc1 and fc2 are not",
+        ),
+        ("swinv2_cr_tiny_224", "it belongs to swin_transformer_v2_cr, whose norms stand behind"),
         ("resnet50", "it belongs to resnet"),
         ("convnext_tiny", "it belongs to convnext"),
         ("vit_small_patch16_18x2_224", "block 0 is ParallelThingsBlock"),
@@ -100,8 +108,6 @@ def test_names_that_are_supported(name: str) -> None:
         ("vit_dwee_patch16_reg1_gap_256", "block 0 is Block with DiffAttention, not timm's Block with Attention"),
         ("vit_giant_patch14_dinov2", "in block 0 its feed-forward network is GluMlp, not a plain fc1, activation, fc2"),
         ("beit3_base_patch16_224", "block 0 normalises or gates its attention output"),
-        ("deit_tiny_distilled_patch16_224", "its class is VisionTransformerDistilled"),
-        ("deit_base_distilled_patch16_224", "its class is VisionTransformerDistilled"),
         ("aimv2_large_patch14_224", "SwiGLU"),
     ],
 )
@@ -146,10 +152,17 @@ def test_a_retired_name_says_so(name: str) -> None:
         load_model(name, weights="none")
 
 
-@pytest.mark.parametrize(("argument", "label"), [("num_classes", "num-classes"), ("img_size", "img-size")])
-@pytest.mark.parametrize("value", [0, -1])
-def test_numbers_below_one_are_refused(argument: str, label: str, value: int) -> None:
-    with pytest.raises(ModelError, match=f"{label} is {value}; write a whole number of at least 1"):
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("num_classes", -1, "num-classes is -1; write a whole number of at least 1, or 0 for a model without classifier"),
+        ("img_size", 0, "img-size is 0; write a whole number of at least 1"), ("img_size", -1, "img-size is -1; write a whole"),
+        ("in_chans", 0, "in-chans is 0; write 1 for grey or 3 for colour"), ("in_chans", 4, "in-chans is 4; write 1 for grey"),
+        ("in_chans", 3, "demo_vit takes 1 channel, not 3; leave out --in-chans"),
+    ],
+)
+def test_numbers_that_no_model_has_are_refused(argument: str, value: int, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
         load_model("demo_vit", weights="random", **{argument: value})
 
 
@@ -229,11 +242,14 @@ def test_parts_that_pruning_does_not_know_are_refused(model: object, reason: str
         adapter_for(model())
 
 
+WALKED = {"vit": "everything", "swin": "swin", "deit_distilled": "distilled"}
+
+
 @pytest.mark.parametrize("adapter", FAMILIES.values(), ids=FAMILIES)
 def test_adapters_walk_their_model(adapter: object) -> None:
     """Embedding, the blocks one by one and the head are the model's own forward."""
-    model = shared_model("everything" if adapter.family == "vit" else "swin")
-    x = torch.randn(2, 3, *((32, 32) if adapter.family == "vit" else (56, 56)))
+    name = WALKED[adapter.family]
+    model, x = shared_model(name), images_for(name, 2)
     assert adapter_for(model) is adapter
     assert adapter.refusal(model) == ""
     with torch.inference_mode():
@@ -249,7 +265,7 @@ def test_adapters_walk_their_model(adapter: object) -> None:
     ("family", "prefix", "patches", "has_class_token"),
     [
         ("plain", 1, 16, True), ("registers", 4, 16, True), ("siglip", 0, 16, False), ("average_pooled", 1, 16, False),
-        ("no_class_token", 0, 16, False),
+        ("no_class_token", 0, 16, False), ("distilled", 2, 16, True),
         ("no_embed_class", 3, 16, True), ("swin", 0, 196, False), ("swin_padded_windows", 0, 100, False), ("swin_wide", 0, 96, False),
     ],
 )

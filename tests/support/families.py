@@ -6,6 +6,7 @@ from functools import cache, partial
 
 import timm
 import torch
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -46,6 +47,12 @@ def tiny_vit(**options: object) -> nn.Module:
     return randomise(VisionTransformer(**settings))
 
 
+def tiny_distilled(**options: object) -> nn.Module:
+    """The same with a distillation token and its classifier."""
+    settings = {"img_size": 32, "patch_size": 8, "num_classes": CLASSES, "embed_dim": 24, "depth": 3, "num_heads": 3, **options}
+    return randomise(VisionTransformerDistilled(**settings))
+
+
 def tiny_demo(num_classes: int = 10, img_size: int = 28) -> nn.Module:
     """Three blocks for the demos' grey images: given a name in DEMO_BUILDERS, commands and jobs load it as they load a demo."""
     return tiny_vit(in_chans=1, img_size=img_size, patch_size=7, num_classes=num_classes)
@@ -75,6 +82,7 @@ VITS = (
     Family("no_proj_bias", partial(tiny_vit, proj_bias=False)),
     Family("pre_norm", partial(tiny_vit, pre_norm=True)),
     Family("no_embed_class", partial(tiny_vit, no_embed_class=True, reg_tokens=2)),
+    Family("distilled", tiny_distilled),
     Family(
         "everything", partial(tiny_vit, no_embed_class=True, reg_tokens=2, qk_norm=True, init_values=0.2, pre_norm=True, qkv_bias=False)
     ),

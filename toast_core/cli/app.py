@@ -28,7 +28,7 @@ from toast_core.cli.recover import recover
 from toast_core.cli.report import report
 from toast_core.cli.tune import tune
 from toast_core.errors import ToastError
-from toast_core.files import first_line
+from toast_core.files import escape_what_cannot_be_printed, first_line
 from toast_core.machine import wait_asleep
 
 _SOFTWARE_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -84,6 +84,7 @@ def root(
 def main() -> None:
     """Run the command line and exit with its status."""
     wait_asleep()
+    escape_what_cannot_be_printed()
     try:
         status = app(standalone_mode=False)
     except ToastError as error:

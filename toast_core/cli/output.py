@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from toast_core.files import printable_values
+
 if TYPE_CHECKING:
     from toast_core.data.load import ImageData
 
@@ -53,7 +55,7 @@ def told_of(data: "ImageData", notes: Iterable[str]) -> dict[str, object]:
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(document, indent=1, allow_nan=False))
+    print(json.dumps(printable_values(document), indent=1, allow_nan=False))
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -67,6 +67,7 @@ def recover(
     from toast_core.data.load import load_data
     from toast_core.loading import save_model
     from toast_core.studies.recovery.checkpoint import Checkpoints
+    from toast_core.studies.recovery.images import looked_at
     from toast_core.studies.recovery.loop import RecoveryStart
     from toast_core.studies.recovery.loop import recover as run
     from toast_core.studies.recovery.processes import process_group
@@ -85,7 +86,9 @@ def recover(
         if labels:
             workbench.check_classifier()
             workbench.name_classes(data)
-        note([*workbench.info.notes, *data.notes()])
+        data = looked_at(data, world)
+        if world.is_first:
+            note([*workbench.info.notes, *data.notes()])
         with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 

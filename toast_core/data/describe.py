@@ -23,7 +23,7 @@ def described(info: ModelInfo, setup: Setup) -> ModelInfo:
         classes = names_by_output(read_class_map(setup.class_map), outputs)
     elif outputs and classes is None and setup.data is not None:
         with suppress(DataError):  # said where labels are needed; a redundancy analysis has no use for them
-            source = open_source(setup.data)
+            source = open_source(setup.data, labels=setup.labels)
             matched = match_classes(source, info, setup.reading)
             classes, notes = matched.classes, (*notes, *matched.notes[len(source.notes) :])
     preprocessing, order = setup.preprocessing.over(info.preprocessing), setup.class_order or info.class_order

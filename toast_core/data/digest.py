@@ -1,10 +1,19 @@
 """A digest of the images themselves: a source's own covers a folder's names and sizes only, which is quick but can be forged."""
 
 import hashlib
+from typing import IO
 
 from toast_core.data.load import ImageData
 from toast_core.errors import DataError
-from toast_core.files import sha256_of
+
+_PART_BYTES = 1 << 20
+
+
+def _sha256(file: IO[bytes]) -> bytes:
+    whole = hashlib.sha256()
+    while part := file.read(_PART_BYTES):
+        whole.update(part)
+    return whole.digest()
 
 
 def images_digest(data: ImageData) -> str:
@@ -20,7 +29,8 @@ def images_digest(data: ImageData) -> str:
             digest.update(hashlib.sha256(source.arrays[position].tobytes()).digest())
             continue
         try:
-            digest.update(bytes.fromhex(sha256_of(source.files[position])))
+            with source.raw(position) as file:
+                digest.update(_sha256(file))
         except OSError as error:
-            raise DataError(f"image {source.files[position]} cannot be read ({error.strerror}); mend or remove it") from error
+            raise DataError(f"image {source.label_name(position)} cannot be read ({error.strerror}); mend or remove it") from error
     return digest.hexdigest()

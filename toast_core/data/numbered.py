@@ -60,6 +60,6 @@ def refuse_skipped(data: ImageData) -> None:
     """Raise a DataError if an image of `data` could not be read."""
     if data.skipped:
         raise DataError(
-            f"image {data.skipped[0]} cannot be read on {platform.node()}; workers elsewhere need every image: put the folder where all "
-            "nodes read it by the same path, remove what is unreadable, or use --executor local"
+            f"image {data.skipped[0]} cannot be read on {platform.node()}: {data.reasons[0]}; workers elsewhere need every image: put the "
+            "folder where all nodes read it by the same path, remove what is unreadable, or use --executor local"
         )

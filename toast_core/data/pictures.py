@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from toast_core.data.sources import Source
+from toast_core.data.decode import Unreadable, see
+from toast_core.data.image_set import Source
 from toast_core.errors import DataError
 
 MAX_PICTURES = 48
 SIDE = 112  # pixels of the longer side
 
 
-def pictures(source: Source, index: Sequence[int]) -> list[str | None]:
-    """PNGs of these images in base64, None for one that cannot be read.
+def pictures(source: Source, index: Sequence[int], exif_rotate: bool = False) -> list[str | None]:
+    """PNGs of these images in base64, None for one that cannot be read; photographs are turned where the model's input is.
 
     Larger ones are shrunk to `SIDE`; smaller ones grow by a whole factor, pixel by pixel, so that nothing is made up.
 
@@ -26,15 +27,14 @@ def pictures(source: Source, index: Sequence[int]) -> list[str | None]:
     for position in index:
         if not 0 <= position < len(source):
             raise DataError(f"{source.name} has no image {position}; its {len(source)} images are numbered from 0")
-    return [_picture(source, position) for position in index]
+    return [_picture(source, position, exif_rotate) for position in index]
 
 
-def _picture(source: Source, position: int) -> str | None:
-    try:
-        image = source.open(position)
-        image = image if image.mode == "L" else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+def _picture(source: Source, position: int, exif_rotate: bool) -> str | None:
+    seen = see(source, position, exif_rotate=exif_rotate)
+    if isinstance(seen, Unreadable):
         return None
+    image = seen.image
     factor = SIDE // max(image.size)
     if factor > 1:
         image = image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)

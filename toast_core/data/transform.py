@@ -10,6 +10,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from toast_core.data.pixels import as_seen
 from toast_core.errors import DataError
 from toast_core.models.info import get_info
 from toast_core.preprocessing import Preprocessing
@@ -39,9 +40,7 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return (C, H, W) float32."""
-        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would cut off at 255
-            image = Image.fromarray((np.asarray(image, np.float64) / 257.0).round().clip(0, 255).astype(np.uint8))
-        return self.pipeline(image.convert("L" if self.channels == 1 else "RGB"))
+        return self.pipeline(as_seen(image, self.channels, self.exif_rotate))
 
     def fits(self, arrays: np.ndarray) -> bool:
         """Whether grey arrays (B, H, W) are already in the model's size, so that only the normalisation is left."""

@@ -158,7 +158,7 @@ class Desk:
 
         if self._model is None or self._model.source is None:
             raise DataError("the engine has no images loaded; wait until it is ready, or start the dashboard with --data DATA")
-        return pictures(self._model.source, index)
+        return pictures(self._model.source, index, self._model.workbench.info.preprocessing.exif_rotate)
 
     def _loading(self) -> Iterator[Progress]:
         """Tell the page every now and then what is loaded, until it is."""

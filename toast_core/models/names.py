@@ -8,6 +8,14 @@ from toast_core.errors import ModelError
 from toast_core.models.adapters import supported, timm_modules
 from toast_core.models.demo import DEMO_BUILDERS
 
+_BEHIND = "whose norms stand behind attention and feed-forward network, so that fc1 and fc2 are not what pruning takes them for"
+_BECAUSE = {
+    "beit": "whose attention adds a relative position bias over all tokens, which the pruned attention has not",
+    "swin_transformer_v2": _BEHIND,
+    "swin_transformer_v2_cr": _BEHIND,
+}
+"""Why families that people ask for are not supported."""
+
 
 def check_name(name: str) -> None:
     """Raise a ModelError unless the name is one that an adapter may support; the model itself is checked once built."""
@@ -27,7 +35,9 @@ def check_name(name: str) -> None:
             f"{name} is a name that timm has retired; use its present one{', perhaps ' + near[0] if near else ''}; supported: {supported()}"
         )
     if module not in modules:
-        raise ModelError(f"{name} is not supported: it belongs to {module.rpartition('.')[2]}; supported: {supported()}")
+        family = module.rpartition(".")[2]
+        because = f", {_BECAUSE[family]}" if family in _BECAUSE else ""
+        raise ModelError(f"{name} is not supported: it belongs to {family}{because}; supported: {supported()}")
 
 
 def _has_tag(name: str) -> bool:

@@ -74,6 +74,7 @@ def test_images_that_cannot_be_read_are_one_line(monkeypatch):
     data = grey_data(models["baseline"])
     monkeypatch.setattr(type(data), "batches", lambda self, size: iter(()))
     data.skipped.append("a.png")
+    data.reasons.append("it is empty")
     with pytest.raises(DataError, match="none of the 23 images of greys could be read"):
         compare(models, data, 6)
 

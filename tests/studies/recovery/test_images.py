@@ -69,7 +69,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     folder = make_folder(tmp_path / "pictures", {"a": 2, "b": 2})
     (folder / "b" / "000.png").write_bytes(b"no picture")
     images = TrainingImages(load_data(folder, model), True, True, 0, workers=0)
-    with pytest.raises(DataError, match=r"training image .*000\.png cannot be read; remove it or copy it again"):
+    with pytest.raises(DataError, match=r"training image .*000\.png cannot be read: it is text, not an image; it was whole"):
         list(images.batches([np.arange(4)], 0))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from analysis_cache.store import EvidenceStore
-from tests.support.families import images_for, relative_error, shared_model, shared_statistics
+from tests.support.families import REPRESENTATIVE, images_for, relative_error, shared_model, shared_statistics
 from tests.support.greys import grey_data, grey_model
 from tests.support.tiers import over
 from toast_core.data.load import Batch
@@ -51,7 +51,7 @@ def test_every_cell_equals_a_whole_forward(name: str, selection: str) -> None:
             assert np.allclose(result.cells[cell].margin, expected.margin, atol=1e-4)
 
 
-@over("name", FAMILIES)
+@over("name", (*FAMILIES, "distilled"), (*REPRESENTATIVE, "distilled"))
 def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
     model, images = shared_model(name), images_for(name, 3)
     suffix = Suffix(model)

@@ -28,7 +28,10 @@ def _made(found: Any) -> "Adapter":
 FAMILIES: "Registry[Adapter]" = Registry(
     "toast_studio.families",
     "model family",
-    {"vit": "toast_core.models.adapters.vit:VitAdapter", "swin": "toast_core.models.adapters.swin:SwinAdapter"},
+    {
+        "vit": "toast_core.models.adapters.vit:VitAdapter", "swin": "toast_core.models.adapters.swin:SwinAdapter",
+        "deit_distilled": "toast_core.models.adapters.distilled:DistilledAdapter",
+    },
     ModelError,
     _made,
 )

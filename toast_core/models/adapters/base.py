@@ -12,11 +12,15 @@ from toast_core.cost.shapes import ModelShape
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where a block's tokens stand: `prefix` tokens (class, registers), then `patches`; token 0 may be the class token in use."""
+    """Where a block's tokens stand: `prefix` tokens (class, registers), then `patches`; token 0 may be the class token in use.
+
+    Where it is, the head reads the first `read` tokens and no others.
+    """
 
     prefix: int
     patches: int
     has_class_token: bool
+    read: int = 1
 
 
 class Windows(Protocol):

@@ -14,7 +14,7 @@ class VitAdapter:
 
     family = "vit"
     model_class = VisionTransformer
-    timm_modules = ("timm.models.vision_transformer", "timm.models.deit")
+    timm_modules: tuple[str, ...] = ("timm.models.vision_transformer", "timm.models.deit")
     names = "vit_* (AugReg, CLIP, MAE, SigLIP, DINOv2, registers), flexivit_*, deit_*, deit3_*"
     default_token_fraction = 0.02
 
@@ -86,10 +86,14 @@ class VitAdapter:
 
     def shape(self, model: VisionTransformer, name: str) -> ModelShape:
         """Describe the baseline model in plain integers."""
+        return self.described(model, name, [model.head] if isinstance(model.head, nn.Linear) else [])
+
+    def described(self, model: VisionTransformer, name: str, classifiers: list[nn.Linear]) -> ModelShape:
+        """The shape of a model with these classifiers."""
         tokens = model.patch_embed.num_patches + model.num_prefix_tokens
         blocks = tuple(_block_shape(self.parts(block), block, tokens) for block in model.blocks)
         inside = sum(count(block) for block in model.blocks)
-        head_macs = model.head.weight.numel() if isinstance(model.head, nn.Linear) else 0
+        head_macs = sum(layer.weight.numel() for layer in classifiers)
         return ModelShape(
             name=name,
             family=self.family,

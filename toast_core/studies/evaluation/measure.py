@@ -145,4 +145,5 @@ def evaluate(
         str(parameter.device) if executor.in_order else executor.device,
         count_cost(info.shape, info.schedule).macs,
         tuple(data.skipped),
+        tuple(data.reasons),
     )

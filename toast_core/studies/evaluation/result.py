@@ -94,7 +94,7 @@ def _accuracy(hits: np.ndarray) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model on one data set. `macs` counts one image; `skipped` names the files that could not be read."""
+    """One model on one data set. `macs` counts one image; `skipped` names the files that could not be read, `reasons` why."""
 
     outcomes: ImageOutcomes
     order: str
@@ -106,6 +106,7 @@ class Evaluation:
     device: str
     macs: int
     skipped: tuple[str, ...] = field(default=())
+    reasons: tuple[str, ...] = field(default=())
 
     @property
     def answers(self) -> Outcomes:
@@ -125,6 +126,7 @@ class Evaluation:
             "images": len(self.outcomes.index),
             "skipped": len(self.skipped),
             "skipped_files": list(self.skipped),
+            "skipped_reasons": list(self.reasons),
             "order": self.order,
             "batch_size": self.batch_size,
             "selection": self.selection,

@@ -2,23 +2,28 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from toast_core.data.decode import Marks, Unreadable, check, see
+from toast_core.data.image_set import Source
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import EMBEDDED
 from toast_core.data.transform import Transform
 from toast_core.errors import DataError
+from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.randomness import drawn_from, seed_of
 
 _ORDER, _MOVES, _PICTURE = 1, 2, 3  # what a seed is for
 _SHIFT_SHARE = 1 / 14  # of the side: two pixels of 28
 _MOST_WORKERS = 8
+_CHUNK = 4096  # images of which the threads that look at them are told at once
+_MOST_BROKEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,50 @@ class Split:
 
     train: np.ndarray
     validation: np.ndarray
+
+
+def looked_at(data: ImageData, world: World = World()) -> ImageData:  # noqa: B008 - frozen
+    """Read every training image once before anything is learned, each process a share; return the set without those that cannot be read.
+
+    What is left depends on the files alone; `left_out` of what returns says what is missing and why. A set that was looked at is returned.
+
+    Raises:
+        DataError: more than a quarter cannot be read.
+    """
+    if data.left_out is not None:
+        return data
+    positions = np.sort(data.index)
+    found = np.zeros((1 + len(Marks()), len(data)))  # whether it is broken, and its marks
+    if data.source.arrays is None:
+        mine = np.arange(world.rank, len(positions), world.size)
+        with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(mine), _CHUNK):
+                part = mine[start : start + _CHUNK]
+                looks = pool.map(lambda at: check(data.source, int(positions[at])), part)
+                found[:, part] = np.array([[1, *Marks()] if isinstance(look, Unreadable) else [0, *look] for look in looks]).T
+    broken, *marks = np.array(world.sums(found.ravel().tolist())).reshape(found.shape) > 0
+    out = positions[broken]
+    if len(out) > _MOST_BROKEN * len(positions):
+        name, reason = _why(data.source, int(out[0]))
+        raise DataError(
+            f"{len(out):,} of {len(positions):,} training images cannot be read, more than a quarter; first {name}: {reason}"
+        )
+    left = ImageData(data.source, data.transform, data.index[~np.isin(data.index, out)], data.order, data.seed)
+    left.marks = [Marks(*map(bool, row)) for row in np.array(marks)[:, ~broken].T]
+    left.left_out = tuple(_why(data.source, int(position)) for position in out)
+    return left
+
+
+def _why(source: Source, position: int) -> tuple[str, str]:
+    found = check(source, position)
+    return source.label_name(position), found.reason if isinstance(found, Unreadable) else "another process could not read it"
+
+
+def shared_images(one: Source, other: Source) -> int:
+    """How many images two sets are known to have in common: all where they are the same set, else the files that are in both."""
+    if one.digest == other.digest:
+        return len(one)
+    return len({file.absolute() for file in one.files} & {file.absolute() for file in other.files})
 
 
 def split(data: ImageData, share: float, step_images: int, seed: int) -> Split:
@@ -89,10 +138,14 @@ class TrainingImages:
     def _decoded(self, chunks: Sequence[np.ndarray], epoch: int) -> Iterator[torch.Tensor]:
         pictures = _Pictures(self, epoch)
         order = torch.Generator().manual_seed(self.seed)  # draws nothing that matters; without it the loader draws from the ambient one
-        yield from DataLoader(
+        batches = DataLoader(
             pictures, batch_sampler=[list(map(int, chunk)) for chunk in chunks], num_workers=self.workers, generator=order,
             collate_fn=_stacked,
         )
+        for batch in batches:
+            if isinstance(batch, str):
+                raise DataError(f"training image {batch}; it was whole when training began, so mend it and start the same command again")
+            yield batch
 
 
 class _Pictures(Dataset):
@@ -100,23 +153,20 @@ class _Pictures(Dataset):
         self.images, self.epoch = images, epoch
 
     def __getitem__(self, position: int) -> torch.Tensor | str:
-        """The input (C, H, W), or the name of a file that cannot be read."""
+        """The input (C, H, W), or the name of a file that cannot be read, and why."""
         source, transform = self.images.source, self.images.transform
-        try:
-            picture = source.open(position)
-            if not self.images.augment or transform.training is None:
-                return transform(picture)
-            with drawn_from(seed_of(self.images.seed, _PICTURE, self.epoch, position), torch.device("cpu")):
-                return transform.training(picture.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return source.label_name(position)
+        seen = see(source, position, transform.channels, transform.exif_rotate)
+        if isinstance(seen, Unreadable):
+            return f"{source.label_name(position)} cannot be read: {seen.reason}"
+        if not self.images.augment or transform.training is None:
+            return transform.pipeline(seen.image)
+        with drawn_from(seed_of(self.images.seed, _PICTURE, self.epoch, position), torch.device("cpu")):
+            return transform.training(seen.image)
 
 
-def _stacked(items: list[torch.Tensor | str]) -> torch.Tensor:
-    for item in items:
-        if isinstance(item, str):
-            raise DataError(f"training image {item} cannot be read; remove it or copy it again")
-    return torch.stack(items)
+def _stacked(items: list[torch.Tensor | str]) -> torch.Tensor | str:
+    """A batch; text where an image of it cannot be read, since what is raised here would reach people as a traceback."""
+    return next((item for item in items if isinstance(item, str)), None) or torch.stack(items)
 
 
 def shift_pixels(transform: Transform) -> int:

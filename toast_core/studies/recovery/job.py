@@ -20,7 +20,7 @@ from toast_core.studies.agreement.job import file_path
 from toast_core.studies.base import Report, Work, as_schedule, check_sizes
 from toast_core.studies.evaluation.measure import evaluate
 from toast_core.studies.recovery.checkpoint import Checkpoints
-from toast_core.studies.recovery.images import split
+from toast_core.studies.recovery.images import shared_images, split
 from toast_core.studies.recovery.loop import RecoveryStart
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
@@ -138,8 +138,10 @@ class RecoveryRun:
         data = load_data(place, workbench.model, self.images, seed=seed, labelled=self.recipe.labels, reading=reading)
         if self.recipe.labels:
             workbench.check_classifier()
-        if open_source(place).digest == open_source(workbench.setup.data).digest:
-            raise DataError(f"{data.source.name} are the images that the dashboard measures on; start it with other images, --train FOLDER")
+        shared = shared_images(open_source(place, labelled=False), open_source(workbench.setup.data, labelled=False))
+        if shared:
+            which = data.source.name if shared == len(data.source) else f"{shared:,} of the {len(data.source):,} of {data.source.name}"
+            raise DataError(f"{which} are the images that the dashboard measures on; start it with other images, --train FOLDER")
         return data
 
     def _start(self, workbench: Workbench) -> RecoveryStart:

@@ -22,12 +22,13 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.recovery.checkpoint import Checkpoint, Checkpoints, RunState, prepare_folder, read_checkpoint, write_checkpoint
-from toast_core.studies.recovery.images import Split, TrainingImages, epoch_steps, split
+from toast_core.studies.recovery.images import Split, TrainingImages, epoch_steps, looked_at, split
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.recovery.trainer import Trainer
 from toast_core.studies.tasks.registry import check_classifier
 
+_SHOWN_FILES = 20
 _TRAINING_PASSES = 3  # a forward, and two products of the same size behind it
 
 
@@ -112,13 +113,13 @@ def recover(
 
     Args:
         baseline: a loaded model, on the world's device; left as it is.
-        data: training images, never test images; their order is not used.
+        data: training images, never test images; their order is not used. Those that cannot be read are left out, see `looked_at`.
         progress: is told how far it is after each optimizer step.
         on_epoch: is given each finished epoch's row of the report's history, and the model as validated.
 
     Raises:
         PlanError: the model is already pruned, or the schedule drops each side of a pair on its own.
-        DataError: test images, too few images, or one that cannot be read.
+        DataError: test images, too few images, more than a quarter that cannot be read, or one that no longer can.
         ModelError: a checkpoint of another run, or a damaged one; a loss that is not finite.
         DeviceError: a precision that the device lacks.
     """
@@ -128,6 +129,7 @@ def recover(
     _check(schedule)
     schedule.check_length(len(info.shape.blocks), info.name)
     step_images = recipe.batch_size * recipe.accumulate * world.size
+    data = looked_at(data, world)
     parts = split(data, recipe.validation_share, step_images, recipe.seed)
     found = None
     if checkpoint is not None:
@@ -169,6 +171,12 @@ def _identity(
     named = {"model": get_info(baseline).name, "schedule": schedule.digest(), "weights": weights_digest(baseline)}
     named |= {"training_data": data.source.digest, "image_positions": positions, "images_of_a_step": step_images}
     return named | {name: value for name, value in asdict(recipe).items() if name != "accumulate"}
+
+
+def _left_out(data: ImageData) -> dict[str, object]:
+    """How many training images could not be read, and the first of them with the reason of each."""
+    found = data.left_out or ()
+    return {"images": len(found), "files": [{"file": name, "reason": reason} for name, reason in found[:_SHOWN_FILES]]}
 
 
 class _Run:
@@ -273,5 +281,5 @@ class _Run:
             "stopped_early": run_state.step < recipe.epochs * self.steps,
             "history": run_state.history, "before": run_state.history[0], "after": run_state.history[run_state.best_epoch],
             "cost": {"images": seen, "macs_an_image": image_macs, "macs": seen * image_macs, "seconds": run_state.seconds},
-            "threads": torch.get_num_threads(), "seed": recipe.seed,
+            "threads": torch.get_num_threads(), "seed": recipe.seed, "left_out": _left_out(self.data),
         }

@@ -21,7 +21,8 @@ class Suffix:
         info = get_info(model)
         self.model, self.adapter, self.task = model, adapter_for(model, info.name), task_of(info.shape)
         self.blocks = self.adapter.blocks(model)
-        self.class_token_only = not self.task.reads_tokens and self.adapter.layout(model, len(self.blocks) - 1).has_class_token
+        layout = self.adapter.layout(model, len(self.blocks) - 1)
+        self.class_token_only = not self.task.reads_tokens and layout.has_class_token and layout.read == 1
 
     def start(self, images: torch.Tensor) -> torch.Tensor:
         """Images -> block 0's input."""

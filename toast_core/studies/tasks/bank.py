@@ -32,7 +32,7 @@ class Bank:
 
 def bank_for(data: ImageData, calibration: ImageData | None) -> tuple[Bank | None, tuple[str, ...]]:
     """The bank for these images, None where there can be none, and a line that says why, or what is lacking in it."""
-    if len(data.source.classes) < 2:
+    if not data.source.has_classes or len(data.source.classes) < 2:
         return None, ("k-NN is left out: the images are not labelled",)
     if calibration is None:
         return None, ("k-NN is left out: it compares with labelled calibration images; pass --calibration DATA",)
@@ -40,7 +40,7 @@ def bank_for(data: ImageData, calibration: ImageData | None) -> tuple[Bank | Non
     if own.digest == known.digest:
         return None, ("k-NN is left out: the calibration images are those that are measured, and each would be its own neighbour",)
     shared = set(own.classes) & set(known.classes)
-    if len(known.classes) < 2 or not shared:
+    if not known.has_classes or len(known.classes) < 2 or not shared:
         return None, (f"k-NN is left out: no class of {known.name} is one of {own.name}",)
     place = {name: number for number, name in enumerate(own.classes)}
     numbers = np.array([place.get(name, len(place) + index) for index, name in enumerate(known.classes)], np.int64)

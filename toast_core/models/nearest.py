@@ -1,0 +1,75 @@
+"""Which models of timm a file fits, for a refusal: by patch and window from the name, by all else from the models themselves."""
+
+import difflib
+import re
+from functools import cache
+
+import timm
+import torch
+
+from toast_core.errors import ModelError
+from toast_core.models.adapters import adapter_for, timm_modules
+from toast_core.models.form import Form, form_of
+
+_SHOWN = 3
+_TRIED = 16  # models built for one refusal, a tenth of a second each
+_SIZE = re.compile(r"_(tiny|little|small|p?wee|dwee|betwixt|mediumd?|base|large|huge|giant|gigantic|so\d+m\d?|7b|[a-z]+plus)(?=_|$)")
+
+
+def fitting(file: Form, name: str) -> str:
+    """Return which supported models of timm have the file's form, or the closest of them, as half a sentence.
+
+    Args:
+        name: what was asked for; of equals, names like it come first.
+    """
+    names = [one for one in _candidates(file) if one != name]
+    if not names:
+        return f"no supported model of timm has {file.in_words()}"
+    groups: dict[str, list[str]] = {}
+    for one in names:
+        size = _SIZE.search(one)
+        groups.setdefault(size[1] if size else "", []).append(one)
+    firsts = {group: min(members, key=len) for group, members in groups.items()}
+    near = sorted(groups, key=lambda group: _distance(file, firsts[group]))
+    tried = [one for group in near for one in sorted(groups[group], key=lambda one: -_likeness(one, name))][:_TRIED]
+    ranked = sorted(tried, key=lambda one: (_distance(file, one), -_likeness(one, name)))
+    fits = [one for one in ranked if _distance(file, one) == (0, 0)]
+    if fits:
+        return f"{', '.join(fits[:_SHOWN])} would fit"
+    return f"no supported model of timm has all of that; closest: {', '.join(ranked[:_SHOWN])}"
+
+
+def _candidates(file: Form) -> list[str]:
+    """Names of supported modules whose patch and window, as far as they name them, are the file's."""
+    modules = sorted(module.rpartition(".")[2] for module in timm_modules() if module.startswith("timm."))
+    names = [name for module in modules if ("swin" in module) == (file.windows is not None) for name in timm.list_models(module=module)]
+    wanted = {"patch": file.patch and file.patch[0], "window": file.windows and max(file.windows)}
+    for word, value in wanted.items():
+        if value is not None:
+            names = [name for name in names if not (found := re.search(rf"{word}(\d+)", name)) or int(found[1]) == value]
+    return names
+
+
+def _distance(file: Form, name: str) -> tuple[int, int]:
+    """How much of what is fixed differs, width and depth before all else; (0, 0) where the file fits."""
+    own = _named(name)
+    if own is None:
+        return 100, 100
+    differs = {field for field, _, _ in file.differences(own)}
+    return len(differs & {"width", "depth", "patch", "windows"}), len(differs)
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()
+
+
+@cache
+def _named(name: str) -> Form | None:
+    """The form of a model of timm; None where it cannot be built or is not supported."""
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(name)
+            adapter_for(model, name)
+            return form_of(model.state_dict())
+    except (ModelError, RuntimeError, AssertionError, TypeError, ValueError):
+        return None
