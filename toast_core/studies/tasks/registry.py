@@ -1,6 +1,6 @@
-"""The tasks, ours and others', each loaded when it is first asked for. Imports no torch.
+"""The tasks by name, each loaded when it is first asked for, and which of them a model has. Imports no torch.
 
-A task is an entry point of the group `toast_studio.tasks`: a name, and a class whose instances are a `toast_core.studies.tasks.base.Task`.
+A task is a class whose instances are a `toast_core.studies.tasks.base.Task`. `task_of` decides from a model's shape, and so knows ours alone.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def task_in(values: Mapping[str, Any]) -> Task:
     """The task that a report or a cell's details are of, as `Task.details` is written into them: classification where none is named.
 
     Raises:
-        JobError: another package's, which is not installed.
+        JobError: a name that is no task's.
     """
     return TASKS[str(values.get("task", "classification"))]
 
