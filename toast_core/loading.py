@@ -11,6 +11,7 @@ from torch import nn
 
 from toast_core.errors import DeviceError, ModelError, ScheduleError, SetupError
 from toast_core.files import cannot_write, check_can_write, first_line, sha256_of, write_whole
+from toast_core.models.adapters.rotary import Rotation
 from toast_core.models.build import build_baseline, load_baseline
 from toast_core.models.checkpoint import NO_FILE, is_place
 from toast_core.models.checkpoint.kinds import SAFETENSORS, kind_of
@@ -229,8 +230,11 @@ def _load_pruned(path: Path, header: dict) -> nn.Module:
 def _check_indices(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Raise a ModelError where an index in the file points outside the channels or tokens that there are."""
     for name, module in model.named_modules():
-        if isinstance(module, FixedChannels | DynamicChannels):
-            key, value = next((f"{name}.{buffer}", value) for buffer, value in module.named_buffers())
+        if isinstance(module, FixedChannels | DynamicChannels | Rotation):
+            buffers = [(f"{name}.{buffer}", value) for buffer, value in module.named_buffers() if f"{name}.{buffer}" in state]
+            if not buffers:  # a rotation that keeps every dimension
+                continue
+            key, value = buffers[0]
             found = state[key]
             outside = found.dtype != value.dtype or bool((found < 0).any()) or bool((found >= module.positions).any())
             if outside or bool((found.diff() <= 0).any()):

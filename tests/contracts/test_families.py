@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contracts.family_contract import FamilyContract
-from tests.support.families import ALL, ENTRY_POINTS, SWINS, VITS, Family, shared_model
+from tests.support.families import ALL, ENTRY_POINTS, EVAS, SWINS, VITS, Family, shared_model
 from tests.support.tiers import tier_of
 from toast_core.models.adapters import FAMILIES
 
@@ -26,6 +26,11 @@ class TestSwins(FamilyContract):
 @over(ENTRY_POINTS)
 class TestEntryPoints(FamilyContract):
     """Names a user would load, narrowed."""
+
+
+@over(EVAS)
+class TestEvas(FamilyContract):
+    """Rotary embeddings or none, plain, gated and normalised feed-forward networks, q, k and v fused, apart, and without a bias of k."""
 
 
 def test_every_adapter_has_families() -> None:

@@ -1,6 +1,7 @@
 """Cost: the published budgets, one formula an operation, and torch's own count of the nine published architectures."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -163,6 +164,18 @@ class TestFormulas:
 
     def test_shapes_survive_json(self) -> None:
         assert ModelShape.from_dict(json.loads(json.dumps(SHAPE.to_dict()))) == SHAPE
+
+    def test_what_only_some_families_have_is_written_for_those_alone(self) -> None:
+        turned = replace(SHAPE, blocks=tuple(replace(block, qk_tied=2, gated=True, key_bias=False) for block in SHAPE.blocks))
+        assert set(turned.to_dict()["blocks"][0]) - set(SHAPE.to_dict()["blocks"][0]) == {"qk_tied", "gated", "key_bias"}
+        assert ModelShape.from_dict(json.loads(json.dumps(turned.to_dict()))) == turned
+
+    def test_tied_dimensions_are_counted_in_pairs(self) -> None:
+        turned = replace(SHAPE, blocks=tuple(replace(block, qk_tied=2) for block in SHAPE.blocks))
+        assert turned.blocks[0].site_width("qk") == 2
+        half = Schedule.uniform(2, qk=0.5)
+        assert kept_counts(turned.blocks[0], half, 0)["qk"] == 1
+        assert count_cost(turned, half).blocks[0].attention_macs == count_cost(SHAPE, half).blocks[0].attention_macs
 
     @pytest.mark.parametrize(("site", "width"), [("qk", 4), ("vo", 4), ("fc1", 12), ("fc2", 40)])
     def test_a_site_chooses_among_its_width(self, site: str, width: int) -> None:

@@ -109,6 +109,10 @@ class TestNames:
         found = match_classes(open_source(folder), get_info(load_model("demo_vit")), Reading())
         assert "class names do not belong together in 10 of 10 outputs" in found.notes[-1] and "T-shirt/top / bird 0" in found.notes[-1]
 
+    def test_a_folder_that_is_numbered_has_no_names_to_compare(self, info: ModelInfo) -> None:
+        known = tuple(f"class {n}" for n in range(12))
+        assert match_classes(source_of(NUMBERS), replace(info, classes=known), Reading(class_order="natural")).notes == ()
+
     def test_ambiguous_names_are_not_matched(self, info: ModelInfo) -> None:
         known = ("a b", "a_b", *map(str, range(10)))
         found = match_classes(source_of(("a-b", *"0123456789", "z")), replace(info, classes=known), Reading())

@@ -18,7 +18,7 @@ from toast_core.loading import load_model
 from toast_core.models.adapters import FAMILIES, adapter_for, supported, timm_modules
 from toast_core.models.info import get_info
 
-FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")
+FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer", "eva")
 SUPPORTED_TEXT = re.escape(f"supported: {supported()}")
 
 
@@ -71,6 +71,7 @@ def test_every_name_loads_or_is_refused_with_a_model_error(name: str) -> None:
         "vit_base_patch16_clip_224",
         "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2", "vit_medium_patch16_reg4_gap_256",
         "flexivit_small",
+        "eva02_base_patch14_224", "vit_small_patch16_dinov3", "vit_base_patch16_rope_224", "vit_pe_core_tiny_patch16_384",
         "swin_tiny_patch4_window7_224", "swin_s3_tiny_224", "vit_small_patch16_36x1_224", "demo_vit", "demo_swin",
     ],
 )
@@ -86,13 +87,15 @@ def test_names_that_are_supported(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("eva02_base_patch14_224", "it belongs to eva"),
+        ("eva02_base_patch16_clip_224", "block 0 normalises or gates its attention output"),
+        ("eva02_enormous_patch14_clip_224", "block 0 is EvaBlockPostNorm with EvaAttention, not timm's EvaBlock"),
+        ("vit_base_patch16_rope_mixed_224", "its rotary embedding is RotaryEmbeddingMixed, whose angles are not the same in every block"),
+        ("vit_base_patch16_sapiens2", "in block 0 norm1 is RmsNorm, not an affine LayerNorm"),
         (
             "beit_base_patch16_224",
             "it belongs to beit, whose attention adds a relative position bias over all tokens, which the pruned attention has not",
         ),
         ("cait_xxs24_224", "it belongs to cait"),
-        ("vit_base_patch16_rope_224", "it belongs to eva"),
         ("vit_relpos_small_patch16_224", "it belongs to vision_transformer_relpos"),
         ("vit_small_r26_s32_224", "it belongs to vision_transformer_hybrid"),
         (
@@ -242,7 +245,7 @@ def test_parts_that_pruning_does_not_know_are_refused(model: object, reason: str
         adapter_for(model())
 
 
-WALKED = {"vit": "everything", "swin": "swin", "deit_distilled": "distilled"}
+WALKED = {"vit": "everything", "swin": "swin", "deit_distilled": "distilled", "eva": "dinov3"}
 
 
 @pytest.mark.parametrize("adapter", FAMILIES.values(), ids=FAMILIES)

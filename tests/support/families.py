@@ -104,9 +104,20 @@ ENTRY_POINTS = (
         (56, 56),
     ),
 )
-ALL = (*VITS, *SWINS, *ENTRY_POINTS)
-# These differ in what pruning meets: class token, registers, norms of q and k, pooling heads, windows shifted, padded and odd, own strides.
-REPRESENTATIVE = ("plain", "everything", "registers", "siglip", "swin", "swin_padded_windows", "swin_odd_grid", "swin_s3")
+EVAS = (
+    Family("eva02_fused", partial(tiny_timm, "eva02_tiny_patch14_224", **_NARROW)),
+    Family("eva02", partial(tiny_timm, "eva02_base_patch14_224", **_NARROW)),
+    Family("dinov3", partial(tiny_timm, "vit_small_patch16_dinov3", global_pool="token", **_NARROW)),
+    Family("dinov3_plus", partial(tiny_timm, "vit_small_plus_patch16_dinov3_qkvb", **_NARROW)),
+    Family("eva_without_rope", partial(tiny_timm, "eva_giant_patch14_224", **_NARROW)),
+    Family("perception_encoder", partial(tiny_timm, "vit_pe_core_tiny_patch16_384", **_NARROW)),
+)
+ALL = (*VITS, *SWINS, *ENTRY_POINTS, *EVAS)
+# These differ in what pruning meets: class token, registers, norms of q and k, pooling heads, windows shifted,
+# padded and odd, own strides, rotary pairs, gates.
+REPRESENTATIVE = (
+    "plain", "everything", "registers", "siglip", "swin", "swin_padded_windows", "swin_odd_grid", "swin_s3", "eva02", "dinov3",
+)
 _BY_NAME = {family.name: family for family in ALL}
 
 

@@ -37,7 +37,7 @@ class BlockSums:
         """
         if wants.attention == "project" and (plan.qk or plan.vo):
             plan = fit_attention(self.parts, plan, kept, self.moments, self.mixed)
-        if wants.ffn != "none" and plan.fc2:
+        if wants.ffn != "none" and plan.fc2 and not self.parts.normalises_hidden:
             plan = fit_hidden(self.parts, plan, self.hidden, wants.ffn, order=self.order)
         return plan
 

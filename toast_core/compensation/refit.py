@@ -14,9 +14,11 @@ from toast_core.models.adapters.base import BlockParts
 from toast_core.pruning.plan import BlockPlan, FixedKeep, HeadKeep
 
 
-def normalises_heads(parts: BlockParts) -> bool:
-    """Whether q or k is normalised, across which no projection is valid."""
-    return not (isinstance(parts.k_norm, nn.Identity) and isinstance(parts.q_norm, nn.Identity))
+def keeps_heads_apart(parts: BlockParts) -> str:
+    """Why no projection of q and k is valid, in words: they are normalised, or turned by rotary embeddings; empty where one is."""
+    if parts.rotary is not None:
+        return "rotary embeddings turn q and k"
+    return "" if isinstance(parts.k_norm, nn.Identity) and isinstance(parts.q_norm, nn.Identity) else "q and k are normalised"
 
 
 def fit_attention(
@@ -36,7 +38,7 @@ def fit_attention(
         measure: gives those sums for the block as it then is, so that the projection is fitted to what it will be given.
     """
     weights = {**copied(parts, "qkv", "proj"), **(plan.weights or {})}
-    if plan.qk is not None and not normalises_heads(parts):
+    if plan.qk is not None and not keeps_heads_apart(parts):
         plan = replace(plan, qk=_leading(parts, kept["qk"]))
         for head in range(parts.heads):
             for part, encoder in enumerate(query_key_maps(moments.query[head], moments.key[head], kept["qk"])):

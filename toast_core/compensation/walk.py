@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from toast_core.compensation.refit import fit_attention, fit_hidden, normalises_heads, scale_of
+from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads_apart, scale_of
 from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
 from toast_core.cost.macs import kept_counts
@@ -138,8 +138,8 @@ class _Walk:
         if self.wants.attention != "project" or (plan.qk is None and plan.vo is None and not self.correcting):
             return plan
         parts = self.adapter.parts(self.blocks[index])
-        if plan.qk is not None and normalises_heads(parts):
-            self.notes.append(f"block {index}: q and k are normalised, so qk keeps a selection of its dimensions")
+        if plan.qk is not None and (why := keeps_heads_apart(parts)):
+            self.notes.append(f"block {index}: {why}, so qk keeps a selection of its dimensions")
         again = self.correcting or (plan.qk is not None and self.wants.calibration != "one_shot")
         sums, moments = None, HeadMoments(parts.heads)
         if plan.qk is not None or plan.vo is not None:
@@ -165,6 +165,9 @@ class _Walk:
         if self.wants.ffn == "none" or (plan.fc2 is None and not self.correcting):
             return plan
         parts = self.adapter.parts(self.blocks[index])
+        if parts.normalises_hidden:
+            self.notes.append(f"block {index}: the hidden layer is normalised, so fc2 is not refitted")
+            return plan
 
         def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
             return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)

@@ -140,8 +140,8 @@ class LatencyTable:
         return self.baseline_ms / (self.outside_ms + parts)
 
     def _measured_ms(self, block: int, kept: Mapping[str, int]) -> tuple[float, float]:
-        times, width = self.blocks[self.kinds[block]], self.shape.blocks[block].width
-        return times.attention_ms(kept["qk"], kept["vo"]), times.ffn_ms(kept["fc1"], kept["fc2"], width)
+        times, shape = self.blocks[self.kinds[block]], self.shape.blocks[block]
+        return times.attention_ms(kept["qk"] * shape.qk_tied, kept["vo"]), times.ffn_ms(kept["fc1"], kept["fc2"], shape.width)
 
     def block_ms(self, block: int, kept: Mapping[str, int]) -> tuple[float, float]:
         """Attention and feed-forward of one block, from the counts that it keeps by site (`schedule.cost.kept_counts`)."""

@@ -90,25 +90,30 @@ def _dynamic_shares(schedule: Schedule, block: int) -> tuple[float, float] | Non
 
 
 def _block_cost(shape: BlockShape, kept: dict[str, int], calibrated: bool, shares: tuple[float, float] | None) -> BlockCost:
-    width, qk, vo = shape.width, shape.heads * kept["qk"], shape.heads * kept["vo"]
+    width, qk, vo = shape.width, shape.heads * kept["qk"] * shape.qk_tied, shape.heads * kept["vo"]
     attention = shape.attention_tokens * (2 * qk * width + 2 * vo * width + shape.keys * (qk + vo))
     rows = kept["fc2"] if calibrated else shape.hidden
     if shares is None:
-        ffn = shape.tokens * (kept["fc1"] * rows + kept["fc2"] * width)
+        ffn = shape.tokens * (kept["fc1"] * rows * shape.fc1_rows + kept["fc2"] * width)
     else:
-        ffn = round(shape.tokens * width * shape.hidden * sum(shares))
+        ffn = round(shape.tokens * width * shape.hidden * (shape.fc1_rows * shares[0] + shares[1]))
     stream = shape.tokens * width
-    inside = max(shape.attention_tokens * (2 * qk + 2 * vo), shape.tokens * 2 * rows)
+    inside = max(shape.attention_tokens * (2 * qk + 2 * vo), shape.tokens * (1 + shape.fc1_rows) * rows)
     return BlockCost(attention, ffn, _block_params(shape, kept, calibrated), stream + inside)
 
 
 def _block_params(shape: BlockShape, kept: dict[str, int], calibrated: bool) -> int:
     """Parameters of the compact block; dynamic selection keeps the whole feed-forward network."""
-    width, qk, vo = shape.width, shape.heads * kept["qk"], shape.heads * kept["vo"]
+    width, qk, vo = shape.width, shape.heads * kept["qk"] * shape.qk_tied, shape.heads * kept["vo"]
+    pruned = any(count < shape.site_width(site) for site, count in kept.items())
     attention = (2 * qk + vo) * (width + shape.qkv_bias) + vo * width
+    if shape.qkv_bias and not (shape.key_bias or pruned):  # a pruned block has a bias of zeros there
+        attention -= qk
     if shape.qk_norm:
-        attention += 4 * (qk if kept["qk"] < shape.head_dim else shape.head_dim)
+        attention += 4 * (qk if kept["qk"] < shape.site_width("qk") else shape.head_dim)
     inputs, rows = (kept["fc1"], kept["fc2"]) if calibrated else (width, shape.hidden)
     narrowed = inputs < width
-    ffn = 2 * inputs + rows * (inputs + (shape.fc1_bias or narrowed) + narrowed) + rows * width
+    ffn = 2 * inputs + shape.fc1_rows * rows * (inputs + (shape.fc1_bias or narrowed) + narrowed) + rows * width
+    if shape.hidden_norm:
+        ffn += 2 * rows + (width if rows < shape.hidden else 0)
     return attention + ffn + shape.fixed_params

@@ -1,7 +1,7 @@
 """A model as plain integers: all that cost and legal ratios depend on. Imports no torch, so pages can count while dragging."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from toast_core.schedule.sites import BY_NAME
@@ -20,6 +20,10 @@ class BlockShape:
     stage             the Swin stage, 0 for a ViT
     qkv_bias, qk_norm, fc1_bias   which of the parameters that pruning narrows exist
     fixed_params      parameters that pruning leaves alone (norm1, output biases, LayerScale, position bias)
+    qk_tied           dimensions of q and k that only leave together: 2 where rotary embeddings turn pairs of them
+    key_bias          whether k has a bias where q and v have one
+    gated             whether fc1 has two rows a hidden unit, gate and value
+    hidden_norm       whether a LayerNorm stands between the hidden layer and fc2
     """
 
     tokens: int
@@ -34,11 +38,23 @@ class BlockShape:
     qk_norm: bool
     fc1_bias: bool
     fixed_params: int
+    qk_tied: int = 1
+    key_bias: bool = True
+    gated: bool = False
+    hidden_norm: bool = False
 
     def site_width(self, site: str) -> int:
-        """How many channels a site chooses among: head dimensions for qk and vo, D for fc1, M for fc2."""
+        """How many channels a site chooses among: head dimensions for qk (pairs where they are tied) and vo, D for fc1, M for fc2."""
         width: int = getattr(self, BY_NAME[site].width)
-        return width
+        return width // self.qk_tied if site == "qk" else width
+
+    @property
+    def fc1_rows(self) -> int:
+        """Rows of fc1 for a hidden unit."""
+        return 2 if self.gated else 1
+
+
+_USUAL = {field.name: field.default for field in fields(BlockShape) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -57,8 +73,10 @@ class ModelShape:
     other_params: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values, a block an object."""
-        return asdict(self)
+        """The fields as plain JSON values, a block an object; without what only some families have where this one has it not."""
+        values = asdict(self)
+        values["blocks"] = [{name: row[name] for name in row if row[name] != _USUAL.get(name)} for row in values["blocks"]]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":

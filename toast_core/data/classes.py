@@ -153,7 +153,8 @@ def _orders_differ(names: Sequence[str], stored: str | None) -> str:
 
 
 def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
-    differ = [number for number, (one, other) in enumerate(zip(known, names, strict=True)) if _plain(one) != _plain(other)]
+    pairs = enumerate(zip(known, names, strict=True))
+    differ = [number for number, (one, other) in pairs if _plain(one) != _plain(other) and other != str(number)]  # a number is no name
     if not differ:
         return ""
     shown = ", ".join(f"{known[number]} / {names[number]}" for number in differ[:_SHOWN])

@@ -45,7 +45,8 @@ def make_plan(model: nn.Module, schedule: Schedule, statistics: Statistics | Non
     plans = []
     for index, block in enumerate(blocks):
         entry, kept, parts = schedule.blocks[index], kept_counts(shape.blocks[index], schedule, index), adapter.parts(block)
-        heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < parts.head_dim else None for pair in HEAD_SITES}
+        widths = {pair: shape.blocks[index].site_width(pair) for pair in HEAD_SITES}
+        heads = {pair: _keep_heads(parts, pair, kept[pair], schedule) if kept[pair] < widths[pair] else None for pair in HEAD_SITES}
         channels: dict[str, FixedKeep | DynamicKeep | None] = {}
         for site in CHANNEL_SITES:
             if kept[site] == shape.blocks[index].site_width(site):
@@ -72,6 +73,9 @@ def _keep_heads(parts: BlockParts, pair: str, keep: int, schedule: Schedule) -> 
     q, k, v, o = (rows.float() for rows in head_rows(parts))
     sides = (q, k) if pair == "qk" else (v, o)
     first, second = pair_scores(*sides, schedule.score, schedule.coupling, pair)
+    if pair == "qk" and parts.rotary is not None:
+        tied = parts.rotary.pairs().to(first.device)
+        return HeadKeep(*(tied[top_channels(scores[:, tied].sum(dim=2), keep)].flatten(1).sort().values for scores in (first, second)))
     return HeadKeep(top_channels(first, keep), top_channels(second, keep))
 
 

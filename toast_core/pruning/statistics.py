@@ -87,11 +87,15 @@ def watch_scores(parts: BlockParts, layout: TokenLayout, index: int, class_weigh
     """Hook the inputs of attention, norm2 and fc2 of one block, add up the channel scores in `sums`, and return the hooks."""
     patch_idx = torch.arange(layout.prefix, layout.prefix + layout.patches)
     seen: dict[str, torch.Tensor] = {}
+    rotary = parts.rotary
 
     def on_attention(_: nn.Module, inputs: tuple) -> None:
         batch, tokens, _ = inputs[0].shape
         q, k = parts.qkv(inputs[0]).reshape(batch, tokens, 3, parts.heads, parts.head_dim).permute(2, 0, 3, 1, 4)[:2]
-        seen["alpha"] = class_attention(parts.q_norm(q), parts.k_norm(k), parts.scale)
+        q, k = parts.q_norm(q), parts.k_norm(k)
+        if rotary is not None:
+            q, k = rotary(q), rotary(k)
+        seen["alpha"] = class_attention(q, k, parts.scale)
 
     def add(site: str, x: torch.Tensor) -> None:
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
@@ -101,7 +105,7 @@ def watch_scores(parts: BlockParts, layout: TokenLayout, index: int, class_weigh
 
     handles = [
         parts.norm2.register_forward_pre_hook(lambda _, inputs: add("fc1", inputs[0])),
-        parts.fc2.register_forward_pre_hook(lambda _, inputs: add("fc2", inputs[0])),
+        parts.hidden_reader.register_forward_pre_hook(lambda _, inputs: add("fc2", inputs[0])),
     ]
     if layout.has_class_token:
         handles.append(parts.attention.register_forward_pre_hook(on_attention))

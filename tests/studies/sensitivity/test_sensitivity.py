@@ -27,7 +27,7 @@ from toast_core.studies.sensitivity.suffix import Suffix
 from toast_core.studies.sensitivity.sweep import NoParts, Rule, run_sweep
 from toast_core.studies.subject import Subject
 
-FAMILIES = ("plain", "layer_scale", "qk_norm", "registers", "siglip", "swin", "swin_padded_windows")
+FAMILIES = ("plain", "layer_scale", "qk_norm", "registers", "siglip", "swin", "swin_padded_windows", "eva02", "dinov3")
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)

@@ -30,7 +30,7 @@ FAMILIES: "Registry[Adapter]" = Registry(
     "model family",
     {
         "vit": "toast_core.models.adapters.vit:VitAdapter", "swin": "toast_core.models.adapters.swin:SwinAdapter",
-        "deit_distilled": "toast_core.models.adapters.distilled:DistilledAdapter",
+        "deit_distilled": "toast_core.models.adapters.distilled:DistilledAdapter", "eva": "toast_core.models.adapters.eva:EvaAdapter",
     },
     ModelError,
     _made,

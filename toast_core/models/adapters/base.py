@@ -1,6 +1,6 @@
 """What an adapter tells the engine about a model, and the checks both families share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -8,6 +8,7 @@ from timm.layers import DropPath, LayerScale, Mlp
 from torch import nn
 
 from toast_core.cost.shapes import ModelShape
+from toast_core.models.adapters.rotary import Rotation
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,14 @@ class Windows(Protocol):
 
 @dataclass(frozen=True)
 class BlockParts:
-    """The modules of one timm block, by the role they play; nothing is copied."""
+    """The modules of one timm block, by the role they play; nothing is copied but what `joined` says.
+
+    windows      cuts the tokens for attention; None: attention over all
+    rotary       turns q and k by their places, which ties pairs of their dimensions; None: nothing does
+    gated        fc1 has a row for the gate and one for the value of every hidden unit, gates first, and `act` multiplies them
+    hidden_norm  stands between the hidden layer and fc2
+    joined       qkv is a new layer of what timm keeps apart
+    """
 
     norm1: nn.LayerNorm
     qkv: nn.Linear
@@ -57,6 +65,20 @@ class BlockParts:
     drop_path2: nn.Module
     attention: nn.Module
     windows: nn.Module | None = None
+    rotary: Rotation | None = None
+    gated: bool = False
+    hidden_norm: nn.Module = field(default_factory=nn.Identity)
+    joined: bool = False
+
+    @property
+    def normalises_hidden(self) -> bool:
+        """Whether a LayerNorm stands between the hidden layer and fc2."""
+        return isinstance(self.hidden_norm, nn.LayerNorm)
+
+    @property
+    def hidden_reader(self) -> nn.Module:
+        """The module whose input is the hidden layer."""
+        return self.hidden_norm if self.normalises_hidden else self.fc2
 
 
 class Adapter(Protocol):
@@ -119,6 +141,8 @@ def check_parts(parts: BlockParts) -> str:
     for label, norm in (("norm1", parts.norm1), ("norm2", parts.norm2)):
         if not isinstance(norm, nn.LayerNorm) or norm.weight is None or norm.bias is None:
             return f"{label} is {type(norm).__name__}, not an affine LayerNorm"
+    if parts.normalises_hidden and (parts.hidden_norm.weight is None or parts.hidden_norm.bias is None or parts.fc2.bias is None):
+        return "the norm of its hidden layer has no weight or bias, or fc2 no bias"
     for label, norm in (("q_norm", parts.q_norm), ("k_norm", parts.k_norm)):
         if not isinstance(norm, nn.Identity) and not (isinstance(norm, nn.LayerNorm) and norm.bias is not None):
             return f"{label} is {type(norm).__name__}, not a LayerNorm with a bias"

@@ -103,7 +103,7 @@ class VitAdapter:
             num_classes=model.num_classes,
             embed_macs=embed_macs(model.patch_embed, model.num_prefix_tokens),
             merge_macs=0,
-            head_macs=head_macs + _pool_macs(model.attn_pool, tokens),
+            head_macs=head_macs + pool_macs(model.attn_pool, tokens),
             other_params=count(model) - inside,
         )
 
@@ -127,7 +127,7 @@ def _block_shape(parts: BlockParts, block: Block, tokens: int) -> BlockShape:
     )
 
 
-def _pool_macs(pool: AttentionPoolLatent | None, tokens: int) -> int:
+def pool_macs(pool: AttentionPoolLatent | None, tokens: int) -> int:
     """Attention pooling: one latent query (already in the weights) over all tokens, then its feed-forward network."""
     if pool is None:
         return 0

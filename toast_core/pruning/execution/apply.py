@@ -40,7 +40,8 @@ def apply_plan(model: nn.Module, plan: Plan, execution: str = "compact") -> nn.M
             new = prune_block(block, layouts[index], block_plan, plan, adapter, execution)
             adapter.replace_block(pruned, index, new)
         elif block_plan.weights is not None:
-            _fill(adapter.parts(block), block_plan.weights)
+            parts = adapter.parts(block)  # a joined qkv is a copy; its weights are never refitted where every dimension stays
+            _fill(parts, {name: value for name, value in block_plan.weights.items() if not (parts.joined and name.startswith("qkv."))})
     pruned.toast_info = replace(info, execution=execution, schedule=plan.schedule)
     return pruned
 

@@ -70,9 +70,13 @@ class PrunedAttention(nn.Module):
         self.q_norm = HeadNorm(parts.q_norm, q_keep, parts.head_dim, compact) if normed else parts.q_norm
         self.k_norm = HeadNorm(parts.k_norm, k_keep, parts.head_dim, compact) if normed else parts.k_norm
         self.windows, self.proj_drop = parts.windows, parts.proj_drop
+        narrow = compact and qk is not None and parts.rotary is not None
+        self.rotary = parts.rotary.keeping(q_keep) if narrow else parts.rotary
 
-    def forward(self, x: torch.Tensor, want_class_row: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend over tokens (B, N, D), or within windows of (B, H, W, D).
+    def forward(
+        self, x: torch.Tensor, want_class_row: bool = False, rope: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend over tokens (B, N, D), or within windows of (B, H, W, D); `rope` replaces the rotary embedding that is held.
 
         Returns the output in x's shape and, if wanted, the class token's attention row averaged over heads, (B, N).
         """
@@ -81,6 +85,8 @@ class PrunedAttention(nn.Module):
         sizes = [self.heads * self.qk_dim] * 2 + [self.heads * self.vo_dim]
         q, k, v = (part.reshape(*lead, length, self.heads, -1).transpose(-2, -3) for part in self.qkv(tokens).split(sizes, dim=-1))
         q, k = self.q_norm(q), self.k_norm(k)
+        if self.rotary is not None:
+            q, k = self.rotary(q, rope), self.rotary(k, rope)
         row = class_attention(q, k, self.scale) if want_class_row else None
         bias = None
         if self.windows is not None:  # (B, windows, H, A, d) -> (B, windows * H, A, d), so that one mask serves every image

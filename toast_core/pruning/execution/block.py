@@ -3,10 +3,20 @@
 import torch
 from torch import nn
 
+from toast_core.errors import PlanError
 from toast_core.models.adapters.base import BlockParts, TokenLayout
 from toast_core.pruning.execution.attention import PrunedAttention
 from toast_core.pruning.execution.linear import keep_inputs, keep_outputs
-from toast_core.pruning.execution.ops import GatheredEntry, GatheredExit, MaskedEntry, MaskedExit, NarrowEntry, channel_mask
+from toast_core.pruning.execution.ops import (
+    GatheredEntry,
+    GatheredExit,
+    MaskedEntry,
+    MaskedExit,
+    MaskedNormExit,
+    NarrowEntry,
+    NarrowNormExit,
+    channel_mask,
+)
 from toast_core.pruning.importance.activations import token_scores, top_channels
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep
 from toast_core.schedule.schedule import Schedule
@@ -55,33 +65,49 @@ class PrunedBlock(nn.Module):
         self.norm1, self.ls1, self.drop_path1 = parts.norm1, parts.ls1, parts.drop_path1
         self.attn = PrunedAttention(parts, plan.qk, plan.vo, compact)
         self.choose_in = _chooser(plan.fc1, parts.fc1.in_features, layout, schedule)
-        self.choose_hidden = _chooser(plan.fc2, parts.fc1.out_features, layout, schedule)
+        self.choose_hidden = _chooser(plan.fc2, parts.fc2.in_features, layout, schedule)
         fc1, fc2 = parts.fc1, parts.fc2
         fixed_in, fixed_hidden = (isinstance(keep, FixedKeep) for keep in (plan.fc1, plan.fc2))
         if compact and fixed_hidden:  # dropped hidden units are never computed
             idx = plan.fc2.idx.to(device)
-            fc1, fc2 = keep_outputs(fc1, idx, compact), keep_inputs(fc2, idx, compact)
+            fc1 = keep_outputs(fc1, torch.cat([idx, idx + parts.fc2.in_features]) if parts.gated else idx, compact)
+            fc2 = fc2 if parts.normalises_hidden else keep_inputs(fc2, idx, compact)
             self.choose_hidden = None
         if compact and fixed_in:
             self.enter = NarrowEntry(parts.norm2, fc1, plan.fc1.idx.to(device))
         else:
             self.enter = (GatheredEntry if compact else MaskedEntry)(parts.norm2, fc1)
-        self.leave = (GatheredExit if compact else MaskedExit)(fc2)
+        if not parts.normalises_hidden:
+            self.leave = (GatheredExit if compact else MaskedExit)(fc2)
+        elif compact and fixed_hidden:
+            self.leave = NarrowNormExit(parts.hidden_norm, fc2, plan.fc2.idx.to(device))
+        else:  # a LayerNorm and a linear layer, as before fc1
+            self.leave = (GatheredEntry if compact else MaskedNormExit)(parts.hidden_norm, fc2)
         self.act, self.drop1, self.drop2 = parts.act, parts.drop1, parts.drop2
         self.ls2, self.drop_path2 = parts.ls2, parts.drop_path2
         self.selects_by_input = isinstance(plan.fc1, DynamicKeep) or isinstance(plan.fc2, DynamicKeep)
         self.wants_class_row = layout.has_class_token and self.selects_by_input
         self.to(device)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) -> (B, N, D), or (B, H, W, D) -> (B, H, W, D)."""
-        attended, alpha = self.attend(x)
+    def forward(
+        self, x: torch.Tensor, rope: torch.Tensor | None = None, attn_mask: torch.Tensor | None = None, is_causal: bool = False
+    ) -> torch.Tensor:
+        """(B, N, D) -> (B, N, D), or (B, H, W, D) -> (B, H, W, D).
+
+        A model with rotary embeddings gives its own for the batch, which patch dropout and training may have changed, and no mask.
+
+        Raises:
+            PlanError: there is a mask, which pruned attention knows nothing of.
+        """
+        if attn_mask is not None or is_causal:
+            raise PlanError("a pruned block attends without a mask; call the model without attn_mask")
+        attended, alpha = self.attend(x, rope)
         stream, hidden = self.expand(attended, alpha)
         return self.contract(stream, hidden, alpha).reshape(x.shape)
 
-    def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def attend(self, x: torch.Tensor, rope: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The attention half: x in its shape -> the residual stream (B, N, D), and alpha (B, N) where dynamic selection needs it."""
-        attended, alpha = self.attn(self.norm1(x), self.wants_class_row)
+        attended, alpha = self.attn(self.norm1(x), self.wants_class_row, rope)
         x = x + self.drop_path1(self.ls1(attended))
         return x.reshape(x.shape[0], -1, x.shape[-1]), alpha
 

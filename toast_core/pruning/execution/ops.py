@@ -76,7 +76,11 @@ class NarrowEntry(nn.Module):
 
     def forward(self, x: torch.Tensor, keep: Keep) -> torch.Tensor:
         """(B, N, D) -> (B, N, M)."""
-        centered, scale, mean = partial_moments(x.index_select(2, keep), self.width, self.eps)
+        return self.from_kept(x.index_select(2, keep))
+
+    def from_kept(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, K) -> (B, N, M)."""
+        centered, scale, mean = partial_moments(x, self.width, self.eps)
         kept = (centered * scale).to(x.dtype) * self.gamma + self.beta
         return spaced_linear(kept, self.weight, self.bias) - (mean * scale).to(x.dtype) * self.drop_gain
 
@@ -91,6 +95,22 @@ class MaskedExit(nn.Module):
     def forward(self, h: torch.Tensor, keep: Keep) -> torch.Tensor:
         """(B, N, M) -> (B, N, D)."""
         return self.fc2(h if keep is None else h * channel_mask(keep, h.shape[2], h))
+
+
+class MaskedNormExit(MaskedEntry):
+    """LayerNorm and fc2 at full width; dropped hidden units are zeroed here, before the norm."""
+
+    def forward(self, x: torch.Tensor, keep: Keep) -> torch.Tensor:
+        """(B, N, M) -> (B, N, D)."""
+        return super().forward(x if keep is None else x * channel_mask(keep, x.shape[2], x), keep)
+
+
+class NarrowNormExit(NarrowEntry):
+    """The same values from hidden units that were chosen beforehand and alone were computed."""
+
+    def forward(self, x: torch.Tensor, keep: Keep) -> torch.Tensor:
+        """(B, N, K) -> (B, N, D)."""
+        return self.from_kept(x)
 
 
 class GatheredExit(MaskedExit):

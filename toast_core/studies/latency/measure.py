@@ -174,7 +174,7 @@ def _narrowed(model: nn.Module, adapter: Adapter, index: int, shape: BlockShape,
     """The compact block that keeps these counts in one part, evenly spread, and all of the other part."""
     _, part, first, second = place
     if part == "attention":
-        plan = BlockPlan(qk=_heads(first, shape), vo=_heads(second, shape))
+        plan = BlockPlan(qk=_heads(-(-first // shape.qk_tied) * shape.qk_tied, shape), vo=_heads(second, shape))
     else:
         plan = BlockPlan(fc1=_channels(first, shape.width) if part == "narrow" else None, fc2=_channels(second, shape.hidden))
     whole = Plan(Schedule.uniform(len(adapter.blocks(model)), selection="calibrated"), ())

@@ -176,7 +176,8 @@ def collect_moments(
     for index in blocks:
         parts = adapter.parts(modules[index])
         handles += watch_scores(parts, adapter.layout(model, index), index, _CLASS_WEIGHT, scores)
-        for site, module, width in (("hidden", parts.fc2, parts.fc2.in_features), ("fc1_input", parts.norm2, parts.fc1.in_features)):
+        places = (("hidden", parts.hidden_reader, parts.fc2.in_features), ("fc1_input", parts.norm2, parts.fc1.in_features))
+        for site, module, width in places:
             collected[index, site] = SplitMoments.zeros(width, parameter.device)
             handles.append(module.register_forward_pre_hook(feed(collected[index, site])))
     was_training, seen = model.training, 0

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from toast_core.data.load import Batch
 from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
+from toast_core.pruning.execution.ops import MaskedExit
 from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
@@ -142,7 +143,7 @@ class Sweep:
         for (has_fc1, _), group in groupby(rest, key=lambda cell: ("fc1" in cell.site, cell.ratio if "fc1" in cell.site else 0)):
             same = list(group)
             gated, hidden = blocks[same[0]].expand(stream, alpha)
-            if fixed and same_weights and not has_fc1:
+            if fixed and same_weights and not has_fc1 and isinstance(blocks[same[0]].leave, MaskedExit):
                 outputs = nested_outputs([blocks[cell] for cell in reversed(same)], gated, hidden)
                 same.reverse()
             else:

@@ -43,7 +43,7 @@ class Suffix:
         """The last block's output for token 0: (B, N, D) -> (B, 1, D)."""
         parts = self.adapter.parts(block)
         x = x[:, :1] + parts.ls1(parts.proj(_attend_once(parts, parts.norm1(x))))
-        return x + parts.ls2(parts.fc2(parts.act(parts.fc1(parts.norm2(x)))))
+        return x + parts.ls2(parts.fc2(parts.hidden_norm(parts.act(parts.fc1(parts.norm2(x))))))
 
 
 def _attend_once(parts: BlockParts, tokens: torch.Tensor) -> torch.Tensor:
@@ -57,11 +57,13 @@ def _attend_once(parts: BlockParts, tokens: torch.Tensor) -> torch.Tensor:
     bq, bk, bv = (None, None, None) if bias is None else bias.unflatten(0, (3, parts.heads, -1))
     q = torch.einsum("bd,hed->bhe", tokens[:, 0], wq)
     q = parts.q_norm(q if bq is None else q + bq)
-    if isinstance(parts.k_norm, nn.Identity):
+    if isinstance(parts.k_norm, nn.Identity) and parts.rotary is None:
         logits = torch.einsum("bhd,bnd->bhn", torch.einsum("bhe,hed->bhd", q, wk), tokens)
     else:
         k = torch.einsum("bnd,hed->bhne", tokens, wk)
-        logits = torch.einsum("bhe,bhne->bhn", q, parts.k_norm(k if bk is None else k + bk.unsqueeze(1)))
+        k = parts.k_norm(k if bk is None else k + bk.unsqueeze(1))
+        k = k if parts.rotary is None else parts.rotary(k)  # the class token's query stands where nothing is turned
+        logits = torch.einsum("bhe,bhne->bhn", q, k)
     mixed = torch.einsum("bhn,bnd->bhd", (logits * parts.scale).softmax(dim=2), tokens)
     v = torch.einsum("bhd,hed->bhe", mixed, wv)
     return (v if bv is None else v + bv).flatten(1).unsqueeze(1)
