@@ -17,7 +17,7 @@ from toast_core.errors import ScheduleError
 from toast_core.preprocessing import CLASS_ORDERS, CROP_MODES, INTERPOLATIONS
 from toast_core.schedule.presets import get_preset
 from toast_core.schedule.schedule import SELECTIONS, Schedule
-from toast_core.setup import BATCH_SIZE, CALIBRATION_IMAGES, Setup
+from toast_core.setup import BATCH_SIZE, CALIBRATION_IMAGES, TASKS, Setup
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -67,6 +67,13 @@ _SETUP: dict[str, _Option] = {
     ),
     "in_chans": (Annotated[int | None, typer.Option(help="channels of the input, 1 or 3; default: the weights' or the model's own")], None),
     "use_ema": (Annotated[bool, typer.Option("--use-ema", help="of a checkpoint that has averaged weights too, take those")], False),
+    "task": (
+        Annotated[str | None, typer.Option(help=f"{', '.join(TASKS)}; default: classification, or features without a classifier")], None
+    ),
+    "class_embeddings": (
+        Annotated[str | None, typer.Option(help=".safetensors file (classes, width) that makes the classifier of a CLIP or SigLIP tower")],
+        None,
+    ),
     "mean": (Annotated[str | None, typer.Option(help="of the channels, as 0.485,0.456,0.406; default: the model's own")], None),
     "std": (Annotated[str | None, typer.Option(help="of the channels, as 0.229,0.224,0.225; default: the model's own")], None),
     "crop_pct": (Annotated[float | None, typer.Option(help="crop's side by the resized image's; default: the model's own")], None),
