@@ -36,6 +36,7 @@ from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, CellOutcomes
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
 from toast_core.studies.sensitivity.sweep import SweepWork
+from toast_core.studies.tasks.registry import TASKS
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 FAMILY = {192: "deit_tiny_patch16_224", 384: "deit_small_patch16_224", 768: "deit_base_patch16_224"}
@@ -225,7 +226,7 @@ def measure_driver() -> dict:
             images, 0, "float32", "cpu",
         )
         with EvidenceStore.open(root / "parts.db") as store:
-            keeper = StoreParts(store, PartKeys(identity, "none", {}))
+            keeper = StoreParts(store, PartKeys(identity, "none", {}), TASKS["classification"])
             grid = [Cell(0, f"site{number}", 0.5) for number in range(cells)]
             start = time.process_time()
             for number in range(parts):

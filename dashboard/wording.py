@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.evaluation.result import Estimate, Outcomes
+from toast_core.studies.tasks.base import Figure
 
 BADGES = {
     "computed": ":blue-badge[computed]", "measured": ":green-badge[measured]", "predicted": ":violet-badge[predicted]",
     "reported": ":orange-badge[reported]",
 }
+TOP1 = Outcomes.FIGURES[0]
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
@@ -26,32 +28,32 @@ def read_estimate(values: Mapping) -> Estimate:
     return Estimate.from_dict(values)
 
 
-def decimals(estimate: Estimate) -> int:
-    """How many decimals an estimate carries: none from a half width of 1 on, one from 0.1 on, and so forth, up to three."""
+def decimals(estimate: Estimate, most: int = 3) -> int:
+    """How many decimals an estimate carries: none from a half width of 1 on, one from 0.1 on, and so forth, up to `most`."""
     half = (estimate.ci95[1] - estimate.ci95[0]) / 2
-    return 0 if not math.isfinite(half) or half >= 1 else min(3, math.ceil(-math.log10(max(half, 1e-3))))
+    return 0 if not math.isfinite(half) or half >= 1 else min(most, math.ceil(-math.log10(max(half, 10.0**-most))))
 
 
-def accuracy(estimate: Estimate) -> str:
-    """An accuracy with as many digits as its interval supports, for example `88 %`."""
-    return f"{estimate.value:.{decimals(estimate)}f} %"
+def accuracy(estimate: Estimate, figure: Figure = TOP1) -> str:
+    """An accuracy, or another task's headline, with as many digits as its interval supports, for example `88 %`."""
+    return f"{estimate.value:.{decimals(estimate, figure.digits + 1)}f} {figure.unit}".rstrip()
 
 
-def accuracy_interval(estimate: Estimate) -> str:
-    """The interval of an accuracy, for example `86 to 90 %`."""
-    low, high = estimate.ci95
-    return f"{low:.{decimals(estimate)}f} to {high:.{decimals(estimate)}f} %"
+def accuracy_interval(estimate: Estimate, figure: Figure = TOP1) -> str:
+    """The interval of an accuracy, or of another task's headline, for example `86 to 90 %`."""
+    (low, high), digits = estimate.ci95, decimals(estimate, figure.digits + 1)
+    return f"{low:.{digits}f} to {high:.{digits}f} {figure.unit}".rstrip()
 
 
-def points(estimate: Estimate) -> str:
-    """A difference of accuracies, for example `-1.2 points`, with a sign and without a minus zero."""
-    return f"{signed(estimate.value, decimals(estimate))} points"
+def points(estimate: Estimate, figure: Figure = TOP1) -> str:
+    """A difference of accuracies or other headlines, for example `-1.2 points`, with a sign and without a minus zero."""
+    return f"{signed(estimate.value, decimals(estimate, figure.digits + 1))} {figure.change_unit}".rstrip()
 
 
-def points_interval(estimate: Estimate) -> str:
-    """The interval of a difference of accuracies, for example `-2.1 to -0.3`."""
-    low, high = estimate.ci95
-    return f"{signed(low, decimals(estimate))} to {signed(high, decimals(estimate))}"
+def points_interval(estimate: Estimate, figure: Figure = TOP1) -> str:
+    """The interval of a difference of accuracies or other headlines, for example `-2.1 to -0.3`."""
+    (low, high), digits = estimate.ci95, decimals(estimate, figure.digits + 1)
+    return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def signed(value: float, digits: int) -> str:

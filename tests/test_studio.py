@@ -272,7 +272,7 @@ class TestFiles:
         studio.export(WHOLE, named, "safetensors")
         found = studio.certify(WHOLE, [named])
         assert found.sha256 == found.digest() and found.image_count == 30 and not found.differing()
-        top1 = ", ".join(f"{form.name} {form.top1.value:.2f}" for form in found.forms)
+        top1 = ", ".join(f"{form.name} {form.figures['top1'].value:.2f}" for form in found.forms)
         assert repr(found) == f"Certificate({TINY}, schedule {WHOLE.digest()[:8]}, 30 images, top-1 %: {top1})"
         assert shown(found).count("<tr>") == 1 + 4 and "&lt;b&gt;.safetensors" in shown(found) and "<b>" not in shown(found)
         with pytest.raises(CertificateError, match="the same export is given twice; keep one of them"):

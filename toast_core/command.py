@@ -13,7 +13,7 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
 SCHEDULE_FILE = "schedule.json"  # the name under which pages offer the schedule in hand
-_MODEL = ("model", "weights", "num_classes", "img_size", "in_chans", "use_ema")
+_MODEL = ("model", "weights", "num_classes", "img_size", "in_chans", "use_ema", "task", "class_embeddings")
 _INPUT = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "exif_rotate")
 _CLASSES = ("class_order", "class_map")
 _DATA = ("data", *_CLASSES, "labels", "random_classifier")

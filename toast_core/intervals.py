@@ -1,10 +1,31 @@
 """Confidence intervals. Imports numpy only."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an end that is not finite (one image has no spread) is null."""
+        return {"value": self.value, "ci95": [end if math.isfinite(end) else None for end in self.ci95]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Estimate":
+        """Read `to_dict`'s values back."""
+        low, high = values["ci95"]
+        return cls(float(values["value"]), (-math.inf if low is None else float(low), math.inf if high is None else float(high)))
 
 
 def wilson_percent(correct: int, total: int) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from toast_core.models.checkpoint.reading import read_safetensors
 from toast_core.models.choose import Build, pruned_build
 from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name
+from toast_core.models.zero_shot import CosineHead, attach
 from toast_core.preprocessing import CLASS_ORDERS, Preprocessing
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import DynamicChannels, FixedChannels
@@ -112,6 +113,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
         "execution": info.execution,
         "schedule": info.schedule.to_dict(),
         **of_input,
+        **({"zero_shot": model.head.tower_classes} if isinstance(getattr(model, "head", None), CosineHead) else {}),
     }
     state, text = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, json.dumps(header)
     try:
@@ -169,7 +171,8 @@ def read_header(path: Path) -> dict | None:
             raise ModelError(f"{path} has header version {version!r}, this program reads {HEADER_VERSIONS[-1]}; update the program")
         header["schedule"] = Schedule.from_dict(header["schedule"])
         sizes, texts = [header[key] for key in ("num_classes", "img_size")], [header[key] for key in ("name", "weights", "execution")]
-        least = (0, 1)  # a backbone has no classes
+        sizes.append(header.get("zero_shot", 0))
+        least = (0, 1, 0)  # a backbone has no classes, and a tower may have no projection
         if not all(type(size) is int and size >= low for size, low in zip(sizes, least, strict=True)):
             raise ValueError("a size is none")
         if not all(isinstance(text, str) for text in texts):
@@ -198,11 +201,13 @@ def unfilled(baseline: nn.Module, schedule: Schedule, execution: str) -> nn.Modu
 def _load_pruned(path: Path, header: dict) -> nn.Module:
     """Build the pruned shapes from the schedule, then fill them with the file's weights and indices."""
     schedule: Schedule = header["schedule"]
-    state = read_safetensors(path)
+    state, tower = read_safetensors(path), header.get("zero_shot", header["num_classes"])
     with torch.device("meta"):
         named = build_baseline(header["name"], Build(), 0, "none")
-    build = pruned_build(state, named, header["num_classes"], header["img_size"])
+    build = pruned_build(state, named, tower, header["img_size"])
     baseline = build_baseline(header["name"], build, 0, header["weights"])
+    if "zero_shot" in header:
+        attach(baseline, torch.ones(header["num_classes"], tower or baseline.num_features), 1.0)
     baseline.toast_info = replace(get_info(baseline), **header["input"])
     info = get_info(baseline)
     model = unfilled(baseline, schedule, header["execution"])

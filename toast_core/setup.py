@@ -106,7 +106,7 @@ class Setup:
                 raise SetupError(f"{field.name.replace('_', '-')} is {value}; write a whole number of at least {lowest}")
         if self.task not in (None, *TASKS):
             raise SetupError(f"task is {self.task!r:.40}; choose from {', '.join(TASKS)}")
-        _ = self.preprocessing, self.reading  # refuse now what they refuse
+        _ = self.preprocessing, self.reading, self.asked_classes  # refuse now what they refuse
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -114,6 +114,19 @@ class Setup:
         return Preprocessing(
             numbers("mean", self.mean), numbers("std", self.std), self.crop_pct, self.crop_mode, self.interpolation, self.exif_rotate
         )
+
+    @property
+    def asked_classes(self) -> int | None:
+        """The classes to load the model with: 0 where its features are asked for, None for the weights' or the model's own."""
+        if self.task == "features" and self.num_classes:
+            raise SetupError(f"task features is about a model without a classifier, and num-classes is {self.num_classes}; leave one out")
+        if self.task == "classification" and self.num_classes == 0:
+            raise SetupError("task classification needs a classifier, and num-classes is 0; leave one out")
+        if (self.task == "zero_shot") > (self.class_embeddings is not None):
+            raise SetupError("task zero_shot needs the embeddings of its classes; pass --class-embeddings FILE.safetensors")
+        if self.class_embeddings is not None and self.task not in (None, "zero_shot"):
+            raise SetupError(f"class-embeddings are for task zero_shot, not {self.task}; leave one out")
+        return 0 if self.task == "features" else self.num_classes
 
     @property
     def reading(self) -> Reading:

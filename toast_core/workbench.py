@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from toast_core.errors import DataError
+from toast_core.errors import DataError, ModelError
 from toast_core.setup import Setup
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ class Workbench:
         from toast_core.loading import load_model
         from toast_core.machine import pick_device
         from toast_core.models.info import get_info
+        from toast_core.models.zero_shot import with_class_embeddings
 
         elsewhere = executor is not None and not executor.in_order
         where = pick_device("cpu" if elsewhere else executor.device if executor else setup.device)
-        model = load_model(setup.model, setup.weights, setup.num_classes, setup.img_size, where, setup.seed, setup.in_chans, setup.use_ema)
+        sizes = setup.asked_classes, setup.img_size
+        model = load_model(setup.model, setup.weights, *sizes, where, setup.seed, setup.in_chans, setup.use_ema)
+        if setup.class_embeddings is not None:
+            model = with_class_embeddings(model, setup.class_embeddings, setup.weights)
+        elif setup.task == "classification" and not get_info(model).shape.num_classes:
+            raise ModelError(f"{get_info(model).name} has no classifier for task classification; leave out --task to compare features")
         model.toast_info = described(get_info(model), setup)  # type: ignore[assignment]  # a module takes any attribute
         return cls(model, setup, report, executor)
 

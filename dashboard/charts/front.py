@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, VERMILION
 from dashboard.charts.theme import empty_figure, themed
+from dashboard.wording import TOP1
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.base import Figure
 
 _MARKS = {
     "Baseline": (NEUTRAL, "diamond"), "In hand": (VERMILION, "star"), "Draft": (BLUE, "circle"), "Starting point": (ORANGE, "square"),
@@ -15,15 +17,11 @@ _MARKS = {
 }
 _PALER = 0.45
 _PLURALS = {"Draft": "Drafts", "Starting point": "Starting points"}
-_HOVER = (
-    "%{customdata[0]}<br>%{x:.4g} %{customdata[1]}, top-1 %{y:.2f} % (%{customdata[2]:.2f} to %{customdata[3]:.2f})<br>%{customdata[4]}"
-    "<extra></extra>"
-)
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One candidate: `kind` as in `Candidate`, cost in the axis' unit, top-1 in percent, and how it is known in a few words.
+    """One candidate: `kind` as in `Candidate`, cost in the axis' unit, the headline, and how it is known in a few words.
 
     `ranked` says whether it was measured on the images that the front is about; others are paler.
     """
@@ -31,27 +29,30 @@ class FrontPoint:
     name: str
     kind: str
     cost: float
-    top1: Estimate
+    headline: Estimate
     measured: bool
     basis: str
     ranked: bool = True
     is_reference: bool = False
 
 
-def front_figure(points: Sequence[FrontPoint], front: Sequence[FrontPoint], unit: str, template: str | None = None) -> go.Figure:
+def front_figure(
+    points: Sequence[FrontPoint], front: Sequence[FrontPoint], unit: str, shown: Figure = TOP1, template: str | None = None
+) -> go.Figure:
     """Filled marks with their 95 % interval were measured; hollow ones with a dotted band are predicted. The line joins the front.
 
     Args:
         points: all of them, measured or predicted.
         front: the measured ones that no other beats, by cost.
         unit: of the cost, for the axis.
+        shown: what the headline is.
     """
     if not points:
-        return empty_figure("No candidate has a measured or predicted accuracy yet", template)
+        return empty_figure(f"No candidate has a measured or predicted {shown.label} yet", template)
     figure = go.Figure()
     if len(front) > 1:
         figure.add_scatter(
-            x=[point.cost for point in front], y=[point.top1.value for point in front], name="Pareto front, measured", mode="lines",
+            x=[point.cost for point in front], y=[point.headline.value for point in front], name="Pareto front, measured", mode="lines",
             line={"color": GREEN, "width": 2, "shape": "hv"}, hoverinfo="skip",
         )
     middle = (min(point.cost for point in points) + max(point.cost for point in points)) / 2
@@ -60,17 +61,23 @@ def front_figure(points: Sequence[FrontPoint], front: Sequence[FrontPoint], unit
         for measured in (True, False):
             chosen = [point for point in points if point.kind == kind and point.measured == measured]
             if chosen:
-                figure.add_trace(_marks(chosen, kind, colour, symbol, measured, unit, named, middle))
+                figure.add_trace(_marks(chosen, kind, colour, symbol, measured, unit, named, middle).update(hovertemplate=_hover(shown)))
     figure.update_xaxes(title=unit, rangemode="normal")
-    figure.update_yaxes(title="Top-1, %")
+    figure.update_yaxes(title=f"{shown.title}, {shown.unit}".rstrip(", "))
     return themed(figure, 460, template)
+
+
+def _hover(shown: Figure) -> str:
+    form, unit = f":.{shown.digits}f", f" {shown.unit}" if shown.unit else ""
+    figures = f"{shown.label} %{{y{form}}}{unit} (%{{customdata[2]{form}}} to %{{customdata[3]{form}}})"
+    return f"%{{customdata[0]}}<br>%{{x:.4g}} %{{customdata[1]}}, {figures}<br>%{{customdata[4]}}<extra></extra>"
 
 
 def _marks(
     points: Sequence[FrontPoint], kind: str, colour: str, symbol: str, measured: bool, unit: str, named: set[str], middle: float
 ) -> go.Scatter:
     return go.Scatter(
-        x=[point.cost for point in points], y=[point.top1.value for point in points], mode="markers+text",
+        x=[point.cost for point in points], y=[point.headline.value for point in points], mode="markers+text",
         name=f"{_PLURALS.get(kind, kind)}, {'measured' if measured else 'predicted'}",
         text=[point.name if point.name in named else "" for point in points],
         textposition=["bottom left" if point.cost > middle else "bottom right" for point in points],
@@ -80,9 +87,9 @@ def _marks(
             "size": [15 if point.is_reference else 11 for point in points], "line": {"color": colour, "width": 0 if measured else 2},
         },
         error_y={
-            "type": "data", "array": [point.top1.ci95[1] - point.top1.value for point in points],
-            "arrayminus": [point.top1.value - point.top1.ci95[0] for point in points], "color": colour,
+            "type": "data", "array": [point.headline.ci95[1] - point.headline.value for point in points],
+            "arrayminus": [point.headline.value - point.headline.ci95[0] for point in points], "color": colour,
             "thickness": 2 if measured else 1, "width": 4 if measured else 0,
         },
-        customdata=[[point.name, unit, *point.top1.ci95, point.basis] for point in points], hovertemplate=_HOVER,
+        customdata=[[point.name, unit, *point.headline.ci95, point.basis] for point in points],
     )

@@ -1,4 +1,4 @@
-"""Figures of sensitivity rows (the paper's Fig. 5): what pruning one site of one block costs, by any of four metrics.
+"""Figures of sensitivity rows (the paper's Fig. 5): what pruning one site of one block costs, by any of a task's metrics.
 
 A row is a mapping with `block`, `site`, `ratio`, `images`, and for the metrics drawn the fields that METRICS names: `top1_delta`
 (percentage points, pruned minus baseline on the same images) with `ci95` ([low, high] of that difference), and so forth. A metric
@@ -33,10 +33,11 @@ class Metric:
     """One way to say what a cell costs.
 
     label     what the value is
-    unit      points (of accuracy) or nats
+    unit      points (of accuracy), nats, or none
     value     the row's field
     interval  the row's field of its 95 % interval; None where none is stored
-    harm      the sign of a loss: -1 for accuracies, +1 for loss and divergence
+    harm      the sign of a loss: -1 for accuracies and cosines, +1 for loss and divergence
+    digits    the most that a value is written with
     """
 
     label: str
@@ -44,6 +45,12 @@ class Metric:
     value: str
     interval: str | None
     harm: int
+    digits: int = 3
+
+    @property
+    def heading(self) -> str:
+        """Label and unit, for an axis."""
+        return f"{self.label}, {self.unit}".rstrip(", ")
 
 
 METRICS = {
@@ -51,7 +58,15 @@ METRICS = {
     "top5": Metric("Top-5 difference", "points", "top5_delta", "top5_ci95", -1),
     "loss": Metric("Loss difference", "nats", "loss_delta", "loss_ci95", 1),
     "kl": Metric("KL divergence", "nats", "kl", None, 1),
+    "cosine": Metric("Feature cosine difference", "", "cosine_delta", "ci95", -1, 5),
+    "tokens": Metric("Token cosine difference", "", "tokens_delta", "tokens_ci95", -1, 5),
 }
+
+
+def metrics_of(rows: Sequence[Row]) -> dict[str, Metric]:
+    """The metrics that these rows have a figure of, by name, the headline first; those of accuracy where there are no rows."""
+    fields = rows[0] if rows else ("top1_delta", "top5_delta", "loss_delta", "kl")
+    return {name: metric for name, metric in METRICS.items() if metric.value in fields}
 
 
 def estimate_of(row: Row, metric: Metric) -> Estimate | None:
@@ -79,7 +94,7 @@ def percent(ratio: float) -> str:
 def figure_text(row: Row, metric: Metric) -> str:
     """The value with as many digits as its interval supports; two significant ones where there is no interval."""
     estimate = estimate_of(row, metric)
-    return signed(row[metric.value], decimals(estimate)) if estimate else f"{row[metric.value]:.2g}"
+    return signed(row[metric.value], decimals(estimate, metric.digits)) if estimate else f"{row[metric.value]:.2g}"
 
 
 def sensitivity_curves(
@@ -142,7 +157,7 @@ def sensitivity_heatmap(
         zmin=low, zmax=high, colorscale=_scale(low, high, asked.harm), xgap=2, ygap=2, hoverinfo="skip",
         text=[[_cell(row, asked) if row else "" for row in line] for line in grid], texttemplate="%{text}",
         textfont={"size": 11, "color": _INK},
-        colorbar={"title": {"text": f"{asked.label}, {asked.unit}", "side": "right"}, "thickness": 12},
+        colorbar={"title": {"text": asked.heading, "side": "right"}, "thickness": 12},
     ))
     # a heat map yields no selection events; markers over its cells do, and carry the hover
     figure.add_scatter(
@@ -173,8 +188,8 @@ def _custom(row: Row, metric: Metric) -> list:
     """Block, ratio, and the words of the hover."""
     estimate, value = estimate_of(row, metric), row[metric.value]
     if estimate:
-        digits = decimals(estimate) + 1
-        figures = f"{signed(value, digits)} {metric.unit}, 95 % interval {' to '.join(signed(end, digits) for end in estimate.ci95)}"
+        digits, unit = decimals(estimate, metric.digits) + 1, f" {metric.unit}" if metric.unit else ""
+        figures = f"{signed(value, digits)}{unit}, 95 % interval {' to '.join(signed(end, digits) for end in estimate.ci95)}"
     else:
         figures = f"{value:.3g} {metric.unit}"
     lines = [f"Block {row['block']}, {percent(row['ratio'])} dropped", f"{metric.label} {figures}", f"{row['images']:,} images"]
@@ -192,7 +207,7 @@ def _colour_value(row: Row, metric: Metric) -> float:
 
 
 def _axis(metric: Metric) -> str:
-    return f"{metric.label} to the baseline, {metric.unit}" if metric.interval else f"{metric.label} from the baseline, {metric.unit}"
+    return f"{metric.label} {'to' if metric.interval else 'from'} the baseline, {metric.unit}".rstrip(", ")
 
 
 def _range(values: Sequence[float], metric: Metric) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from dashboard.charts.style import BLUE
 from dashboard.charts.theme import empty_figure, themed
 from dashboard.wording import points_interval
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.registry import task_of_row
 
 _SCALE, _VEIL = [[0.0, "#EAF1F6"], [1.0, BLUE]], "rgba(138, 143, 152, 0.15)"
 _ROW_HEIGHT = 34
@@ -30,11 +31,13 @@ class Tolerance:
 
 
 def tolerances(rows: Sequence[Row], limit_points: float = 1.0) -> list[Tolerance]:
-    """For every block and site, the largest ratio whose whole 95 % interval of the top-1 difference lies above -`limit_points`."""
+    """For every block and site, the largest ratio whose whole 95 % interval of the difference lies above -`limit_points`.
+
+    Points of top-1; hundredths of the cosine of a model without a classifier.
+    """
     places = sorted({(row["site"], row["block"]) for row in rows})
-    stood = {
-        place: [row for row in rows if (row["site"], row["block"]) == place and row["ci95"][0] > -limit_points] for place in places
-    }
+    kept = [row for row in rows if row["ci95"][0] > -limit_points / (1 if "top1_delta" in row else 100)]
+    stood = {place: [row for row in kept if (row["site"], row["block"]) == place] for place in places}
     return [Tolerance(block, site, max(stood[site, block], key=lambda row: row["ratio"], default=None)) for site, block in places]
 
 
@@ -66,6 +69,8 @@ def _words(one: Tolerance | None) -> str:
         return "not measured"
     if one.row is None:
         return f"Block {one.block}, {one.site}: no measured ratio"
-    estimate = Estimate(one.row["top1_delta"], tuple(one.row["ci95"]))
-    difference = f"{figure_text(one.row, METRICS['top1'])} points, 95 % {points_interval(estimate)}"
-    return f"Block {one.block}, {one.site}: {percent(one.ratio)} dropped<br>top-1 {difference}<br>{one.row['images']:,} images"
+    shown = task_of_row(one.row).figures[0]
+    estimate = Estimate(one.row[f"{shown.key}_delta"], tuple(one.row["ci95"]))
+    difference = f"{figure_text(one.row, METRICS[shown.key])} {shown.change_unit}".rstrip()
+    words = f"{shown.label} {difference}, 95 % {points_interval(estimate, shown)}"
+    return f"Block {one.block}, {one.site}: {percent(one.ratio)} dropped<br>{words}<br>{one.row['images']:,} images"

@@ -21,7 +21,7 @@ _REDRAW_S = 0.4  # the browser draws figures with the processor that measures th
 class MeasuredSlots:
     """Places at the top of the page that `follow` fills from its end, when everything else is drawn."""
 
-    top1: DeltaGenerator
+    headline: DeltaGenerator
     delta: DeltaGenerator
     progress: DeltaGenerator
 
@@ -87,23 +87,23 @@ def _draw(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
 
 
 def _show(slots: MeasuredSlots, message: Measurement | None) -> None:
-    badge = wording.BADGES["measured"]
-    with slots.top1.container():
+    badge, figure = wording.BADGES["measured"], state.headline()
+    with slots.headline.container():
         if message is None:
-            st.metric(f"Top-1 {badge}", "\N{EN DASH}")
+            st.metric(f"{figure.title} {badge}", "\N{EN DASH}")
             st.caption("not measured")
         else:
-            top1, before = message.scheduled.top1, message.baseline.top1
-            st.metric(f"Top-1 {badge}", wording.accuracy(top1))
-            st.caption(f"95 %: {wording.accuracy_interval(top1)}; baseline {wording.accuracy(before)}")
+            now, before = message.scheduled.headline, message.baseline.headline
+            st.metric(f"{figure.title} {badge}", wording.accuracy(now, figure))
+            st.caption(f"95 %: {wording.accuracy_interval(now, figure)}; baseline {wording.accuracy(before, figure)}")
     with slots.delta.container():
         if message is None:
-            st.metric(f"Top-1 vs baseline {badge}", "\N{EN DASH}")
+            st.metric(f"{figure.title} vs baseline {badge}", "\N{EN DASH}")
             st.caption("on the same images")
         else:
-            delta = message.delta_top1
-            st.metric(f"Top-1 vs baseline {badge}", wording.points(delta))
-            st.caption(f"95 %: {wording.points_interval(delta)}; {_verdict(delta)}")
+            delta = message.change
+            st.metric(f"{figure.title} vs baseline {badge}", wording.points(delta, figure))
+            st.caption(f"95 %: {wording.points_interval(delta, figure)}; {_verdict(delta)}")
 
 
 def _verdict(delta: wording.Estimate) -> str:
@@ -111,4 +111,4 @@ def _verdict(delta: wording.Estimate) -> str:
 
 
 def _summary(message: Measurement) -> str:
-    return f"Measured on {message.images_done:,} images; both accuracies are of the same ones."
+    return f"Measured on {message.images_done:,} images; both figures are of the same ones."

@@ -13,6 +13,7 @@ from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
+from toast_core.studies.tasks.registry import task_of
 
 UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}
 _LOOK_AGAIN_S = 20
@@ -42,7 +43,10 @@ class BudgetRequest:
 
 @dataclass(frozen=True)
 class DamageCurves:
-    """Rows of single sites with their damage (`kl`, nats) and where they come from; no rows: `note` says what is missing."""
+    """Rows of single sites with their damage and where they come from; no rows: `note` says what is missing.
+
+    Damage is KL in nats, or the cosine distance of a model without a classifier.
+    """
 
     rows: tuple[Mapping, ...]
     note: str
@@ -132,7 +136,8 @@ def fit(shape: ModelShape, schedule: Schedule, asked: dict, curves: DamageCurves
     ranges = {(block, site): (low, high) for block, site, low, high in asked["ranges"]}
     settings = {"multiple_of": schedule.multiple_of, "seed": schedule.seed, "compensation": Compensation(**asked["compensation"])}
     budget = Budget(asked["unit"], asked["limit"])
-    problem = make_problem(shape, read_curves(curves.rows, shape), budget, tuple(asked["sites"]), locks, ranges, **settings)
+    damage = read_curves(curves.rows, shape, damage=task_of(shape).damage.key)
+    problem = make_problem(shape, damage, budget, tuple(asked["sites"]), locks, ranges, **settings)
     found = solve(problem)
     edits = {name: [edit.to_dict() for edit in listed] for name, listed in next_edits(problem, found).items()}
     price = shadow_price(problem, found)

@@ -24,6 +24,7 @@ from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.registry import task_in, task_of
 
 IN_HAND = "in-hand"
 
@@ -35,7 +36,7 @@ class Evaluation:
     replay: Replay
     key: str
     schedule: Schedule
-    top1: Estimate
+    headline: Estimate
     images: int
 
     def outcomes(self) -> Mapping[str, np.ndarray]:
@@ -49,7 +50,7 @@ class Candidate:
 
     key         names it in the address
     kind        Baseline, In hand, Draft, Starting point or Published
-    top1        in percent, where anything is known; `badge` says measured or predicted
+    headline    top-1 in percent or another task's first figure, where anything is known; `badge` says measured or predicted
     images      that it was measured on, 0 where it was not
     change      measured difference to the baseline while editing, in points
     evaluation  its evaluation in the store, where there is one
@@ -60,7 +61,7 @@ class Candidate:
     kind: str
     schedule: Schedule
     cost: Cost
-    top1: Estimate | None
+    headline: Estimate | None
     badge: str | None
     images: int
     change: Estimate | None
@@ -69,7 +70,7 @@ class Candidate:
 
     @property
     def is_measured(self) -> bool:
-        """Whether `top1` was measured rather than predicted."""
+        """Whether `headline` was measured rather than predicted."""
         return self.badge == "measured"
 
 
@@ -97,13 +98,14 @@ def stored_evaluations(found: Found) -> dict[str, Evaluation]:
 def _evaluations(replay: Replay, analysis_id: str, request: Mapping) -> list[Evaluation]:
     """An analysis' evaluations: its one cell, or the baseline's that a sweep keeps."""
     asked = request.get("metric") == "evaluation"
-    heads = [head for head in replay.heads(analysis_id) if head.identity.kind == "evaluation" and "top1" in head.summary]
+    stored = [head for head in replay.heads(analysis_id) if head.identity.kind == "evaluation"]
+    heads = [head for head in stored if task_in(head.identity.detail).figures[0].key in head.summary]
     if not asked:
         heads = [head for head in heads if head.identity.detail.get("execution") == "baseline"]
     return [
         Evaluation(
             replay, head.key, Schedule.from_dict(request["schedule"]) if asked else Schedule.uniform(1),
-            wording.read_estimate(head.summary["top1"]), int(head.summary["images"]),
+            wording.read_estimate(head.summary[task_in(head.identity.detail).figures[0].key]), int(head.summary["images"]),
         )
         for head in heads
     ]
@@ -125,32 +127,32 @@ def candidates(
     for draft in drafts:
         listed.setdefault(identity(draft.schedule), (f"draft-{draft.number}", draft.name, "Draft", draft.schedule, draft))
     listed.setdefault(identity(in_hand), (IN_HAND, "In hand", "In hand", in_hand, None))
-    measured = {identity(result.schedule): result for result in reversed(results.values())}
+    measured, key_of = {identity(result.schedule): result for result in reversed(results.values())}, task_of(shape).figures[0].key
     return [
         Candidate(key, name, kind, schedule, count_cost(shape, schedule), *known, draft)
         for same, (key, name, kind, schedule, draft) in listed.items()
         for known in [
-            _measured(schedule, evaluations, measured)
+            _measured(schedule, evaluations, measured, key_of)
             or _predicted(shape, schedule, curves, interaction if schedule.selection == in_hand.selection else None)
         ]
     ]
 
 
 def _measured(
-    schedule: Schedule, evaluations: Mapping[str, Evaluation], measured: Mapping[str, Result]
+    schedule: Schedule, evaluations: Mapping[str, Evaluation], measured: Mapping[str, Result], key: str
 ) -> tuple[Estimate, str, int, Estimate | None, Evaluation | None] | None:
-    """Top-1, badge, images, change and evaluation of a schedule that was measured; None of another one."""
+    """The headline (by `key`), badge, images, change and evaluation of a schedule that was measured; None of another one."""
     evaluation, result = evaluations.get(identity(schedule)), measured.get(identity(schedule))
     figures = result.figures if result else None
     if figures is None and schedule.is_baseline and measured:
         # every measurement was paired with the baseline on the same images
         figures = {**max(measured.values(), key=lambda one: one.figures["images"]).figures}
-        figures |= {"top1": figures["baseline"], "delta_top1": {"value": 0.0, "ci95": [0.0, 0.0]}}
-    change = wording.read_estimate(figures["delta_top1"]) if figures else None
+        figures |= {key: figures["baseline"], f"delta_{key}": {"value": 0.0, "ci95": [0.0, 0.0]}}
+    change = wording.read_estimate(figures[f"delta_{key}"]) if figures else None
     # a sweep stores the baseline on images of its own: beside candidates measured while editing it would be of other images than they
     if evaluation and (not figures or not schedule.is_baseline or len(evaluations) > 1):
-        return evaluation.top1, "measured", evaluation.images, change, evaluation
-    return (wording.read_estimate(figures["top1"]), "measured", figures["images"], change, evaluation) if figures else None
+        return evaluation.headline, "measured", evaluation.images, change, evaluation
+    return (wording.read_estimate(figures[key]), "measured", figures["images"], change, evaluation) if figures else None
 
 
 def _predicted(
@@ -178,7 +180,7 @@ def on_same_images(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def change_to(candidate: Candidate, reference: Candidate) -> tuple[Estimate, int] | None:
-    """The measured difference in top-1 on the same images, in points, and on how many; None where that was not measured.
+    """The measured difference in the headline on the same images, and on how many; None where that was not measured.
 
     Raises:
         StoreError: a source cannot be read any more.

@@ -37,6 +37,8 @@ def stored_curves(setup: Setup, model: str, selection: str) -> StoredCurves:
                 return StoredCurves(curves)
     except StoreError as error:
         return StoredCurves(None, str(error))
+    if fitting and not found.problems:
+        return StoredCurves(None, "predicted from accuracies alone; of a model without a classifier every schedule is measured")
     return StoredCurves(None, "; ".join(found.problems) or f"no sensitivity curves stored; run: {analyze_command(setup, 'sensitivity')}")
 
 

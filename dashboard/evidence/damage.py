@@ -9,6 +9,7 @@ import numpy as np
 
 from toast_core.intervals import paired_interval
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.registry import task_of_row
 
 Arrays = Mapping[str, np.ndarray]
 SIGNIFICANT = 0.05
@@ -60,9 +61,11 @@ def on_the_same_images(before: Arrays, after: Arrays) -> tuple[dict[str, np.ndar
 
 
 def paired_change(before: Arrays, after: Arrays) -> tuple[Estimate, int] | None:
-    """The difference in top-1 on the images that both have seen, in points, and how many those are; None where there are none."""
+    """The difference in top-1, or in another task's headline, on the images that both have seen, and how many; None where none are."""
     before, after = on_the_same_images(before, after)
-    count = len(before["index"])
+    count, task = len(before["index"]), None if "predicted" in after else task_of_row(after)
+    if count and task is not None:
+        return task.read(after).change(task.read(before)), count
     return (_change(_correct(before), _correct(after)), count) if count else None
 
 

@@ -72,9 +72,11 @@ def _figures(point: Point) -> tuple[float, float, float]:
 def read_curves(rows: Iterable[Mapping], selection: str | None = None) -> Curves | None:
     """Curves from the rows of an exact sensitivity analysis (`Replay.rows`); None where no row is of a single site.
 
-    A row has block, site, ratio, top1 (%), top1_delta and ci95 (points) and images. Rows of joint sites are left out.
+    A row has block, site, ratio, top1 (%), top1_delta and ci95 (points) and images. Rows of joint sites are left out, and those of a
+    model without a classifier.
     """
-    single = sorted((row for row in rows if row["site"] in SITES), key=lambda row: (row["site"], row["block"], row["ratio"]))
+    chosen = (row for row in rows if row["site"] in SITES and "top1_delta" in row)
+    single = sorted(chosen, key=lambda row: (row["site"], row["block"], row["ratio"]))
     if not single:
         return None
     points: dict[tuple[str, int], list[Point]] = {}

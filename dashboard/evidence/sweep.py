@@ -16,9 +16,10 @@ from analysis_cache.cell import Cell
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from toast_core.intervals import mean_interval, paired_interval
-from toast_core.studies.sensitivity.cells import OUTCOME_NAMES, CellOutcomes, summarize
 from toast_core.studies.sensitivity.cells import Cell as GridCell
+from toast_core.studies.sensitivity.cells import CellOutcomes, summarize
 from toast_core.studies.sensitivity.parts import PartKeys
+from toast_core.studies.tasks.registry import task_of_row
 
 Place = tuple[str, float]
 
@@ -65,7 +66,7 @@ class SweepSoFar:
             self._read()
             return [
                 _row(GridCell(block, *place), {name: np.concatenate(parts) for name, parts in arrays.items()}, self._baseline)
-                for block, read in self._blocks.items() for place, arrays in read.arrays.items() if arrays["correct"]
+                for block, read in self._blocks.items() for place, arrays in read.arrays.items() if all(arrays.values())
             ]
 
     def _read(self) -> None:
@@ -78,11 +79,11 @@ class SweepSoFar:
             # a block's batches come in order, and pairing needs them without a gap
             if key in there and batch == read.batches and (part := self._part(key)) is not None:
                 for row, (site, ratio) in enumerate(part.summary["cells"]):
-                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in OUTCOME_NAMES})
+                    arrays = read.arrays.setdefault((site, ratio), {name: [] for name in part.arrays})
                     # another sweep's parts have the same keys and may lack a cell of this one
-                    if (block, site, ratio) in self._wanted and len(arrays["correct"]) == batch:
-                        for name in OUTCOME_NAMES:
-                            arrays[name].append(part.arrays[name][row])
+                    if (block, site, ratio) in self._wanted and all(len(one) == batch for one in arrays.values()):
+                        for name, values in part.arrays.items():
+                            arrays[name].append(values[row])
                 read.batches += 1
 
     def _part(self, key: str) -> Cell | None:
@@ -95,6 +96,9 @@ class SweepSoFar:
 
 def _row(cell: GridCell, arrays: dict[str, np.ndarray], baseline: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The cell's row, with `intervals`: the baseline has no divergence from itself, and a row tells no margin."""
+    if "correct" not in arrays:  # features are compared with the baseline's as they are measured
+        own = task_of_row(arrays).read_cell(arrays)
+        return summarize(cell, own, own)
     nothing = np.zeros_like(baseline["loss"])
     before = CellOutcomes(baseline["predicted"] == baseline["label"], baseline["top5"], baseline["loss"], nothing, nothing)
     return summarize(cell, before, CellOutcomes(**arrays)) | intervals(arrays, baseline)

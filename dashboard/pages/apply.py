@@ -28,6 +28,7 @@ from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Timing
+from toast_core.studies.tasks.registry import TASKS
 
 _REFRESH_S = 1.0
 _DEFAULT_IMAGES = 1000
@@ -92,7 +93,8 @@ def _show_result(found: Found, schedule: Schedule, ready: bool) -> None:
         else:
             _show_record(record, evidence)
             _show_file(record, str(row["key"]))
-            st.page_link(page("runs"), label="Win accuracy back by fine-tuning: a recovery, on the Runs page")
+            if state.task().answers:
+                st.page_link(page("runs"), label="Win accuracy back by fine-tuning: a recovery, on the Runs page")
     if ready:
         label = "Apply" if evidence is None else "Apply again"
         _show_run("apply", {"kind": "apply", "schedule": schedule.to_dict()}, label, prominent=evidence is None)
@@ -106,9 +108,10 @@ def _show_record(record: Agreement, evidence: Evidence) -> None:
     for column, name in zip(st.columns(3), _EXECUTIONS, strict=True):
         with column.container(border=True, height="stretch"):
             _show_execution(record, name, single, many)
-    delta = record.delta
+    delta, figure = record.delta, TASKS[record.task].figures[0]
     st.markdown(
-        f"Compact against baseline: top-1 {wording.points(delta)} (95 %: {wording.points_interval(delta)}; {wording.verdict(delta)}), "
+        f"Compact against baseline: {figure.label} {wording.points(delta, figure)} "
+        f"(95 %: {wording.points_interval(delta, figure)}; {wording.verdict(delta)}), "
         f"{_speedup(single)} as fast on single images, {_speedup(many)} in batches of {many.batch_size}; "
         f"of the MACs it keeps {record.macs['compact'] / record.macs['baseline']:.0%}."
     )
@@ -124,9 +127,9 @@ def _show_record(record: Agreement, evidence: Evidence) -> None:
 
 
 def _show_execution(record: Agreement, name: str, single: Timing, many: Timing) -> None:
-    top1 = record.top1[name]
-    st.metric(f"{_EXECUTIONS[name]}: top-1 {wording.BADGES['measured']}", wording.accuracy(top1))
-    st.caption(f"95 %: {wording.accuracy_interval(top1)}")
+    headline, figure = record.headline[name], TASKS[record.task].figures[0]
+    st.metric(f"{_EXECUTIONS[name]}: {figure.label} {wording.BADGES['measured']}", wording.accuracy(headline, figure))
+    st.caption(f"95 %: {wording.accuracy_interval(headline, figure)}")
     if name == "masked":
         st.markdown("Every shape as in the baseline, what is dropped set to zero: what the Tune page measures. It saves nothing by itself.")
         return
@@ -156,19 +159,22 @@ def _speedup(timing: Timing) -> str:
 
 def record_table(record: Agreement) -> pd.DataFrame:
     """Every figure of a record, a row each, for people who want to check or keep it."""
-    rows: list[tuple[str, object, object, object]] = [("Top-1 (%)", *(round(record.top1[name].value, 3) for name in _EXECUTIONS))]
+    task = TASKS[record.task]
+    figure, digits = task.figures[0], task.figures[0].digits + 1
+    unit = f" ({figure.unit})" if figure.unit else ""
+    values = (round(record.headline[name].value, digits) for name in _EXECUTIONS)
+    rows: list[tuple[str, object, object, object]] = [(f"{figure.title}{unit}", *values)]
     for place, end in enumerate(("low", "high")):
-        rows.append((f"Top-1, 95 % {end} (%)", *(round(record.top1[name].ci95[place], 3) for name in _EXECUTIONS)))
+        rows.append((f"{figure.title}, 95 % {end}{unit}", *(round(record.headline[name].ci95[place], digits) for name in _EXECUTIONS)))
     rows.append(("MACs per image", record.macs["baseline"], record.macs["baseline"], record.macs["compact"]))
     rows.append(("Parameters", record.params["baseline"], record.params["baseline"], record.params["compact"]))
     for timing in record.timings:
         for place, part in enumerate(("median", "first quartile", "third quartile")):
             times = (round(timing.baseline_ms[place], 4), None, round(timing.compact_ms[place], 4))
             rows.append((f"Batch of {timing.batch_size}, {part} of {timing.pairs} pairs (ms)", *times))
-    rows += [
-        ("Predictions as masked, of the images", None, record.images, record.same),
-        ("Largest difference of a logit to masked", None, 0.0, record.largest_difference),
-    ]
+    if record.same is not None:
+        rows.append(("Predictions as masked, of the images", None, record.images, record.same))
+    rows.append((f"Largest difference of a {task.output} to masked", None, 0.0, record.largest_difference))
     return pd.DataFrame(rows, columns=["Figure", *_EXECUTIONS.values()])
 
 

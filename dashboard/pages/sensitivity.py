@@ -8,13 +8,13 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.charts.sensitivity import (
-    METRICS,
     UNDECIDED,
     Metric,
     Row,
     estimate_of,
     figure_text,
     is_undecided,
+    metrics_of,
     of_site,
     percent,
     sensitivity_curves,
@@ -29,18 +29,24 @@ from dashboard.evidence.sweep import planned_cells
 from dashboard.session import state, view
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.tasks.base import Figure
+from toast_core.studies.tasks.registry import task_of_row
 
 _REFRESH_S = 2.0
 _SITE_HELP = {
     "qk": "query and key dimensions of every head", "vo": "value and output dimensions of every head", "qk+vo": "both halves of attention",
     "fc1": "input channels of the feed-forward network", "fc2": "its hidden units", "fc1+fc2": "both",
 }
-_METRIC_LABELS = {"top1": "Top-1", "top5": "Top-5", "loss": "Loss", "kl": "KL"}
+_METRIC_LABELS = {"top1": "Top-1", "top5": "Top-5", "loss": "Loss", "kl": "KL", "cosine": "Features", "tokens": "Tokens"}
+_METRIC_HELP = {
+    "top1": "Differences to the unpruned model on the same images; KL is how far the class probabilities move, in nats.",
+    "cosine": "Cosine similarity to the unpruned model's pooled features and patch tokens on the same images, less 1.",
+}
 _ALL = "all"
 _SMALLEST_SHOWN = 0.001
 _MEASURED = wording.BADGES["measured"]
 _HEATMAP_KEY = "sensitivity-heatmap"
-_WHAT = "One site of one block is pruned, everything else is left alone, and the same images are classified by both models."
+_WHAT = "One site of one block is pruned, everything else is left alone, and the same images go through both models."
 
 
 def render() -> None:
@@ -58,10 +64,11 @@ def render() -> None:
     help_text = "  \n".join(f"{site}: {_SITE_HELP[site]}" for site in sites)
     key = view.choice_key("sensitivity", "site", sites, "fc2" if "fc2" in sites else sites[0])
     site = left.segmented_control("Site", sites, required=True, key=key, help=help_text, wrap=True)
-    key = view.choice_key("sensitivity", "metric", list(METRICS), "top1")
+    names = list(metrics_of(evidence.rows()))
+    key = view.choice_key("sensitivity", "metric", names, names[0])
     metric = right.segmented_control(
-        "Metric", list(METRICS), format_func=_METRIC_LABELS.__getitem__, required=True, key=key,
-        help="Differences to the unpruned model on the same images; KL is how far the class probabilities move, in nats.",
+        "Metric", names, format_func=_METRIC_LABELS.__getitem__, required=True, key=key,
+        help=_METRIC_HELP[names[0]],
     )
     st.fragment(_show_cells, run_every=None if evidence.finished else _REFRESH_S)(evidence, site, metric)
     show_command(evidence)
@@ -89,7 +96,7 @@ def _show_cells(evidence: Evidence, site: str, name: str) -> None:
         st.info("No cell of this site is measured yet.")
         view.publish(analysis=evidence.short_id, site=site, metric=name)
         return
-    metric = METRICS[name]
+    metric = metrics_of(rows)[name]
     block, ratio = _chosen_cell(rows)
     left, right = st.columns([3, 2])
     with left.container(border=True, height="stretch"):
@@ -167,10 +174,12 @@ def _show_cell(evidence: Evidence, rows: Sequence[Row], site: str, block: int, r
     left.selectbox("Block", blocks, key="view-sensitivity-block")
     right.selectbox("Ratio dropped", ratios, key="view-sensitivity-ratio", format_func=lambda text: percent(float(text)))
     row = next(row for row in rows if (row["block"], row["ratio"]) == (block, ratio))
-    row = with_intervals(evidence, [row])[0]
-    for metric in METRICS.values():
-        st.markdown(f":gray[{metric.label}]  \n**{figure_text(row, metric)} {metric.unit}**{_interval_in_words(row, metric)}")
-    st.caption(f"Top-1 {row['top1']:.1f} %, top-5 {row['top5']:.1f} %, loss {row['loss']:.3f} nats on {row['images']:,} images")
+    row = with_intervals(evidence, [row])[0] if "top1" in row else row
+    for metric in metrics_of([row]).values():
+        value = f"{figure_text(row, metric)} {metric.unit}".rstrip()
+        st.markdown(f":gray[{metric.label}]  \n**{value}**{_interval_in_words(row, metric)}")
+    figures = [f"{one.title if not number else one.label} {one.said(row[one.key])}" for number, one in enumerate(_figures_of(row))]
+    st.caption(f"{', '.join(figures)} on {row['images']:,} images")
     _show_saving(site, block, ratio)
 
 
@@ -178,7 +187,7 @@ def _interval_in_words(row: Row, metric: Metric) -> str:
     estimate = estimate_of(row, metric)
     if estimate is None:
         return ", no interval stored"
-    digits = wording.decimals(estimate)
+    digits = wording.decimals(estimate, metric.digits)
     low, high = (wording.signed(end, digits) for end in estimate.ci95)
     return f", 95 %: {low} to {high}" + ("; cannot tell apart from the baseline" if is_undecided(row, metric) else "")
 
@@ -202,21 +211,38 @@ def _show_saving(site: str, block: int, ratio: float) -> None:
 def _show_curves(evidence: Evidence, rows: Sequence[Row], site: str, name: str) -> None:
     blocks = [_ALL, *(str(block) for block in dict.fromkeys(row["block"] for row in rows))]
     words, choice = st.columns([2, 3], vertical_alignment="bottom")
-    words.markdown(f"**{METRICS[name].label} over the ratio, with 95 % bands** {_MEASURED}")
+    words.markdown(f"**{metrics_of(rows)[name].label} over the ratio, with 95 % bands** {_MEASURED}")
     highlighted = choice.segmented_control("Stands out", blocks, default=_ALL, required=True, key="sensitivity-stands-out", wrap=True)
     figure = sensitivity_curves(rows, site, metric=name, block=None if highlighted == _ALL else int(highlighted))
     show_figure(
         figure, "sensitivity-curves", f"sensitivity-{evidence.short_id}-{site}-{name}-curves",
-        f"Curves of the {METRICS[name].label.lower()} of {site} over the ratio, one a block",
+        f"Curves of the {metrics_of(rows)[name].label.lower()} of {site} over the ratio, one a block",
     )
 
 
+def _figures_of(row: Row) -> list[Figure]:
+    """The task's figures that a row has a mean of."""
+    return [figure for figure in task_of_row(row).figures if figure.key in row]
+
+
 def _table(rows: Sequence[Row]) -> pd.DataFrame:
+    return _accuracy_table(rows) if "top1" in rows[0] else _feature_table(rows)
+
+
+def _feature_table(rows: Sequence[Row]) -> pd.DataFrame:
+    return pd.DataFrame([{
+        "Block": row["block"], "Ratio": row["ratio"], "Feature cosine": round(row["cosine"], 5),
+        "Difference": round(row["cosine_delta"], 5), "95 % low": round(row["ci95"][0], 5), "95 % high": round(row["ci95"][1], 5),
+        "Token cosine": round(row["tokens"], 5), "Images": row["images"],
+    } for row in rows])
+
+
+def _accuracy_table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame([{
         "Block": row["block"], "Ratio": row["ratio"], "Top-1 (%)": round(row["top1"], 2),
         "Top-1 difference (points)": round(row["top1_delta"], 2),
         "95 % low": round(row["ci95"][0], 2), "95 % high": round(row["ci95"][1], 2),
         "Top-5 difference (points)": round(row["top5_delta"], 2), "Loss difference (nats)": round(row["loss_delta"], 4),
         "KL (nats)": round(row["kl"], 4), "Images": row["images"],
-        "Reading": "cannot tell apart" if is_undecided(row, METRICS["top1"]) else "worse" if row["ci95"][1] < 0 else "better",
+        "Reading": "cannot tell apart" if is_undecided(row, metrics_of(rows)["top1"]) else "worse" if row["ci95"][1] < 0 else "better",
     } for row in rows])

@@ -156,13 +156,17 @@ def subject(setup: Setup, engine: Description) -> str:
 
 
 def keep_result(setup: Setup, engine: Description, schedule: Schedule, message: Measurement) -> None:
-    """Store a finished measurement: `top1`, the baseline's, `delta_top1` (Estimate.to_dict each) and `images`."""
+    """Store a finished measurement: the headline by its key, the baseline's, their difference (Estimate.to_dict each) and `images`.
+
+    Of a classifier these are `top1`, `baseline`, `delta_top1` and `images`.
+    """
     who = owner()
     if who is None or engine.data is None:
         return
+    key = message.scheduled.keys[0]
     figures = {
-        "images": message.images_done, "top1": message.scheduled.top1.to_dict(), "baseline": message.baseline.top1.to_dict(),
-        "delta_top1": message.delta_top1.to_dict(),
+        "images": message.images_done, key: message.scheduled.headline.to_dict(), "baseline": message.baseline.headline.to_dict(),
+        f"delta_{key}": message.change.to_dict(),
     }
     try:
         book().keep_result(who, subject(setup, engine), schedule, figures)

@@ -14,6 +14,8 @@ from toast_core.engine.protocol import Description, Measurement
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
+from toast_core.studies.tasks.base import Figure, Task
+from toast_core.studies.tasks.registry import TASKS, task_of
 
 _MAX_RESULTS = 100
 
@@ -37,10 +39,22 @@ def engine_state() -> Description:
 def model_shape() -> ModelShape | None:
     """The model's shape: shipped with the demos, else from the engine; None while neither is there."""
     setup = engine_client().setup
-    if setup.num_classes is None and setup.img_size is None and (shape := shipped_shape(setup.model)):
+    is_named = setup.asked_classes is None and setup.class_embeddings is None and setup.img_size is None
+    if is_named and (shape := shipped_shape(setup.model)):
         return shape
     engine = engine_state()
     return engine.model.shape if engine.is_ready else None
+
+
+def task() -> Task:
+    """What the model is for; classification while the engine has not said."""
+    shape = model_shape()
+    return TASKS["classification"] if shape is None else task_of(shape)
+
+
+def headline() -> Figure:
+    """The figure that pages show of a schedule: top-1, or another where the model is for another task."""
+    return task().figures[0]
 
 
 def default_selection(setup: Setup) -> str:

@@ -10,6 +10,7 @@ from dashboard.session import state
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Job
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.tasks.registry import task_in
 
 
 def take_tuning(shape: ModelShape, job: Job) -> None:
@@ -21,8 +22,9 @@ def take_tuning(shape: ModelShape, job: Job) -> None:
     tuned = Schedule.from_dict(report["schedule"])
     schedule = replace(state.schedule(), blocks=tuned.blocks, selection=tuned.selection, compensation=tuned.compensation)
     curves = f"curves from {report['images']['curves']:,} and candidates judged on {report['images']['judge']:,} calibration images"
+    predicted = report[f"predicted_{task_in(report).damage.key}"]
     st.session_state["fitted"] = Fit(
-        schedule, report["predicted_kl"], report["gap"], report["achieved"]["left_over"], report["shadow_price_per_million"],
-        report["next_best_edits"], (report["decision"], *report["notes"]), curves,
+        schedule, predicted, report["gap"], report["achieved"]["left_over"], report["shadow_price_per_million"], report["next_best_edits"],
+        (report["decision"], *report["notes"]), curves,
     )
     state.edit(schedule)

@@ -105,7 +105,7 @@ class TestIssue:
         assert baseline.macs == masked.macs > compact.macs == exported.macs
         assert 0 < compact.counted_macs == exported.counted_macs < baseline.counted_macs
         assert baseline.params == masked.params > compact.params == exported.params
-        assert masked.top1_count == compact.top1_count == exported.top1_count
+        assert masked.counts == compact.counts == exported.counts
         assert masked.same_count == exported.same_count == 18 and exported.largest_difference == 0
         assert [(speed.batch_size, speed.pairs) for speed in exported.speeds] == [(1, 5), (4, 5)]
         assert certificate.setting.threads == torch.get_num_threads() and {"torch", "timm"} <= set(certificate.setting.versions)

@@ -72,8 +72,8 @@ class TestBaseline:
     def test_a_switch_changes_no_figure(self, desk: Desk, schedule: Schedule) -> None:
         found = measured(desk, "switches", schedule)
         assert found.is_done and found.images_done == 11
-        assert found.scheduled == found.baseline and found.delta_top1.value == 0
-        assert found.delta_top1.ci95[0] == -found.delta_top1.ci95[1] < 0
+        assert found.scheduled == found.baseline and found.change.value == 0
+        assert found.change.ci95[0] == -found.change.ci95[1] < 0
 
     @pytest.mark.parametrize("switch", [{"compensation": FULL}, {"multiple_of": 4}], ids=str)
     def test_it_is_the_baseline_again_after_an_edit_and_back(self, desk: Desk, switch: dict) -> None:

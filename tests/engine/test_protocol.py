@@ -24,7 +24,7 @@ JOB = Job(
     submitted_at=1.0, wish=None, done=5, total=10, left_s=None, message="Measuring", analysis=None, crashes=0, lives=1, started_at=2.0,
     finished_at=None, measured_s=None,
 )
-FIGURES = protocol.Figures(Estimate(90.0, (88.0, 92.0)), Estimate(99.0, (98.0, 100.0)), Estimate(0.4, (-math.inf, math.inf)))
+FIGURES = protocol.Figures(("top1", "loss"), (Estimate(90.0, (88.0, 92.0)), Estimate(0.4, (-math.inf, math.inf))))
 READY = protocol.Description(
     "ready", model=cards.ModelCard("demo_vit", "random, seed 0", shipped_shape("demo_vit")), device="cpu", versions={"torch": "2"},
     data=cards.DataCard("fashion-mnist", ("bag", "coat"), 10_000, "0123", 75, 25, "shuffled", 0, "crop_pct=1.0", ("2 left aside",)),
@@ -87,7 +87,7 @@ def test_what_a_page_relies_on_must_be_there(message: protocol.Message) -> None:
     (protocol.OneJob(JOB), ("job", "left_s"), "soon", "OneJob.job.left_s is 'soon', not a number"),
     (protocol.OneJob(JOB), ("job", "quote", "seconds"), None, "OneJob.job.quote.seconds is None, not a number"),
     (protocol.OneJob(JOB), ("job", "run"), {}, r"OneJob.job.run cannot be read \(KeyError: 'kind'\)"),
-    (MESSAGES[5], ("scheduled", "top1", "ci95"), [1.0], "Figures.top1 cannot be read"),
+    (MESSAGES[5], ("change", "ci95"), [1.0], "Measurement.change cannot be read"),
 ])
 def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tuple[str, ...], wrong: object, says: str) -> None:
     values = sent(message)
@@ -101,7 +101,7 @@ def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tupl
 
 @pytest.mark.parametrize("values", [None, [], {}, {"answer": "later"}, {"error": "as protocol 2 wrote it"}])
 def test_what_is_no_message_is_one_line(values: object) -> None:
-    with pytest.raises(ProtocolError, match=r"is no message of protocol 4; restart the dashboard"):
+    with pytest.raises(ProtocolError, match=r"is no message of protocol 5; restart the dashboard"):
         protocol.read_message(values)
 
 

@@ -15,7 +15,7 @@ def form(name: str, right: int = 180, file: str | None = None, **values: object)
     speed = Speed(1, 5, (2.0, 1.9, 2.2), 2.4, 500.0, (1.5, 1.4, 1.6))
     settings = {"sha256": "ab" * 32, "size_bytes": 4000, "params": 1000, "macs": 60, "counted_macs": 58, "same_count": IMAGES} | values
     return Form(
-        form=name, file=file, top1_count=right, top5_count=right, top1=accuracy, top5=accuracy,
+        form=name, file=file, counts={"top1": right, "top5": right}, figures={"top1": accuracy, "top5": accuracy},
         **{"largest_difference": 1e-6, "speeds": (speed,)} | settings,
     )
 

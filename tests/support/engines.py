@@ -32,8 +32,10 @@ def estimate(value: float, half: float) -> Estimate:
 
 def message(done: int, total: int, top1: float, delta: float) -> Measurement:
     """One message of a measurement, as the engine sends it."""
-    figures = Figures(estimate(top1, 2.0), estimate(99.0, 0.5), estimate(0.4, 0.1))
-    return Measurement(done, total, figures, replace(figures, top1=estimate(top1 - delta, 2.0)), estimate(delta, 0.5))
+    def figures(headline: float) -> Figures:
+        return Figures(("top1", "top5", "loss"), (estimate(headline, 2.0), estimate(99.0, 0.5), estimate(0.4, 0.1)))
+
+    return Measurement(done, total, figures(top1), figures(top1 - delta), estimate(delta, 0.5))
 
 
 class FakeEngine:

@@ -12,6 +12,7 @@ from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from tests.support.chart_rows import redundancy_row
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, summarize
+from toast_core.studies.tasks.registry import TASKS
 
 TIME = "2026-01-31T12:00:00Z"
 WEIGHTS = "assets/fashion_mnist/demo_vit.safetensors"
@@ -84,7 +85,7 @@ def put_running_sweep(store: EvidenceStore, batches: int) -> Analysis:
 
     store.put_analysis(sweep(finished=False))
     put_baseline(store)
-    parts = StoreParts(store, PartKeys(_identity("sensitivity"), "none", SETTINGS))
+    parts = StoreParts(store, PartKeys(_identity("sensitivity"), "none", SETTINGS), TASKS["classification"])
     for batch in range(batches + 1):
         for block in range(BLOCKS if batch < batches else 1):
             taken = slice(batch * BATCH, (batch + 1) * BATCH)

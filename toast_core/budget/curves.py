@@ -18,7 +18,7 @@ Curves = Mapping[tuple[int, str], "Curve"]
 
 @dataclass(frozen=True)
 class Curve:
-    """Measured damage (mean KL in nats) of a site that chooses among `width` channels: (kept, damage), most kept first."""
+    """Measured mean damage (KL in nats, or a cosine distance) of a site with `width` channels: (kept, damage), most kept first."""
 
     width: int
     points: tuple[tuple[int, float], ...]
@@ -32,7 +32,7 @@ class Curve:
         """Damage at a count of at least `fewest`; never less for fewer channels kept.
 
         Measured values are made monotonic (least squares), and their square roots are joined by monotonic cubics through zero at
-        full width: a small perturbation's KL grows with its square, so that between two ratios a straight line would say too much.
+        full width: a small perturbation's damage grows with its square, so that between two ratios a straight line would say too much.
         """
         return float(self._root(self.width - kept)) ** 2
 
@@ -43,8 +43,10 @@ class Curve:
         return PchipInterpolator(dropped, np.sqrt(rising))
 
 
-def read_curves(rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_of: int = 1) -> dict[tuple[int, str], Curve]:
-    """Return the curve of every (block, site) of qk, vo, fc1 and fc2 in a sweep's rows (`block`, `site`, `ratio`, `kl`).
+def read_curves(
+    rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_of: int = 1, damage: str = "kl"
+) -> dict[tuple[int, str], Curve]:
+    """Return the curve of every (block, site) of qk, vo, fc1 and fc2 in a sweep's rows (`block`, `site`, `ratio`, and the `damage`).
 
     Ratios that keep the same count count as one point with their mean; rows of site groups are passed over.
 
@@ -61,7 +63,7 @@ def read_curves(rows: Iterable[Mapping[str, Any]], shape: ModelShape, multiple_o
         width = shape.blocks[block].site_width(site)
         kept = keep_count(width, row["ratio"], multiple_of)
         if kept < width:
-            found.setdefault((block, site), {}).setdefault(kept, []).append(row["kl"])
+            found.setdefault((block, site), {}).setdefault(kept, []).append(row[damage])
     return {
         (block, site): Curve(
             shape.blocks[block].site_width(site), tuple((kept, float(np.mean(by_count[kept]))) for kept in sorted(by_count, reverse=True))

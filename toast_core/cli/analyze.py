@@ -15,6 +15,7 @@ from toast_core.setup import Setup
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
+from toast_core.studies.tasks.registry import task_of_row
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
@@ -104,7 +105,8 @@ class _Work:
 
         setup, workbench = self.workbench.setup, self.workbench
         data = workbench.images(setup.images, labelled=self.labelled)
-        return Subject.of(workbench.model, data, setup.batch_size, kind, workbench.executor, workbench.weights_digest)
+        found = Subject.of(workbench.model, data, setup.batch_size, kind, workbench.executor, workbench.weights_digest)
+        return found.with_bank(workbench) if kind == "sensitivity" else found
 
     def redundancy(self) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows."""
@@ -157,19 +159,9 @@ def _redundancy_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    columns = ["block", "site", "ratio", "top-1 %", "difference", "95 %", "KL", "images"]
-    return columns, [
-        [
-            str(row["block"]),
-            row["site"],
-            f"{row['ratio']:g}",
-            f"{row['top1']:.2f}",
-            f"{row['top1_delta']:+.2f}",
-            f"{row['ci95'][0]:+.2f} to {row['ci95'][1]:+.2f}",
-            f"{row['kl']:.4f}",
-            str(row["images"]),
-        ]
-        for row in rows
+    task = task_of_row(rows[0])
+    return ["block", "site", "ratio", *task.worded(rows[0]), "images"], [
+        [str(row["block"]), row["site"], f"{row['ratio']:g}", *task.worded(row).values(), str(row["images"])] for row in rows
     ]
 
 

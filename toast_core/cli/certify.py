@@ -162,12 +162,15 @@ def _print(certificate: Certificate) -> None:
     for number, file in enumerate(files):
         print(f"file {number + 1}: {file}")
     _line("", [*FORMS[:3], *(f"file {number + 1}" for number in range(len(files)))])
-    for name in ("top1", "top5"):
-        estimates = [getattr(form, name) for form in forms]
-        _line(f"top-{name[-1]}, %", [f"{one.value:.2f}" for one in estimates])
-        _line("  95 %", [f"{one.ci95[0]:.2f} to {one.ci95[1]:.2f}" for one in estimates])
-    _line("same class as compact", [str(form.same_count) for form in forms])
-    _line("logit off compact by", [f"{form.largest_difference:.1e}" for form in forms])
+    task = forms[0].task
+    for figure in (one for one in task.figures if one.key in forms[0].figures):
+        estimates = [form.figures.get(figure.key) for form in forms]
+        heading = f"{figure.label}, {figure.unit}" if figure.unit else figure.label
+        _line(heading, [f"{one.value:.{figure.digits}f}" if one else "-" for one in estimates])
+        _line("  95 %", [figure.between(one) if one else "-" for one in estimates])
+    if forms[0].same_count is not None:
+        _line("same class as compact", [str(form.same_count) for form in forms])
+    _line(f"{task.output} off compact by", [f"{form.largest_difference:.1e}" for form in forms])
     _line("GMACs from shapes", [f"{form.macs / 1e9:.4f}" for form in forms])
     _line("GMACs counted", [f"{form.counted_macs / 1e9:.4f}" if form.counted_macs is not None else "-" for form in forms])
     _line("parameters, M", [f"{form.params / 1e6:.3f}" if form.params is not None else "-" for form in forms])

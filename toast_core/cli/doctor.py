@@ -47,7 +47,7 @@ def examine() -> dict:
     for name in DEMO_BUILDERS:
         try:
             model = load_model(name)
-            top1 = evaluate(model, load_data("fashion-mnist", model, images=100)).outcomes.top1_estimate
+            top1 = evaluate(model, load_data("fashion-mnist", model, images=100)).answers.top1_estimate
             report[name] = f"top-1 {top1.value:.0f} % on 100 test images (95 %: {top1.ci95[0]:.0f} to {top1.ci95[1]:.0f})"
         except ToastError as error:
             report[name] = "missing"

@@ -1,5 +1,6 @@
-"""`toast evaluate`: accuracy and loss of a baseline, of a schedule, or of a pruned file."""
+"""`toast evaluate`: what a baseline, a schedule or a pruned file says of images: accuracy and loss, or how alike its features are."""
 
+from math import isfinite
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from toast_core.cli.options import Execution, Json, Place, Wanted, takes_executo
 from toast_core.cli.output import Bar, note, print_json, told_of
 from toast_core.cli.pruned import pruned_model
 from toast_core.setup import Setup
+from toast_core.studies.tasks.neighbours import NEIGHBOURS
 
 
 @takes_setup("evaluate", required=("data",))
@@ -22,26 +24,38 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     as_json: Json = False,
 ) -> None:
-    """Measure top-1, top-5 and loss with 95 % intervals, of the baseline or of a schedule."""
+    """Measure top-1, top-5 and loss with 95 % intervals, of the baseline or of a schedule.
+
+    Without a classifier (--num-classes 0): cosine similarity of pooled features and of patch tokens to the baseline's, and, where --data
+    and --calibration are labelled, the accuracy of a vote of the 20 nearest calibration images by cosine.
+    """
     with place.open(setup.device) as runner:
+        from toast_core.studies.evaluation.measure import Beside
         from toast_core.studies.evaluation.measure import evaluate as run
+        from toast_core.studies.subject import bank_of
+        from toast_core.studies.tasks.registry import task_of
 
         workbench, pruned = pruned_model(setup, wanted, execution, runner)
         data = workbench.images(setup.images, order)
         with Bar("evaluating") as advance:
-            result = run(pruned, data, setup.batch_size, dtype, advance, runner)
-    notes = [*workbench.info.notes, *data.notes()]
+            bank, left_out = bank_of(workbench, data)
+            beside = Beside(workbench.model if workbench.info.execution == "baseline" else None, bank)
+            result = run(pruned, data, setup.batch_size, dtype, advance, runner, beside)
+    notes = [*workbench.info.notes, *data.notes(), *left_out]
     note(notes)
-    info, figures = pruned.toast_info, result.to_dict()
+    info, figures, task = pruned.toast_info, result.to_dict(), task_of(pruned.toast_info.shape)
+    compared = {} if bank is None else {"neighbours": bank.to_dict()}
     if as_json:
-        print_json({"model": info.name, "weights": info.weights, "data": data.source.name, **figures, **told_of(data, notes)})
+        about = {"model": info.name, **task.details, "weights": info.weights, "data": data.source.name}
+        print_json({**about, **figures, **compared, **told_of(data, notes)})
         return
     print(f"{info.name} ({info.weights}) on {data.source.name}, {figures['images']} images, {len(result.skipped)} skipped")
     how = (result.execution, f"selection {result.selection or 'none'}", order, f"batch {setup.batch_size}", f"seed {setup.seed}", dtype)
     print(", ".join((*how, result.device)))
-    for label, key, unit in (("top-1", "top1", " %"), ("top-5", "top5", " %"), ("loss", "loss", "")):
-        low, high = figures[key]["ci95"]
-        interval = "no interval from one image" if low is None else f"95 %: {low:.2f} to {high:.2f}"
-        print(f"{label}  {figures[key]['value']:.2f}{unit}  ({interval})")
+    for figure, one in result.rows():
+        interval = f"95 %: {figure.between(one)}" if isfinite(one.ci95[0]) else "no interval from one image"
+        print(f"{figure.label}  {figure.said(one.value)}  ({interval})")
+    if bank is not None:
+        print(f"k-NN: {NEIGHBOURS} nearest of {len(bank.images)} images of {bank.images.source.name} by cosine, a vote each")
     print(f"images: {data.transform.description}")
     print(f"{result.macs / 1e9:.4f} GMACs an image")

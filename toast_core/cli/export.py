@@ -12,6 +12,7 @@ from toast_core.cli.pruned import pruned_model
 from toast_core.errors import ScheduleError
 from toast_core.export.formats import FORMATS
 from toast_core.setup import Setup
+from toast_core.studies.tasks.registry import task_of
 
 if TYPE_CHECKING:
     import torch
@@ -59,10 +60,11 @@ def export(
     if as_json:
         print_json(report)
         return
+    output_name = task_of(info.shape).output
     print(f"wrote {output}: {info.name} {info.execution} as {form}, {record.bytes / 1e6:.2f} MB, sha256 {record.sha256[:12]}")
     print(
-        f"opened and run again on {record.images} images ({report['data']}): largest difference of a logit "
-        f"{record.relative_difference:.1e} of the largest logit"
+        f"opened and run again on {record.images} images ({report['data']}): largest difference of a {output_name} "
+        f"{record.relative_difference:.1e} of the largest {output_name}"
     )
 
 

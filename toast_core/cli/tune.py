@@ -17,6 +17,8 @@ from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
+from toast_core.studies.tasks.base import Figure
+from toast_core.studies.tasks.registry import task_of
 from toast_core.studies.tuning.request import DEFAULT_IMAGES
 
 Edits = dict[str, list[dict]]
@@ -96,13 +98,16 @@ def tune(
     if as_json:
         print_json(report)
     else:
-        _print_report(report)
+        _print_report(report, task_of(workbench.shape).damage)
 
 
-def _print_report(report: dict) -> None:
+def _print_report(report: dict, damage: Figure) -> None:
     achieved, baseline = report["achieved"], report["baseline"]
-    rows = [_candidate_row(row, report["chosen"]) for row in report["candidates"]]
-    columns = ["candidate", "GMACs", "KL predicted", "KL held out", "agreement % (95 %)", "to kl, points (95 %)"]
+    key, label = damage.key, damage.label
+    answered = "agreement" in report["candidates"][0]
+    rows = [_candidate_row(row, report["chosen"], damage, answered) for row in report["candidates"]]
+    kept = ["agreement % (95 %)", f"to {key}, points (95 %)"] if answered else [f"to {key} (95 %)"]
+    columns = ["candidate", "GMACs", f"{label} predicted", f"{label} held out", *kept]
     print_table(f"{report['model']}: candidates on {report['candidates'][0]['images']} held-out calibration images", columns, rows)
     print(report["decision"])
     print(
@@ -110,34 +115,41 @@ def _print_report(report: dict) -> None:
         f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
     )
     for row in report.get("front", []):
-        low, high = row["agreement_ci95"]
+        said = ""
+        if "agreement" in row:
+            low, high = row["agreement_ci95"]
+            said = f", agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
         print(
-            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  KL {row['predicted_kl']:.4f} predicted, "
-            f"{row['kl']:.4f} held out, agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
+            f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  "
+            f"{label} {row[f'predicted_{key}']:.{damage.digits}f} predicted, {row[key]:.{damage.digits}f} held out{said}"
         )
     if learned := report["audit"]["measured_over_predicted"]:
         print(
-            f"measured KL is {learned['ratio']:.2f} times the predicted one over {learned['schedules']} schedules; "
+            f"measured {label} is {learned['ratio']:.2f} times the predicted one over {learned['schedules']} schedules; "
             f"the 95 % band learned from the others holds {report['audit']['covered']} of {report['audit']['asked']}"
         )
     print_latency(report)
-    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M")
+    _print_edits(report["next_best_edits"], "ms" if report["budget"]["unit"] == "latency_ns" else "M", damage)
     wall, cpu = (sum(part[clock] for part in report["seconds"].values()) for clock in ("wall", "cpu"))
     print(f"{wall:.0f} s, {cpu:.0f} s of CPU")
 
 
-def _candidate_row(row: dict, chosen: str) -> list[str]:
-    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row['predicted_kl']:.4f}"]
+def _candidate_row(row: dict, chosen: str, damage: Figure, answered: bool) -> list[str]:
+    key, digits = damage.key, damage.digits
+    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row[f'predicted_{key}']:.{digits}f}"]
     if not row["images"]:
-        return [*cells, "clearly worse as predicted", "", ""]
+        return [*cells, "clearly worse as predicted", *([""] * (1 + answered))]
+    if not answered:
+        low, high = row[f"{key}_delta_ci95"]
+        return [*cells, f"{row[key]:.{digits}f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
     (low, high), delta = row["agreement_ci95"], row["agreement_delta_ci95"]
-    return [*cells, f"{row['kl']:.4f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
+    return [*cells, f"{row[key]:.{digits}f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
 
 
-def _print_edits(edits: Edits, unit: str) -> None:
+def _print_edits(edits: Edits, unit: str, damage: Figure) -> None:
     for name, said in (("drop", "next to drop"), ("restore", "first to restore")):
         for edit in edits[name]:
             print(
                 f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
-                f"KL {edit['damage']:+.4f}, {-edit['saved'] / 1e6:+.3f} {unit}"
+                f"{damage.label} {edit['damage']:+.{damage.digits}f}, {-edit['saved'] / 1e6:+.3f} {unit}"
             )

@@ -140,20 +140,22 @@ def load_data(
         images: how many, class-balanced and drawn by `seed`; None takes all.
         order: `shuffled` by `seed`, or `sorted` by class.
         labelled: False where labels are not used (calibration): the classes then need not be the model's; where they are without any
-            doubt, the set says so by its `class_to_index`.
+            doubt, the set says so by its `class_to_index`. Of a model without a classifier they never are.
         reading: which output of the model a class is; None leaves that to names and the alphabet, see `match_classes`. Also the table of
             labels of a set without class folders.
 
     Raises:
         DataError: no such data, no images, an unknown order, or classes that are not the model's.
     """
-    reading = reading or Reading()
-    source = open_source(data, labelled, reading.labels)
+    reading, info = reading or Reading(), get_info(model)
+    answers = info.shape.num_classes > 0  # without a classifier there are no outputs that classes could be, and labels may be missing
+    source = open_source(data, labelled and answers, reading.labels)
     if order not in ORDERS:
         raise DataError(f"unknown order {order!r}; choose from {', '.join(ORDERS)}")
     if images is not None and images < 1:
         raise DataError(f"images is {images}; write a whole number of at least 1, or leave it out for all {len(source)}")
-    source = (match_classes if labelled else _match_if_certain)(source, get_info(model), reading)
+    if answers:
+        source = (match_classes if labelled else _match_if_certain)(source, info, reading)
     rng = np.random.default_rng(seed)
     index = np.arange(len(source)) if images is None or images >= len(source) else balanced_subset(source.labels, images, rng)
     return ImageData(source, transform_for(model), _ordered(index, source.labels, order, rng), order, seed)
@@ -161,7 +163,7 @@ def load_data(
 
 def _match_if_certain(source: Source, info: ModelInfo, reading: Reading) -> Source:
     """The set with the model's outputs for labels where nothing about them is guessed, else as it is."""
-    if not info.shape.num_classes or not source.has_classes:
+    if not source.has_classes:
         return source
     try:
         found = match_classes(source, info, reading)

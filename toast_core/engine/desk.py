@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toast_core.engine.warm import WarmModel
     from toast_core.jobs.book import JobBook
     from toast_core.jobs.quote import Offer
-    from toast_core.studies.evaluation.result import Outcomes
+    from toast_core.studies.tasks.base import ImageOutcomes
 
 MAX_SESSIONS = 4
 _HEARTBEAT_S = 0.5
@@ -191,7 +191,7 @@ class Desk:
             if session.newest == number:
                 yield Progress(self.activity)
 
-    def _begin(self, model: "WarmModel", session: _Session, number: int, schedule: Schedule) -> "Iterator[Outcomes]":
+    def _begin(self, model: "WarmModel", session: _Session, number: int, schedule: Schedule) -> "Iterator[ImageOutcomes]":
         """Plan the schedule and start to measure it. Needs the turn; given up between the blocks of a plan."""
         session.evaluator = session.evaluator or model.fork()
 

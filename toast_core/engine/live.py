@@ -14,22 +14,29 @@ from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.evaluation.measure import join_outcomes, outcomes_of
-from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.evaluation.measure import join_outcomes
+from toast_core.studies.tasks.base import ImageOutcomes, Output
+from toast_core.studies.tasks.registry import task_of
 
 
 @dataclass
 class _Chunk:
-    """One batch: its images and labels, the input of every block for the schedule measured last, and its outcomes."""
+    """One batch: its images and labels, the input of every block for the schedule measured last, and its outcomes.
+
+    reference  the baseline's output, which the first measurement leaves where the task compares with it
+    """
 
     batch: Batch
     inputs: list[torch.Tensor | None]
     valid: int = 0
-    outcomes: Outcomes | None = field(default=None, repr=False)
+    outcomes: ImageOutcomes | None = field(default=None, repr=False)
+    reference: Output = field(default=None, repr=False)
 
 
 class LiveEvaluator:
     """Holds a baseline model and image batches; measures schedules with the blocks' inputs kept between calls.
+
+    Where the task looks for neighbours none are given here: a bank's features would have to be taken anew for every edit.
 
     Memory: one activation tensor a block and batch, in the model's dtype. The figures equal those of a whole forward of
     `apply_plan(..., "masked")`, since both run the same blocks.
@@ -38,6 +45,7 @@ class LiveEvaluator:
     def __init__(self, model: nn.Module, batches: list[Batch], statistics: Statistics | None = None) -> None:
         self.model, self.statistics = model.eval(), statistics
         self.info, self.adapter = get_info(model), adapter_for(model)
+        self.task = task_of(self.info.shape)
         self.blocks = self.adapter.blocks(model)
         self.layouts = [self.adapter.layout(model, index) for index in range(len(self.blocks))]
         self.chunks = [_Chunk(batch, [None] * len(self.blocks)) for batch in batches]
@@ -46,7 +54,7 @@ class LiveEvaluator:
 
     def measure(
         self, schedule: Schedule, superseded: Callable[[], bool] = lambda: False, plan: Plan | None = None
-    ) -> Iterator[Outcomes]:
+    ) -> Iterator[ImageOutcomes]:
         """Yield the outcomes so far after each batch; stops early, yielding no more, once `superseded()` is true.
 
         A schedule with compensation needs its `plan`, from `compensate`.
@@ -77,7 +85,7 @@ class LiveEvaluator:
         block = self.blocks[index]
         return block if block_plan.is_baseline else prune_block(block, self.layouts[index], block_plan, plan, self.adapter, "masked")
 
-    def _run(self, chunk: _Chunk) -> Outcomes:
+    def _run(self, chunk: _Chunk) -> ImageOutcomes:
         """Run one batch from the last block whose input is still right; `inputs[i]` is valid for i <= valid."""
         parameter = next(self.model.parameters())
         if chunk.inputs[0] is None:
@@ -90,4 +98,17 @@ class LiveEvaluator:
             chunk.valid = index
             if index + 1 < len(self.blocks):
                 x = self.adapter.before_block(self.model, index + 1, x)
-        return outcomes_of(self.adapter.head(self.model, x), chunk.batch.labels, chunk.batch.index)
+        output = self.task.head(self.adapter, self.model, x)
+        if chunk.reference is None and self.task.compares:
+            is_whole = all(one is own for one, own in zip(self.current_blocks, self.blocks, strict=True))
+            chunk.reference = output if is_whole else self._whole(chunk)
+        return self.task.outcomes(output, chunk.reference, chunk.batch)
+
+    def _whole(self, chunk: _Chunk) -> Output:
+        """The baseline's output on one batch."""
+        x = chunk.inputs[0]
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index + 1 < len(self.blocks):
+                x = self.adapter.before_block(self.model, index + 1, x)
+        return self.task.head(self.adapter, self.model, x)

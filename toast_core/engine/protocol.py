@@ -32,7 +32,7 @@ from toast_core.jobs.book import Quote as Quote
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate
 
-PROTOCOL = 4
+PROTOCOL = 5
 STATE_FILE, LOCK_FILE, LOG_FILE = "engine.json", "engine.lock", "engine.log"
 JOBS_FOLDER, APPLIED_FOLDER = "jobs", "applied"
 _MAX_SESSION_CHARS = 64
@@ -255,23 +255,27 @@ class Progress(_Message):
 
 @dataclass(frozen=True)
 class Figures(Values):
-    """Accuracies in percent and the mean loss in nats, with 95 % intervals."""
+    """The figures that a task has of images, by key and with 95 % intervals, its headline first: top1, top5 and loss, or cosines."""
 
-    top1: Estimate
-    top5: Estimate
-    loss: Estimate
+    keys: tuple[str, ...]
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def headline(self) -> Estimate:
+        """The figure that pages show."""
+        return self.estimates[0]
 
 
 @dataclass(frozen=True)
 class Measurement(_Message):
-    """The figures of a schedule on the images so far, the baseline's on the same ones, and the paired difference in top-1, in points."""
+    """The figures of a schedule on the images so far, the baseline's on the same ones, and the headline's paired difference."""
 
     answer = "measurement"
     images_done: int
     images_total: int
     scheduled: Figures
     baseline: Figures
-    delta_top1: Estimate
+    change: Estimate
 
     @property
     def is_done(self) -> bool:

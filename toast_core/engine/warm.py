@@ -22,7 +22,7 @@ from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.base import Run
-from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.tasks.base import ImageOutcomes
 from toast_core.workbench import Report, Workbench
 
 Say = Callable[[str], object]
@@ -50,7 +50,7 @@ class WarmModel:
         self.batches: list[Batch] = []
         self.source: Source | None = None
         self.sessions = 1
-        self._outcomes: list[Outcomes] = []
+        self._outcomes: list[ImageOutcomes] = []
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._quoter: Quoter | None = None
         self.description = Description(
@@ -101,7 +101,7 @@ class WarmModel:
         """How many images the first batches hold."""
         return sum(len(batch.index) for batch in self.batches[:batches])
 
-    def baseline(self, batches: int) -> Outcomes:
+    def baseline(self, batches: int) -> ImageOutcomes:
         """The unpruned model's outcomes on the first batches, each measured once."""
         while len(self._outcomes) < batches:
             self._say("Measuring the baseline")

@@ -1,7 +1,7 @@
 """The model and images that a study is about, as the cells of the evidence store identify them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,6 +14,9 @@ from toast_core.machine import dtype_name
 from toast_core.models.info import check_baseline, get_info
 from toast_core.models.weights import weights_digest
 from toast_core.pruning.statistics import Statistics
+from toast_core.studies.tasks.bank import Bank, bank_for
+from toast_core.studies.tasks.base import Task
+from toast_core.studies.tasks.registry import task_of
 from toast_core.workbench import Workbench
 
 
@@ -25,6 +28,12 @@ class Subject:
     data: ImageData
     batch_size: int
     identity: CellIdentity
+    bank: Bank | None = None
+
+    @property
+    def task(self) -> Task:
+        """What the model is for."""
+        return task_of(get_info(self.model).shape)
 
     @classmethod
     def of(
@@ -62,12 +71,24 @@ class Subject:
     @classmethod
     def on(cls, workbench: Workbench, kind: str, images: int | None, batch_size: int) -> "Subject":
         """The workbench's model on this many of its images, None for all, as a cell of this kind identifies them."""
-        return cls.of(workbench.model, workbench.images(images), batch_size, kind, digest=workbench.weights_digest)
+        data = workbench.images(images)
+        return cls.of(workbench.model, data, batch_size, kind, digest=workbench.weights_digest).with_bank(workbench)
+
+    def with_bank(self, workbench: Workbench) -> "Subject":
+        """With the workbench's calibration images to compare with, where the task looks for neighbours and they can be compared with."""
+        return replace(self, bank=bank_of(workbench, self.data)[0])
 
     def request(self, **asked: object) -> dict:
         """What identifies an analysis: the shared identity, the weights' file where there is one, and what was asked."""
         file = get_info(self.model).weights_file
         return {**self.identity.to_dict(), **({"weights_file": file} if file else {}), **asked}
+
+
+def bank_of(workbench: Workbench, data: ImageData) -> tuple[Bank | None, tuple[str, ...]]:
+    """The workbench's calibration images as a bank for these images, see `bank_for`; nothing where its task looks for no neighbours."""
+    if not task_of(workbench.shape).seeks_neighbours:
+        return None, ()
+    return bank_for(data, workbench.calibration() if workbench.setup.calibration is not None else None)
 
 
 def statistics_digest(statistics: Statistics | None) -> str:

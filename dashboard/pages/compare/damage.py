@@ -22,6 +22,9 @@ _MEASURED = wording.BADGES["measured"]
 def show_damage(candidate: Candidate, baseline: Candidate, names: Sequence[str], file: str) -> dict[str, str]:
     """Show the section and return what of it belongs into the address. `names` are the classes', `file` begins saved files' names."""
     st.subheader(f"Who gets hurt by {candidate.name}", anchor=False)
+    if not state.task().answers:
+        st.info("A model without a classifier answers no image, so none is newly wrong. The table above has how alike its features are.")
+        return {}
     if candidate.schedule.is_baseline:
         st.info("The baseline hurts no one. Choose another candidate above.")
         return {}

@@ -12,6 +12,8 @@ from dashboard.components.figure import show_figure, show_table
 from dashboard.evidence.candidates import Candidate, change_to, on_same_images, pareto
 from toast_core.cost.shapes import ModelShape
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.base import Figure
+from toast_core.studies.tasks.registry import task_of
 
 _COSTS = {"macs": "GMACs per image", "params": "Parameters, millions"}
 COST_LABELS = {"macs": "GMACs", "params": "Parameters"}
@@ -20,17 +22,18 @@ _UNITS = {"macs": 1e9, "params": 1e6}
 
 def show_front(shown: Sequence[Candidate], reference: Candidate, cost: str, shape: ModelShape) -> None:
     """Show the figure and the table; `cost` is one of COST_LABELS."""
-    ranked = on_same_images(shown)
-    best = [ranked[place] for place in pareto([(_cost_of(one, cost), one.top1.value) for one in ranked])]
-    points = {one.key: _point(one, cost, reference, one in ranked or not one.is_measured) for one in shown if one.top1}
+    ranked, figure = on_same_images(shown), task_of(shape).figures[0]
+    best = [ranked[place] for place in pareto([(_cost_of(one, cost), one.headline.value) for one in ranked])]
+    points = {one.key: _point(one, cost, reference, one in ranked or not one.is_measured) for one in shown if one.headline}
     show_figure(
-        front_figure(list(points.values()), [points[one.key] for one in best], _COSTS[cost]), "compare-front", f"{shape.name}-{cost}-front",
-        f"Top-1 of the candidates over {COST_LABELS[cost]} with intervals; the table below has the same figures",
+        front_figure(list(points.values()), [points[one.key] for one in best], _COSTS[cost], figure), "compare-front",
+        f"{shape.name}-{cost}-front",
+        f"{figure.title} of the candidates over {COST_LABELS[cost]} with intervals; the table below has the same figures",
     )
     st.caption(_front_in_words(ranked, shown))
-    rows = [_row(one, reference, one in best) for one in shown]
+    rows = [_row(one, reference, one in best, figure) for one in shown]
     show_table(pd.DataFrame(rows), "compare-table", f"{shape.name}-candidates")
-    unpaired = [one.name for one, row in zip(shown, rows, strict=True) if row["Difference (points)"] is None and one is not reference]
+    unpaired = [one.name for one, row in zip(shown, rows, strict=True) if row[_difference(figure)] is None and one is not reference]
     if unpaired:
         st.caption(
             f"No difference to {reference.name} for {len(unpaired)} of them: it is measured only where both have seen the same images. "
@@ -55,16 +58,21 @@ def _cost_of(one: Candidate, cost: str) -> float:
 
 
 def _point(one: Candidate, cost: str, reference: Candidate, ranked: bool) -> FrontPoint:
-    return FrontPoint(one.name, one.kind, _cost_of(one, cost), one.top1, one.is_measured, _basis(one), ranked, one.key == reference.key)
+    return FrontPoint(one.name, one.kind, _cost_of(one, cost), one.headline, one.is_measured, _basis(one), ranked, one.key == reference.key)
 
 
 def _basis(one: Candidate) -> str:
-    if one.top1 is None:
+    if one.headline is None:
         return "not known"
     return f"measured on {one.images:,} images" if one.is_measured else "predicted from single blocks"
 
 
-def _row(one: Candidate, reference: Candidate, on_front: bool) -> dict[str, object]:
+def _difference(figure: Figure) -> str:
+    """The heading of differences, for example `Difference (points)`."""
+    return f"Difference ({figure.change_unit})" if figure.change_unit else "Difference"
+
+
+def _row(one: Candidate, reference: Candidate, on_front: bool, figure: Figure) -> dict[str, object]:
     try:
         paired = None if one is reference else change_to(one, reference)
     except StoreError:
@@ -73,15 +81,16 @@ def _row(one: Candidate, reference: Candidate, on_front: bool) -> dict[str, obje
     return {
         "Candidate": one.name, "Pareto": "front" if on_front else "", "GMACs": wording.gmacs(one.cost.macs),
         "Cost": wording.change(one.cost.macs, reference.cost.macs), "Parameters": wording.parameters(one.cost.params),
-        "Top-1": wording.accuracy(one.top1) if one.top1 else "", "95 %": wording.accuracy_interval(one.top1) if one.top1 else "",
-        "Known": _basis(one), "Difference (points)": _rounded(change),
-        "Difference, 95 %": wording.points_interval(change) if change else "", "Reading": _reading(change),
+        figure.title: wording.accuracy(one.headline, figure) if one.headline else "",
+        "95 %": wording.accuracy_interval(one.headline, figure) if one.headline else "",
+        "Known": _basis(one), _difference(figure): _rounded(change, figure),
+        "Difference, 95 %": wording.points_interval(change, figure) if change else "", "Reading": _reading(change),
         "On the same": f"{images:,} images" if images else "", "Selection": one.schedule.selection.replace("_", " "), "Kind": one.kind,
     }
 
 
-def _rounded(change: Estimate | None) -> float | None:
-    return None if change is None else round(change.value, max(1, wording.decimals(change)))
+def _rounded(change: Estimate | None, figure: Figure) -> float | None:
+    return None if change is None else round(change.value, max(1, wording.decimals(change, figure.digits + 1)))
 
 
 def _reading(change: Estimate | None) -> str:

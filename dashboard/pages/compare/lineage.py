@@ -13,11 +13,12 @@ from dashboard.components.figure import show_table
 from dashboard.evidence.candidates import Candidate, change_to
 from dashboard.evidence.draft import Draft
 from dashboard.navigation import page
-from dashboard.session import autosave
+from dashboard.session import autosave, state
 from dashboard.session.drafts import DraftError
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.evaluation.result import Estimate
+from toast_core.studies.tasks.base import Figure
 
 _STEP = "\N{BOX DRAWINGS LIGHT UP AND RIGHT}\N{BOX DRAWINGS LIGHT HORIZONTAL} "
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -78,13 +79,14 @@ def in_tree_order(own: Sequence[Candidate]) -> Iterator[tuple[Candidate, int]]:
 
 def _row(one: Candidate, depth: int, known: Sequence[Candidate]) -> dict[str, object]:
     draft, parent = one.draft, parent_of(one, known)
-    step = step_in_accuracy(one, parent) if parent else None
+    step, figure = step_in_accuracy(one, parent) if parent else None, state.headline()
     changed = datetime.fromtimestamp(draft.changed, UTC).isoformat()
     return {
         "Draft": _NO_BREAK * 3 * (depth - 1) + _STEP * (depth > 0) + draft.name, "From": draft.origin,
         "Sites changed": sites_changed(one.schedule, parent.schedule) if parent else None, "GMACs": wording.gmacs(one.cost.macs),
         "Cost": wording.change(one.cost.macs, parent.cost.macs) if parent else "",
-        "Top-1": f"{wording.accuracy(one.top1)} {one.badge}" if one.top1 else "not known", "Top-1 difference": _in_words(step),
+        figure.title: f"{wording.accuracy(one.headline, figure)} {one.badge}" if one.headline else "not known",
+        f"{figure.title} difference": _in_words(step, figure),
         "Last in hand": wording.age(changed), "State": _state(draft),
     }
 
@@ -117,12 +119,12 @@ def step_in_accuracy(one: Candidate, parent: Candidate) -> Estimate | float | No
     return None
 
 
-def _in_words(step: Estimate | float | None) -> str:
+def _in_words(step: Estimate | float | None, figure: Figure) -> str:
     if step is None:
         return ""
     if isinstance(step, Estimate):
-        return f"{wording.points(step)} ({wording.points_interval(step)})"
-    return f"{wording.signed(step, 1)} points, no interval"
+        return f"{wording.points(step, figure)} ({wording.points_interval(step, figure)})"
+    return f"{wording.signed(step, figure.digits - 1)} {figure.change_unit}".rstrip() + ", no interval"
 
 
 def sites_changed(schedule: Schedule, parent: Schedule) -> int:

@@ -143,9 +143,11 @@ def _follow_job(shape: ModelShape) -> None:
 
 
 def _show_found(found: Fit) -> None:
-    price = "" if found.price is None else f" A million MACs or parameters less would add {found.price:.2g} nats."
+    damage = state.task().damage
+    unit, named = (" nats", "nats (KL)") if damage.unit else ("", f"({damage.label})")
+    price = "" if found.price is None else f" A million MACs or parameters less would add {found.price:.2g}{unit}."
     least = f"at most {100 * found.gap:.1g} % from the least"
-    st.markdown(f"{wording.BADGES['predicted']} damage {found.predicted:.2g} nats (KL), {least}.{price}")
+    st.markdown(f"{wording.BADGES['predicted']} damage {found.predicted:.2g} {named}, {least}.{price}")
     st.caption(f"From {found.curves}." + "".join(f" {wording.plain(note[:1].upper() + note[1:])}." for note in found.notes))
     with st.expander("Next-best edits"):
         for name, said in (("drop", "Drop more where it costs least"), ("restore", "Give back where it helps most")):
@@ -153,7 +155,7 @@ def _show_found(found: Fit) -> None:
             for number, edit in enumerate(found.edits[name][:3]):
                 label = (
                     f"block {edit['block']} {edit['site']}: {100 * edit['before']:.0f} \N{RIGHTWARDS ARROW} {100 * edit['after']:.0f} %, "
-                    f"{wording.signed(edit['damage'], 5)} nats, {wording.signed(-edit['saved'] / 1e6, 3)} M"
+                    f"{wording.signed(edit['damage'], 5)}{unit}, {wording.signed(-edit['saved'] / 1e6, 3)} M"
                 )
                 st.button(label, width="stretch", key=f"edit-{name}-{number}", on_click=_apply_edit, args=(edit,))
 

@@ -113,10 +113,10 @@ def test_measurements_stream_and_repeat_whatever_came_between(real_engine):
     assert [message.images_done for message in messages] == [25, 50, 75]
     assert [message.is_done for message in messages] == [False, False, True]
     final = messages[-1]
-    for figure in (final.scheduled.top1, final.scheduled.top5, final.scheduled.loss, final.delta_top1):
+    for figure in (*final.scheduled.estimates, final.change):
         assert figure.ci95[0] <= figure.value <= figure.ci95[1]
     baseline = last(real_engine.measure("stream", BASELINE))
-    assert baseline.scheduled.top1 == baseline.baseline.top1 == final.baseline.top1 and baseline.delta_top1.value == 0
+    assert baseline.scheduled.headline == baseline.baseline.headline == final.baseline.headline and baseline.change.value == 0
     assert last(real_engine.measure("stream", PRUNED)) == final
 
 

@@ -97,7 +97,7 @@ def test_evaluations_of_other_images_do_not_count(evaluated):
 def test_beside_candidates_measured_while_editing_the_baseline_is_of_the_same_images(evaluated):
     sweeps = {"baseline": stored_evaluations(find_evidence(evaluated, "demo_vit"))["baseline"]}
     found = candidates(VIT, BASE, [], starting_points(VIT, "calibrated"), sweeps, results(result(DRAFT, -1.0)), CURVES)
-    assert (found[0].top1.value, found[0].images) == (92.0, 1000) and found[0].evaluation is sweeps["baseline"]
+    assert (found[0].headline.value, found[0].images) == (92.0, 1000) and found[0].evaluation is sweeps["baseline"]
     assert candidates(VIT, BASE, [], starting_points(VIT, "calibrated"), sweeps, {}, CURVES)[0].images == IMAGES
 
 

@@ -39,7 +39,7 @@ MODEL_FILE = b"a model"
 TIME = "2026-01-31T12:00:00Z"
 RECORD = Agreement(
     model="demo_vit", selection="calibrated", schedule=SCHEDULE.digest(), images=1000, batch_size=64,
-    top1={"baseline": Estimate(91.5, (89.5, 93.5)), "masked": Estimate(88.0, (86.0, 90.0)), "compact": Estimate(88.0, (86.0, 90.0))},
+    headline={"baseline": Estimate(91.5, (89.5, 93.5)), "masked": Estimate(88.0, (86.0, 90.0)), "compact": Estimate(88.0, (86.0, 90.0))},
     delta=Estimate(-3.5, (-4.7, -2.3)), same=1000, largest_difference=1e-6, largest_logit=10.0,
     macs={"baseline": 72_200_000, "compact": 50_000_000}, params={"baseline": 1_350_000, "compact": 900_000},
     timings=(Timing.of(1, [(0.004, 0.002)] * 3), Timing.of(32, [(0.064, 0.032), (0.064, 0.032), (0.08, 0.032)])), dtype="float32",

@@ -23,7 +23,7 @@ from toast_core.studies.latency.result import Timing
 
 RECORD = Agreement(
     model="demo_vit", selection="calibrated", schedule="ab" * 32, images=1000, batch_size=64,
-    top1={name: Estimate(88.0, (86.0, 90.0)) for name in EXECUTIONS}, delta=Estimate(-1.0, (-2.0, 0.0)), same=1000,
+    headline={name: Estimate(88.0, (86.0, 90.0)) for name in EXECUTIONS}, delta=Estimate(-1.0, (-2.0, 0.0)), same=1000,
     largest_difference=1e-6, largest_logit=10.0, macs={"baseline": 100, "compact": 60}, params={"baseline": 20, "compact": 12},
     timings=(Timing.of(32, [(0.2, 0.1), (0.4, 0.1), (0.3, 0.1)]),), dtype="float32", device="cpu", processor="a processor", threads=2,
     versions={"torch": "2"}, file_sha256="cd" * 32, file_bytes=1234,

@@ -61,7 +61,7 @@ def test_the_record_is_of_the_file_and_is_found_again(workbench, monkeypatch):
     compact = load_model(weights=path)
     assert compact.toast_info.schedule == WHOLE
     expected = evaluate(compact, workbench.images(16), 8).outcomes.top1_estimate
-    assert record.top1["compact"].value == expected.value
+    assert record.headline["compact"].value == expected.value
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])])

@@ -76,11 +76,15 @@ class TestClaims:
         assert failed_claims(RECORD, found(2, **{name: value})) == [line]
         assert failed_claims(RECORD, replace(found(2, **{name: value}), setting=ELSEWHERE)) == [line]
 
-    @pytest.mark.parametrize("name", ["top1_count", "top5_count", "same_count"])
+    @pytest.mark.parametrize("name", ["top1", "top5", "same"])
     def test_a_count_is_exact_here_and_within_its_interval_elsewhere(self, name: str) -> None:
-        was = getattr(RECORD.forms[3], name)
-        near, far = found(3, **{name: was - 1}), found(3, **{name: was - 40})
-        label = name.replace("_", " ")
+        form = RECORD.forms[3]
+        was = form.same_count if name == "same" else form.counts[name]
+
+        def counted(images: int) -> Certificate:
+            return found(3, **({"same_count": images} if name == "same" else {"counts": form.counts | {name: images}}))
+
+        near, far, label = counted(was - 1), counted(was - 40), f"{name} count"
         assert failed_claims(RECORD, near) == [f"exported m.safetensors: {label} is {was - 1} of 200 images, certified {was}"]
         assert failed_claims(RECORD, replace(near, setting=ELSEWHERE)) == []
         assert len(failed_claims(RECORD, replace(far, setting=ELSEWHERE))) == 1
@@ -104,7 +108,7 @@ class TestClaims:
         assert len(lines) == 2 and lines[1] == "masked: the largest logit is 10, certified 1e+06"
 
     def test_an_interval_that_does_not_follow_from_its_count(self) -> None:
-        flattered = replace(RECORD.forms[2], top1=form("compact", 190).top1)
+        flattered = replace(RECORD.forms[2], figures=RECORD.forms[2].figures | {"top1": form("compact", 190).figures["top1"]})
         record = replace(RECORD, forms=(*RECORD.forms[:2], flattered, RECORD.forms[3]))
         assert failed_claims(record, RECORD) == ["compact: top1 of 95.00 % with its interval is not that of 180 images of 200"]
 

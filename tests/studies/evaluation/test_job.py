@@ -19,6 +19,7 @@ from toast_core.errors import DeviceError
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.evaluation import measure as measuring
 from toast_core.studies.evaluation import store as evaluation
 from toast_core.studies.evaluation.job import EvaluationRun
 from toast_core.studies.evaluation.measure import evaluate
@@ -49,7 +50,7 @@ def test_it_is_what_evaluate_says_and_is_never_measured_twice(workbench, monkeyp
         assert stored.summary["top1"] == json.loads(json.dumps(expected.top1_estimate.to_dict()))
         assert run.outcome(store, analysis).startswith(f"top-1 {expected.top1_estimate.value:.1f} %")
         assert run.work(workbench, store).macs == 0
-        monkeypatch.setattr(evaluation, "run_batch", None)
+        monkeypatch.setattr(measuring, "run_batch", None)
         assert run.measure(workbench, store, lambda done, total: None).cell_keys == analysis.cell_keys
 
 
@@ -71,13 +72,13 @@ def test_an_interrupted_one_goes_on_and_leaves_nothing_behind(workbench, monkeyp
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    plain = evaluation.run_batch
+    plain = measuring.run_batch
 
     def counted(model: torch.nn.Module, batch: Batch) -> Outcomes:
         measured.append(len(batch.index))
         return plain(model, batch)
 
-    monkeypatch.setattr(evaluation, "run_batch", counted)
+    monkeypatch.setattr(measuring, "run_batch", counted)
     with EvidenceStore.open(workbench.setup.store) as store:
         with pytest.raises(KeyboardInterrupt):
             run.measure(workbench, store, stop)

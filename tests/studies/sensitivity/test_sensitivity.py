@@ -58,7 +58,7 @@ def test_the_suffix_from_every_block_gives_the_models_logits(name: str) -> None:
     with torch.inference_mode():
         expected, x = model(images), suffix.start(images)
         for index, block in enumerate(suffix.blocks):
-            assert relative_error(suffix.logits(x, index), expected) < 1e-5
+            assert relative_error(suffix.output(x, index), expected) < 1e-5
             x = suffix.enter(index + 1, block(x))
 
 

@@ -245,14 +245,14 @@ class TestJudging:
     def test_a_clearly_better_candidate_wins(self) -> None:
         judged, winner, decision = self.judged(520, 0.95, 0.1)
         assert winner == "0.1"
-        assert len(judged["0.1"].kl) == 520
+        assert len(judged["0.1"].damage) == 520
         by = r"(agreement \+[\d.]+ to \+[\d.]+ points|KL -[\d.]+ to -[\d.]+)"
         assert re.fullmatch(rf"0\.1 is clearly better than 0\.95 on 520 held-out images: {by}", decision)
 
     def test_a_clearly_worse_candidate_is_left_early(self) -> None:
         judged, winner, _ = self.judged(520, 0.1, 0.95)
         assert winner == "0.1"
-        assert len(judged["0.95"].kl) < 520
+        assert len(judged["0.95"].damage) < 520
 
     def test_what_cannot_be_told_apart_is_left_to_the_prediction(self) -> None:
         _, winner, decision = self.judged(24, 0.506, 0.505)

@@ -17,7 +17,6 @@ from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.errors import JobError
 from toast_core.files import sha256_of
-from toast_core.intervals import paired_interval
 from toast_core.loading import save_model
 from toast_core.machine import processor_name
 from toast_core.pruning.execution.apply import apply_plan
@@ -28,11 +27,11 @@ from toast_core.studies.agreement.measure import EXECUTIONS, Compared, compare
 from toast_core.studies.agreement.result import Agreement
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
-from toast_core.studies.evaluation.result import Estimate
-from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary, outcome_arrays
+from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary
 from toast_core.studies.latency.pairs import time_pairs
 from toast_core.studies.latency.result import Timing
 from toast_core.studies.subject import Subject
+from toast_core.studies.tasks.registry import TASKS
 from toast_core.workbench import Workbench
 
 TIMED_BATCHES = (1, 32)
@@ -82,7 +81,7 @@ class ApplyRun:
         calibration = evaluations["compact"].detail.get("calibration", "none")
         record = replace(
             subject.identity, schedule_digest=self.schedule.digest(), selection=self.schedule.selection,
-            details={"calibration": calibration, "processor": processor, "torch": version("torch")},
+            details={**subject.task.details, "calibration": calibration, "processor": processor, "torch": version("torch")},
         )
         return record, evaluations
 
@@ -112,11 +111,11 @@ class ApplyRun:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             save_model(models["compact"], path)
             steps = len(subject.data) + PAIRS * len(TIMED_BATCHES)
-            compared = compare(models, subject.data, self.batch_size, lambda done, total: report(done, steps))
+            compared = compare(models, subject.data, self.batch_size, lambda done, total: report(done, steps), subject.bank)
             timings = _timings(models, subject, lambda done: report(len(subject.data) + done, steps))
             for name in EXECUTIONS:
                 outcomes = compared.outcomes[name]
-                store.put(evaluations[name], evaluation_summary(outcomes), outcome_arrays(outcomes))
+                store.put(evaluations[name], evaluation_summary(outcomes), outcomes.stored())
             store.put(record, self._agreement(subject, models, compared, timings, path).to_dict(), {})
             report(steps, steps)
         return finish(store, analysis)
@@ -128,12 +127,13 @@ class ApplyRun:
         self, subject: Subject, models: dict[str, nn.Module], compared: Compared, timings: tuple[Timing, ...], path: Path
     ) -> Agreement:
         outcomes, shape = compared.outcomes, models["baseline"].toast_info.shape
-        before, after = outcomes["baseline"].correct, outcomes["compact"].correct
-        delta = Estimate(100.0 * (int(after.sum()) - int(before.sum())) / len(after), paired_interval(before, after))
+        headline = subject.task.figures[0].key
         device = next(subject.model.parameters()).device
         return Agreement(
-            model=subject.identity.model, selection=self.schedule.selection, schedule=self.schedule.digest(), images=len(after),
-            batch_size=self.batch_size, top1={name: outcomes[name].top1_estimate for name in EXECUTIONS}, delta=delta, same=compared.same,
+            model=subject.identity.model, selection=self.schedule.selection, schedule=self.schedule.digest(),
+            images=len(outcomes["compact"].index), batch_size=self.batch_size,
+            headline={name: outcomes[name].estimates()[headline] for name in EXECUTIONS},
+            delta=outcomes["compact"].change(outcomes["baseline"]), same=compared.same, task=subject.task.name,
             largest_difference=compared.largest_difference, largest_logit=compared.largest_logit,
             macs={"baseline": count_cost(shape).macs, "compact": count_cost(shape, self.schedule).macs},
             params={name: sum(parameter.numel() for parameter in models[name].parameters()) for name in ("baseline", "compact")},
@@ -146,8 +146,8 @@ class ApplyRun:
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """For example `top-1 91.2 % (95 %: 90.6 to 91.7 %), compact equals masked`."""
         record = Agreement.from_dict(store.get(analysis.cell_keys[0]).summary)
-        top1, equal = record.top1["compact"], "equals" if record.is_equal else "differs from"
-        return f"top-1 {top1.value:.1f} % (95 %: {top1.ci95[0]:.1f} to {top1.ci95[1]:.1f} %), compact {equal} masked"
+        figure, equal = TASKS[record.task].figures[0], "equals" if record.is_equal else "differs from"
+        return f"{figure.in_short(record.headline['compact'])}, compact {equal} masked"
 
 
 def file_path(setup: Setup, key: str) -> Path:

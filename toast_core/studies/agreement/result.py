@@ -6,12 +6,13 @@ from typing import Any
 
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Timing
+from toast_core.studies.tasks.registry import TASKS, task_in
 
 # How far two sums of the same products in another order may be apart, as a share of the largest logit. float32 carries 7 digits, of
 # which a network of some ten blocks leaves four or five; half precision carries 3 (float16) and 2 (bfloat16).
 TOLERANCE_SHARE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1, "float64": 1e-10}
 _PLAIN = {
-    int: ("images", "batch_size", "same", "threads", "file_bytes"), float: ("largest_difference", "largest_logit"),
+    int: ("images", "batch_size", "threads", "file_bytes"), float: ("largest_difference", "largest_logit"),
     str: ("model", "selection", "schedule", "dtype", "device", "processor", "file_sha256"),
 }
 
@@ -22,10 +23,11 @@ class Agreement:
 
     model, selection, schedule   what was pruned, how channels are chosen, digest of the schedule
     images, batch_size           images compared, and how many at a time
-    top1              by execution (baseline, masked, compact): percent with its Wilson interval
-    delta             top-1 of compact minus baseline, in points, with the paired interval
-    same              images that masked and compact give the same class
-    largest_difference, largest_logit   of masked and compact, and of masked, over all images and classes
+    task              what the model is for; the files of classification name none
+    headline          by execution (baseline, masked, compact): the task's first figure with its interval, such as top-1 in percent
+    delta             of it, compact minus baseline, with the paired interval
+    same              images that masked and compact answer alike; None where nothing is answered
+    largest_difference, largest_logit   of an output of masked to compact, and of masked, over all images
     macs, params      by execution (baseline, compact): multiply-accumulates of an image from shapes, parameters as counted
     timings           at several batch sizes
     dtype, device, processor, threads, versions   where it was measured; versions by package
@@ -37,9 +39,9 @@ class Agreement:
     schedule: str
     images: int
     batch_size: int
-    top1: dict[str, Estimate]
+    headline: dict[str, Estimate]
     delta: Estimate
-    same: int
+    same: int | None
     largest_difference: float
     largest_logit: float
     macs: dict[str, int]
@@ -52,34 +54,40 @@ class Agreement:
     versions: dict[str, str]
     file_sha256: str
     file_bytes: int
+    task: str = "classification"
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of a logit that rounding explains."""
+        """The largest difference of an output that rounding explains."""
         return TOLERANCE_SHARE[self.dtype] * self.largest_logit
 
     @property
     def is_equal(self) -> bool:
-        """Whether masked and compact are one function as far as these images tell: no logit differs by more than rounding."""
+        """Whether masked and compact are one function as far as these images tell: no output differs by more than rounding."""
         return self.largest_difference <= self.tolerance
 
     def sentence(self) -> str:
         """The verdict in plain words, with the figures that it rests on."""
+        output = TASKS[self.task].output
+        answers = "" if self.same is None else f", and {self.same:,} of {self.images:,} predictions are the same"
         measured = (
-            f"on {self.images:,} images the largest difference of a logit is {self.largest_difference:.1e}, {{}} the tolerance of "
-            f"{self.tolerance:.1e} ({TOLERANCE_SHARE[self.dtype]:g} of the largest logit, {self.largest_logit:.1f}, for rounding in "
-            f"{self.dtype}), and {self.same:,} of {self.images:,} predictions are the same."
+            f"on {self.images:,} images the largest difference of a {output} is {self.largest_difference:.1e}, {{}} the tolerance of "
+            f"{self.tolerance:.1e} ({TOLERANCE_SHARE[self.dtype]:g} of the largest {output}, {self.largest_logit:.1f}, for rounding in "
+            f"{self.dtype}){answers}."
         )
         if self.is_equal:
             return f"Masked equals compact: {measured.format('within')}"
-        hint = " The file holds the compact model: its accuracy is the one of the file."
+        hint = " The file holds the compact model: what was measured of it holds for the file."
         if self.selection != "calibrated":
             hint = " Channels chosen anew for every image can change places where two scores tie to within rounding." + hint
         return f"Masked and compact differ: {measured.format('above')}{hint}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = asdict(self) | {"top1": {name: estimate.to_dict() for name, estimate in self.top1.items()}}
+        plain, task = asdict(self), TASKS[self.task]
+        plain[task.figures[0].key] = {name: estimate.to_dict() for name, estimate in self.headline.items()}
+        for name in ("headline", *(["task"] if not task.details else [])):
+            del plain[name]
         return plain | {"delta": self.delta.to_dict(), "timings": [timing.to_dict() for timing in self.timings]}
 
     @classmethod
@@ -89,14 +97,17 @@ class Agreement:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or of another kind.
         """
-        read = {field.name: values[field.name] for field in fields(cls)}
+        task = task_in(values)
+        read = {field.name: values[field.name] for field in fields(cls) if field.name not in ("task", "headline")} | {"task": task.name}
         for kind, names in _PLAIN.items():
             read |= {name: kind(read[name]) for name in names}
+        read["same"] = None if task.details and read["same"] is None else int(read["same"])
         for name in ("macs", "params"):
             read[name] = {execution: int(read[name][execution]) for execution in ("baseline", "compact")}
         if read["dtype"] not in TOLERANCE_SHARE:
             raise ValueError(f"dtype {read['dtype']!r:.40}")
-        read["top1"] = {execution: _estimate(read["top1"][execution]) for execution in ("baseline", "masked", "compact")}
+        headline = values[task.figures[0].key]
+        read["headline"] = {execution: _estimate(headline[execution]) for execution in ("baseline", "masked", "compact")}
         read["delta"] = _estimate(read["delta"])
         read["versions"] = {str(name): str(value) for name, value in dict(read["versions"]).items()}
         read["timings"] = tuple(Timing.from_dict(timing) for timing in read["timings"])

@@ -3,12 +3,13 @@
 from dataclasses import fields
 from math import isclose
 
-from toast_core.intervals import wilson_percent
+from toast_core.intervals import Estimate, wilson_percent
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.certificate.result import Certificate, Digests, Form, Input
 
 _EXACT = ("params", "size_bytes", "macs", "counted_macs")
+_EQUAL_MEANS, _ROUNDED_MEANS = 1e-6, 1e-4  # of cosines in float32 summed in the same order, and rounded otherwise
 _CHANGED = {
     "weights": "at least one weight was changed",
     "schedule": "the schedule was edited",
@@ -82,7 +83,7 @@ def failed_claims(record: Certificate, found: Certificate) -> list[str]:
     for was, now in zip(record.forms, found.forms, strict=True):
         lines += _failed(was, now, record.image_count, found.tolerance, same_kind)
     if same_kind and abs(record.largest_logit - found.largest_logit) > found.tolerance:
-        lines.append(f"masked: the largest logit is {found.largest_logit:g}, certified {record.largest_logit:g}")
+        lines.append(f"masked: the largest {record.forms[1].task.output} is {found.largest_logit:g}, certified {record.largest_logit:g}")
     return lines
 
 
@@ -94,21 +95,23 @@ def _failed(was: Form, now: Form, images: int, tolerance: float, same_kind: bool
     ]
     if same_kind and was.sha256 != now.sha256:
         lines.append(f"{was.name}: sha256 is {now.sha256[:12]}, certified {was.sha256[:12]}: pruning gave other weights")
-    for name in ("top1", "top5"):
-        count, stated = getattr(was, f"{name}_count"), getattr(was, name)
+    for name, count in was.counts.items():
+        stated = was.figures[name]
         follows = (100.0 * count / images, *wilson_percent(count, images))
         if not all(isclose(one, other, abs_tol=1e-9) for one, other in zip(follows, (stated.value, *stated.ci95), strict=True)):
             lines.append(f"{was.name}: {name} of {stated.value:.2f} % with its interval is not that of {count} images of {images}")
-    for name in ("top1_count", "top5_count", "same_count"):
-        if not _holds(getattr(was, name), getattr(now, name), images, same_kind):
-            lines.append(
-                f"{was.name}: {name.replace('_', ' ')} is {getattr(now, name)} of {images} images, certified {getattr(was, name)}"
-            )
+    for name in (*was.counts, "same"):
+        before, after = (one.same_count if name == "same" else one.counts.get(name) for one in (was, now))
+        if before != after and (before is None or after is None or not _holds(before, after, images, same_kind)):
+            lines.append(f"{was.name}: {name} count is {after} of {images} images, certified {before}")
+    for name in (name for name in was.figures if name not in was.counts):
+        if not _mean_holds(was.figures[name], now.figures.get(name), same_kind):
+            lines.append(f"{was.name}: {name} is {now.figures.get(name)}, certified {was.figures[name]}")
     excess = now.largest_difference - was.largest_difference
     if (excess if was.form != "baseline" else abs(excess) if same_kind else 0.0) > tolerance:
         lines.append(
-            f"{was.name}: a logit differs from the compact model's by {now.largest_difference:.1e}, certified {was.largest_difference:.1e} "
-            f"({tolerance:.1e} more is rounding)"
+            f"{was.name}: a {was.task.output} differs from the compact model's by {now.largest_difference:.1e}, "
+            f"certified {was.largest_difference:.1e} ({tolerance:.1e} more is rounding)"
         )
     return lines
 
@@ -118,3 +121,13 @@ def _holds(was: int, now: int, images: int, same_kind: bool) -> bool:
         return was == now
     low, high = wilson_percent(was, images)
     return low <= 100.0 * now / images <= high
+
+
+def _mean_holds(was: Estimate, now: Estimate | None, same_kind: bool) -> bool:
+    """Whether a mean over images is the one certified: equal on the same kind of machine, else within its interval and rounding."""
+    if now is None:
+        return False
+    if same_kind:
+        return isclose(was.value, now.value, abs_tol=_EQUAL_MEANS)
+    low, high = was.ci95
+    return low - _ROUNDED_MEANS <= now.value <= high + _ROUNDED_MEANS

@@ -29,6 +29,8 @@ from toast_core.studies.agreement.measure import Compared, compare
 from toast_core.studies.certificate.result import FORMS, VERSION, Asked, Certificate, Digests, Form, Input, Setting, Speed
 from toast_core.studies.latency.pairs import Forward, time_models
 from toast_core.studies.latency.result import Latencies
+from toast_core.studies.tasks.bank import Bank, bank_for
+from toast_core.studies.tasks.registry import task_of
 
 PAIRS = 15
 _PACKAGES = ("torch", "timm", "numpy")
@@ -39,7 +41,7 @@ class CertificateSubject:
     """What a certificate is about, loaded and not yet measured.
 
     baseline      a model that nothing was done to, on the device where everything runs
-    data          labelled images; calibration, where the schedule needs any
+    data          images, labelled where the task needs it; calibration, where the schedule needs any
     """
 
     asked: Asked
@@ -47,6 +49,11 @@ class CertificateSubject:
     baseline: nn.Module
     data: ImageData
     calibration: ImageData | None
+
+    @property
+    def bank(self) -> Bank | None:
+        """What a task that looks for neighbours compares the images with."""
+        return bank_for(self.data, self.calibration)[0] if task_of(get_info(self.baseline).shape).seeks_neighbours else None
 
     def digests(self) -> Digests:
         """The digests of everything that goes in.
@@ -71,7 +78,7 @@ def check_subject(baseline: nn.Module, schedule: Schedule) -> None:
 
 
 def open_form(path: Path, device: torch.device) -> Forward:
-    """Open an exported file as a function from images to logits; only a .safetensors file runs on other devices than the CPU.
+    """Open an exported file as a function from images to its output; only a .safetensors file runs on other devices than the CPU.
 
     Raises:
         CertificateError: it cannot run on this device.
@@ -131,13 +138,13 @@ def measure(
     Raises:
         DataError: no image could be read.
         DeviceError: the device ran out of memory.
-        PlanError: a logit is not a finite number.
+        PlanError: an output is not a finite number.
     """
     baseline, batch_size = subject.baseline, subject.asked.setup.batch_size
     named = {"baseline": baseline, "masked": masked, "compact": compact} | {str(path): run for path, run in exported.items()}
     sizes = sorted({1, min(batch_size, len(subject.data))})
     steps = len(subject.data) + PAIRS * len(sizes) * (len(named) - 1)
-    compared = compare(named, subject.data, batch_size, lambda done, total: progress(done, steps))
+    compared = compare(named, subject.data, batch_size, lambda done, total: progress(done, steps), subject.bank)
     timed = _timed(named, sizes, lambda done: progress(len(subject.data) + done, steps))
     shapes = get_info(baseline).shape
     macs = {"baseline": count_macs(baseline), "masked": count_cost(shapes).macs}
@@ -147,13 +154,13 @@ def measure(
     )
     return Certificate(
         version=VERSION, created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), asked=subject.asked, schedule=subject.schedule,
-        digests=digests, setting=setting_of(baseline), image_count=len(compared.outcomes["baseline"].label),
+        digests=digests, setting=setting_of(baseline), image_count=len(compared.outcomes["baseline"].index),
         skipped_count=len(subject.data.skipped), largest_logit=compared.largest_logit, forms=forms, input=input_of(subject),
     ).sealed()
 
 
 def _form(name: str, run: Forward, subject: CertificateSubject, compared: Compared, speeds: tuple[Speed, ...], macs: int) -> Form:
-    outcomes, is_file = compared.outcomes[name], name not in FORMS
+    outcomes, is_file, task = compared.outcomes[name], name not in FORMS, task_of(get_info(subject.baseline).shape)
     parameter = next(subject.baseline.parameters())
     one = random_images(subject.baseline, 1).to(parameter.device, parameter.dtype)
     module = run if isinstance(run, nn.Module) else None
@@ -165,10 +172,8 @@ def _form(name: str, run: Forward, subject: CertificateSubject, compared: Compar
         params=sum(value.numel() for value in module.parameters()) if module is not None else None,
         macs=macs,
         counted_macs=counted_macs(run, one) or None,
-        top1_count=int(outcomes.correct.sum()),
-        top5_count=int(outcomes.top5.sum()),
-        top1=outcomes.top1_estimate,
-        top5=outcomes.top5_estimate,
+        counts=outcomes.hits(),
+        figures={key: estimate for key, estimate in outcomes.estimates().items() if key in task.certified},
         same_count=compared.same_as_compact(name),
         largest_difference=compared.differences[name],
         speeds=speeds,

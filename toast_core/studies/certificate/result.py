@@ -5,7 +5,7 @@ import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 from toast_core.errors import CertificateError, SetupError
 from toast_core.schedule.schedule import Schedule
@@ -14,6 +14,8 @@ from toast_core.studies.agreement.result import TOLERANCE_SHARE
 from toast_core.studies.certificate.fields import read_fields, read_object
 from toast_core.studies.evaluation.result import Estimate
 from toast_core.studies.latency.result import Latencies
+from toast_core.studies.tasks.base import Task
+from toast_core.studies.tasks.registry import task_of_row
 
 VERSION = 2
 VERSIONS = (1, VERSION)  # 1 does not say how images became input, nor what the classes are
@@ -142,10 +144,10 @@ class Form:
     params              None where the file is not a model of this package
     macs                multiply-accumulates of one image from shapes; of a file they are those of the compact model
     counted_macs        as PyTorch counts the operators of one forward; None where they do not run in PyTorch
-    top1_count, top5_count   images of all whose label is the largest logit, or among the five largest
-    top1, top5          the same in percent, with Wilson intervals at 95 %
-    same_count          images that get the same class as from the compact model
-    largest_difference  of a logit to the compact model's, over all images and classes
+    counts              images that are right, by the figure that they are a share of, such as top1; in the file each is top1_count
+    figures             by key, what the task certifies, with intervals at 95 %; in the file each stands by itself
+    same_count          images that are answered as by the compact model; None where nothing is answered
+    largest_difference  of an output to the compact model's, over all images
     speeds              by batch size
     """
 
@@ -156,11 +158,9 @@ class Form:
     params: int | None
     macs: int
     counted_macs: int | None
-    top1_count: int
-    top5_count: int
-    top1: Estimate
-    top5: Estimate
-    same_count: int
+    counts: dict[str, int]
+    figures: dict[str, Estimate]
+    same_count: int | None
     largest_difference: float
     speeds: tuple[Speed, ...]
 
@@ -168,6 +168,39 @@ class Form:
     def name(self) -> str:
         """For people: `compact`, or `exported model.onnx`."""
         return f"{self.form} {self.file}" if self.file else self.form
+
+    @property
+    def task(self) -> Task:
+        """The task whose figures these are."""
+        return task_of_row(self.figures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object in the file, counts and figures among the other fields."""
+        own = asdict(self)
+        counts, figures = own.pop("counts"), own.pop("figures")
+        flat = {**{f"{key}_count": count for key, count in counts.items()}, **figures}
+        last = {name: own.pop(name) for name in ("same_count", "largest_difference", "speeds")}
+        return own | flat | last
+
+    @classmethod
+    def from_fields(cls, value: object, where: str) -> "Form":
+        """Read the object in the file, whose place there is `where`.
+
+        Raises:
+            CertificateError: a field is missing, unknown or of another kind.
+        """
+        task = task_of_row(value if isinstance(value, Mapping) else {})
+        shares = [figure.key for figure in task.figures if figure.key in task.certified and figure.unit == "%"]
+        kinds: dict[str, Any] = {name: kind for name, kind in get_type_hints(cls).items() if name not in ("counts", "figures")}
+        known: dict[str, Any] = {f"{key}_count": int for key in shares} | dict.fromkeys(task.certified, Estimate)
+        if task.details:  # of features, what is not known is left out
+            known = {name: kind for name, kind in known.items() if isinstance(value, Mapping) and name in value}
+        else:
+            kinds["same_count"] = int
+        found = read_object(kinds | known, value, where)
+        counts = {key: found.pop(f"{key}_count") for key in shares if f"{key}_count" in known}
+        figures = {key: found.pop(key) for key in task.certified if key in known}
+        return cls(**found, counts=counts, figures=figures)
 
 
 @dataclass(frozen=True)
@@ -197,7 +230,7 @@ class Certificate:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of a logit that rounding explains."""
+        """The largest difference of an output that rounding explains."""
         return TOLERANCE_SHARE[self.setting.dtype] * self.largest_logit
 
     def digest(self) -> str:
@@ -210,37 +243,42 @@ class Certificate:
         return replace(self, sha256=self.digest())
 
     def differing(self) -> list[str]:
-        """One line for each form that is no longer the compact model: a logit differs by more than rounding explains."""
+        """One line for each form that is no longer the compact model: an output differs by more than rounding explains."""
         return [
-            f"{form.name}: a logit differs from the compact model's by {form.largest_difference:.1e}, above the tolerance of "
-            f"{self.tolerance:.1e} ({TOLERANCE_SHARE[self.setting.dtype]:g} of the largest logit)"
+            f"{form.name}: a {form.task.output} differs from the compact model's by {form.largest_difference:.1e}, above the tolerance of "
+            f"{self.tolerance:.1e} ({TOLERANCE_SHARE[self.setting.dtype]:g} of the largest {form.task.output})"
             for form in self.forms
             if form.form != "baseline" and not form.largest_difference <= self.tolerance
         ]
 
     def __repr__(self) -> str:
         """For example `Certificate(demo_vit, schedule 0123abcd, 10000 images, top-1 %: baseline 91.53, masked 91.50, compact 91.50)`."""
-        forms = ", ".join(f"{form.name} {form.top1.value:.2f}" for form in self.forms)
+        figure = self.forms[0].task.figures[0]
+        forms = ", ".join(f"{form.name} {form.figures[figure.key].value:.{figure.digits}f}" for form in self.forms)
         apart = f"; {len(self.differing())} differ from compact" if self.differing() else ""
         return (
             f"Certificate({self.asked.setup.model}, schedule {self.digests.schedule[:8]}, {self.image_count} images, "
-            f"top-1 %: {forms}{apart})"
+            f"{figure.heading}: {forms}{apart})"
         )
 
     def _repr_html_(self) -> str:
         """For a notebook: the line of `repr`, and a row a form."""
+        task = self.forms[0].task
+        figure = task.figures[0]
         table = [
-            (form.name, f"{form.top1.value:.2f}", "{:.2f} to {:.2f}".format(*form.top1.ci95), f"{form.macs / 1e9:.4f}",
-             f"{form.size_bytes / 1e6:.2f}", f"{form.largest_difference:.1e}")
+            (form.name, f"{form.figures[figure.key].value:.{figure.digits}f}", figure.between(form.figures[figure.key]),
+             f"{form.macs / 1e9:.4f}", f"{form.size_bytes / 1e6:.2f}", f"{form.largest_difference:.1e}")
             for form in self.forms
         ]
         rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table)
-        heads = "".join(f"<th>{name}</th>" for name in ("", "top-1 %", "95 %", "GMACs", "MB", "largest difference of a logit to compact"))
+        names = ("", figure.heading, "95 %", "GMACs", "MB", f"largest difference of a {task.output} to compact")
+        heads = "".join(f"<th>{name}</th>" for name in names)
         return f"<p>{html.escape(repr(self))}</p><table><tr>{heads}</tr>{rows}</table>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         own = asdict(self) | {"asked": self.asked.to_dict(), "schedule": self.schedule.to_dict()}
+        own["forms"] = [form.to_dict() for form in self.forms]
         values: dict[str, Any] = json.loads(json.dumps(own, allow_nan=False))
         if self.input is None:
             del values["input"]
@@ -272,7 +310,9 @@ class Certificate:
             raise CertificateError("certificate forms: file is for exported ones, all of them and no other; certify again")
         if found.setting.dtype not in TOLERANCE_SHARE:
             raise CertificateError(f"certificate setting.dtype is {found.setting.dtype!r:.40}; certify again")
-        counts = [getattr(form, name) for form in found.forms for name in ("top1_count", "top5_count", "same_count")]
+        if len({(form.task.name, *form.figures) for form in found.forms if form.form != "exported"}) > 1:
+            raise CertificateError("certificate forms state different figures; certify again")
+        counts = [count for form in found.forms for count in (*form.counts.values(), form.same_count or 0)]
         if not found.image_count or max(counts) > found.image_count:
             raise CertificateError(f"certificate image_count is {found.image_count}, which its counts do not fit; certify again")
         return found

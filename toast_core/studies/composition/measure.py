@@ -76,7 +76,7 @@ def measure_condition(
     dtype = dtype_name(next(model.parameters()).dtype)
     with watch_kept(adapter_for(model).blocks(pruned)) as seen:
         try:
-            outcomes = evaluate(pruned, images, condition.batch_size, dtype, progress).outcomes
+            outcomes = evaluate(pruned, images, condition.batch_size, dtype, progress).answers
         except DeviceError as error:
             raise DeviceError(
                 f"batches of {condition.batch_size} images, which the composition metric compares, do not fit into the device's memory; "

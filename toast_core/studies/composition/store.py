@@ -10,6 +10,7 @@ from toast_core.data.load import arranged
 from toast_core.errors import ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
+from toast_core.models.info import get_info
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
@@ -17,17 +18,19 @@ from toast_core.studies.analyses import announce, finish, rows_of
 from toast_core.studies.composition.measure import CompositionWork, composition_row
 from toast_core.studies.composition.parts import DeploymentParts
 from toast_core.studies.composition.result import Condition, conditions
-from toast_core.studies.evaluation.store import outcome_arrays
 from toast_core.studies.subject import Subject, statistics_digest
+from toast_core.studies.tasks.registry import check_classifier
 
 
 def composition_identities(subject: Subject, schedule: Schedule, statistics: Statistics | None = None) -> dict[Condition, CellIdentity]:
     """The identity of every condition of a composition analysis, deployment first, without measuring anything.
 
     Raises:
+        DataError: the model has no classifier.
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
         PlanError: calibrated selection without statistics.
     """
+    check_classifier(get_info(subject.model).shape, "composition compares")
     if schedule.is_baseline:
         raise ScheduleError("the schedule prunes nothing, so nothing can depend on the batch; give a ratio above 0 in some block")
     make_plan(subject.model, schedule, statistics)  # refuses what cannot be measured before anything is announced
@@ -57,6 +60,7 @@ def analyze_composition(
     Of the subject's images only the set and the seed matter, and its batch size does not: conditions have orders and sizes of their own.
 
     Raises:
+        DataError: the model has no classifier.
         ScheduleError: the schedule prunes nothing, or has another number of blocks.
         PlanError: calibrated selection without statistics.
     """
@@ -85,7 +89,7 @@ def analyze_composition(
                     deployment = measured
                     parts.save(deployment)
                 row = composition_row(subject.model, schedule, condition, measured, deployment)
-                store.put(identities[condition], row.to_dict(), outcome_arrays(measured.outcomes))
+                store.put(identities[condition], row.to_dict(), measured.outcomes.stored())
                 ended += 1
                 tell(0)
         parts.remove()

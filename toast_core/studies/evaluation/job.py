@@ -8,12 +8,14 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
+from toast_core.intervals import Estimate
 from toast_core.schedule.execution import check_execution
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, as_schedule, calibration_images, check_sizes
 from toast_core.studies.evaluation.store import analyze_evaluation, evaluation_identity
 from toast_core.studies.subject import Subject
+from toast_core.studies.tasks.registry import task_in
 from toast_core.workbench import Workbench
 
 
@@ -62,6 +64,6 @@ class EvaluationRun:
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """For example `top-1 91.2 % (95 %: 90.6 to 91.7 %)`."""
-        top1 = store.get(analysis.cell_keys[0]).summary["top1"]
-        low, high = top1["ci95"]
-        return f"top-1 {top1['value']:.1f} % (95 %: {low:.1f} to {high:.1f} %)"
+        cell = store.get(analysis.cell_keys[0])
+        figure = task_in(cell.identity.detail).figures[0]
+        return figure.in_short(Estimate.from_dict(cell.summary[figure.key]))

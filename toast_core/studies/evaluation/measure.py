@@ -1,4 +1,4 @@
-"""Accuracy and loss of a model on images."""
+"""The outcomes of a model on images, as its task takes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.machine import cast
 from toast_core.models.info import get_info
-from toast_core.studies.evaluation.result import OUTCOME_NAMES, Evaluation, Outcomes
+from toast_core.studies.evaluation.result import Evaluation, Outcomes
+from toast_core.studies.tasks.bank import Bank
+from toast_core.studies.tasks.base import ImageOutcomes, Probe
+from toast_core.studies.tasks.registry import task_of
 
 
 def outcomes_of(logits: torch.Tensor, labels: torch.Tensor, index: np.ndarray) -> Outcomes:
@@ -44,32 +47,46 @@ def run_batch(model: nn.Module, batch: Batch) -> Outcomes:
         return outcomes_of(model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
 
 
-def join_outcomes(parts: list[Outcomes]) -> Outcomes:
+def join_outcomes(parts: list[ImageOutcomes]) -> ImageOutcomes:
     """Put the outcomes of several batches together."""
-    return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTCOME_NAMES))
+    first, *others = parts
+    return first.joined(*others)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What a model is measured beside, where its task asks: the baseline that it was pruned from, and images of known classes."""
+
+    baseline: nn.Module | None = None
+    bank: Bank | None = None
 
 
 @dataclass(eq=False)
 class EvaluationWork:
-    """A model and images: a task is a batch by number."""
+    """A model, what it is measured beside, and images: a task is a batch by number."""
 
     model: nn.Module
+    beside: Beside
     batches: NumberedBatches
+    _probe: Probe | None = None
 
-    def __call__(self, number: int) -> Outcomes | None:
+    def __call__(self, number: int) -> ImageOutcomes | None:
         """The outcomes of one batch; None past the last."""
         batch = self.batches.get(number)
         if batch is None:
             return None
+        self._probe = self._probe or task_of(get_info(self.model).shape).probe(self.model, self.beside.baseline, self.beside.bank)
         try:
-            return run_batch(self.model, batch)
+            return self._probe(batch)
         except torch.OutOfMemoryError as error:
             device, size = next(self.model.parameters()).device, self.batches.batch_size
             raise DeviceError(f"{device} ran out of memory at batch size {size}; use --batch-size {max(1, size // 2)}") from error
 
     def move(self, device: str) -> None:
-        """Move the model to a device."""
+        """Move the model and its baseline to a device."""
         self.model.to(device)
+        if self.beside.baseline is not None:
+            self.beside.baseline.to(device)
 
 
 def evaluate(
@@ -79,6 +96,7 @@ def evaluate(
     dtype: str = "float32",
     progress: Callable[[int, int], None] | None = None,
     executor: Executor = LOCAL,
+    beside: Beside = Beside(),
 ) -> Evaluation:
     """Run every image of `data` through `model`, on the device it is on, and return the per-image outcomes with their summary.
 
@@ -95,10 +113,11 @@ def evaluate(
     was_training, model = model.training, cast(model, dtype)
     model.eval()
     parameter = next(model.parameters())
-    parts: dict[int, Outcomes] = {}
+    baseline = model if info.execution == "baseline" else beside.baseline and cast(beside.baseline, dtype).eval()
+    parts: dict[int, ImageOutcomes] = {}
     done = 0
     try:
-        work = EvaluationWork(model, NumberedBatches(data, batch_size, executor.in_order))
+        work = EvaluationWork(model, Beside(baseline, beside.bank), NumberedBatches(data, batch_size, executor.in_order))
         for number, outcomes in executor.map(work, range(len(work.batches))):
             if outcomes is not None:
                 parts[number] = outcomes
@@ -109,8 +128,14 @@ def evaluate(
         model.train(was_training)
     if not parts:
         raise data.unread()
+    outcomes = join_outcomes([parts[number] for number in sorted(parts)])
+    if not outcomes.estimates():
+        raise DataError(
+            f"{info.name} is pruned and has no classifier, and neither its baseline nor labelled images to compare with are there; "
+            "name the baseline with its schedule, or pass --calibration DATA with the class folders of the images"
+        )
     return Evaluation(
-        join_outcomes([parts[number] for number in sorted(parts)]),
+        outcomes,
         data.order,
         batch_size,
         info.schedule.selection if info.schedule else None,

@@ -2,10 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-
-import numpy as np
-from torch import nn
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity
@@ -17,18 +13,20 @@ from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.device_memory import ImageLimit
-from toast_core.studies.evaluation.measure import join_outcomes, run_batch
-from toast_core.studies.evaluation.result import OUTCOME_NAMES, Outcomes
+from toast_core.studies.evaluation.measure import join_outcomes
 from toast_core.studies.subject import Subject, statistics_digest
+from toast_core.studies.tasks.base import ImageOutcomes, Probe
 
 
 def evaluation_identity(subject: Subject, schedule: Schedule, execution: str, statistics: Statistics | None = None) -> CellIdentity:
-    """The cell of a whole evaluation under a schedule, see `outcome_arrays` for what is stored of it.
+    """The cell of a whole evaluation under a schedule; `stored()` of its outcomes is what is kept of it.
 
     The baseline is one cell whatever selection its schedule names, and is the one that a sweep stores. `statistics` are what a
     calibrated schedule chooses its channels from.
     """
-    plain, details = _plain(schedule), {"execution": "baseline" if schedule.is_baseline else execution}
+    plain, details = _plain(schedule), {"execution": "baseline" if schedule.is_baseline else execution, **subject.task.details}
+    if subject.bank is not None:
+        details["bank"] = subject.bank.digest
     if statistics is not None and not schedule.is_baseline:
         details["calibration"] = statistics_digest(statistics)
     return replace(
@@ -62,48 +60,34 @@ def analyze_evaluation(
         model = subject.model
         if not schedule.is_baseline:
             model = apply_plan(model, planner() if planner else make_plan(model, schedule, statistics), execution)
-        outcomes, parts = _measure(model, subject, store, identity, progress)
-        store.put(identity, evaluation_summary(outcomes), outcome_arrays(outcomes))
+        probe = subject.task.probe(model, subject.model, subject.bank)
+        outcomes, parts = _measure(probe, subject, store, identity, progress)
+        store.put(identity, evaluation_summary(outcomes), outcomes.stored())
         store.remove(parts)
     return finish(store, analysis)
 
 
 def _measure(
-    model: nn.Module, subject: Subject, store: EvidenceStore, identity: CellIdentity, progress: Callable[[int, int], None]
-) -> tuple[Outcomes, list[str]]:
+    probe: Probe, subject: Subject, store: EvidenceStore, identity: CellIdentity, progress: Callable[[int, int], None]
+) -> tuple[ImageOutcomes, list[str]]:
     """The outcomes of every image, and the keys of the parts that hold them meanwhile, one a batch."""
     found, keys, done, limit = [], [], 0, ImageLimit(selection=identity.selection)
     for number, batch in enumerate(subject.data.batches(subject.batch_size)):
         part = replace(identity, details={**identity.detail, "part": "evaluation", "batch": number})
         keys.append(part.key)
         if store.has_many([part.key]):
-            stored = store.get(part.key)
-            outcomes = Outcomes(*(stored.arrays[name] for name in OUTCOME_NAMES))
+            outcomes = subject.task.read(store.get(part.key).arrays)
         else:
-            outcomes = limit.run(batch, partial(run_batch, model), join_outcomes)
-            arrays = {name: np.ascontiguousarray(getattr(outcomes, name)) for name in OUTCOME_NAMES}
-            store.put(part, {"images": len(outcomes.label)}, arrays)
+            outcomes = limit.run(batch, probe, join_outcomes)
+            store.put(part, {"images": len(outcomes.index)}, outcomes.arrays())
         found.append(outcomes)
-        done += len(outcomes.label)
+        done += len(outcomes.index)
         progress(done, len(subject.data))
     if not found:
         raise subject.data.unread()
     return join_outcomes(found), keys
 
 
-def outcome_arrays(outcomes: Outcomes) -> dict[str, np.ndarray]:
-    """What is stored of an evaluation: position, class and prediction of every image, top-5 hit, loss and margin."""
-    whole = {name: getattr(outcomes, name).astype(np.int32) for name in ("index", "label", "predicted")}
-    return whole | {"top5": outcomes.top5, "loss": as_float16(outcomes.loss), "margin": as_float16(outcomes.margin)}
-
-
-def evaluation_summary(outcomes: Outcomes) -> dict[str, object]:
-    """The figures of an evaluation, accuracies in percent, each with its 95 % interval."""
-    estimates = {"top1": outcomes.top1_estimate, "top5": outcomes.top5_estimate, "loss": outcomes.loss_estimate}
-    return {"images": len(outcomes.label), **{name: estimate.to_dict() for name, estimate in estimates.items()}}
-
-
-def as_float16(values: np.ndarray) -> np.ndarray:
-    """The values in half precision, those beyond its range at its ends: what is stored of a loss or margin an image."""
-    largest = float(np.finfo(np.float16).max)
-    return np.clip(values, -largest, largest).astype(np.float16)
+def evaluation_summary(outcomes: ImageOutcomes) -> dict[str, object]:
+    """The figures of an evaluation, each with its 95 % interval."""
+    return {"images": len(outcomes.index), **{key: estimate.to_dict() for key, estimate in outcomes.estimates().items()}}

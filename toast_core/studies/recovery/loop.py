@@ -26,6 +26,7 @@ from toast_core.studies.recovery.images import Split, TrainingImages, epoch_step
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 from toast_core.studies.recovery.trainer import Trainer
+from toast_core.studies.tasks.registry import check_classifier
 
 _SHOWN_FILES = 20
 _TRAINING_PASSES = 3  # a forward, and two products of the same size behind it
@@ -124,6 +125,7 @@ def recover(
     """
     info, schedule, checkpoint = get_info(baseline), start.schedule, checkpoints.folder
     check_baseline(info, "recover from the baseline model and a schedule")
+    check_classifier(info.shape, "recovery learns")
     _check(schedule)
     schedule.check_length(len(info.shape.blocks), info.name)
     step_images = recipe.batch_size * recipe.accumulate * world.size

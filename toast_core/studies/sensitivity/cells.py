@@ -1,13 +1,15 @@
 """The cells of a sensitivity grid, and what is paired with the baseline on the same images. Imports no torch."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from toast_core.errors import ScheduleError
 from toast_core.intervals import Z95, paired_interval
 from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
+from toast_core.studies.tasks.base import CellOutcomes as AnyCellOutcomes
+from toast_core.studies.tasks.base import as_float16
 
 SITE_GROUPS: dict[str, tuple[str, ...]] = {
     "qk": ("qk",),
@@ -57,6 +59,7 @@ class CellOutcomes:
     margin is the label's logit less the largest other logit: how far from a mistake.
     """
 
+    NAMES: ClassVar[tuple[str, ...]] = OUTCOME_NAMES
     correct: np.ndarray
     top5: np.ndarray
     loss: np.ndarray
@@ -70,22 +73,43 @@ class CellOutcomes:
         """These images followed by the others'."""
         return CellOutcomes(*(np.concatenate([getattr(one, name) for one in (self, *others)]) for name in OUTCOME_NAMES))
 
+    def first(self, images: int) -> "CellOutcomes":
+        """The first images only."""
+        return CellOutcomes(*(getattr(self, name)[:images] for name in OUTCOME_NAMES))
 
-def summarize(cell: Cell, baseline: CellOutcomes, outcomes: CellOutcomes, z: float = Z95) -> dict[str, Any]:
-    """Return a cell's row: accuracies in percent, differences to the baseline on the same images in points, KL in nats."""
-    same = CellOutcomes(*(getattr(baseline, name)[: len(outcomes)] for name in OUTCOME_NAMES))
-    low, high = paired_interval(same.correct, outcomes.correct, z)
-    return {
-        "block": cell.block,
-        "site": cell.site,
-        "ratio": cell.ratio,
-        "top1": 100 * float(np.mean(outcomes.correct)),
-        "top1_delta": 100 * float(np.mean(outcomes.correct) - np.mean(same.correct)),
-        "ci95": [low, high],
-        "top5": 100 * float(np.mean(outcomes.top5)),
-        "top5_delta": 100 * float(np.mean(outcomes.top5) - np.mean(same.top5)),
-        "loss": float(np.mean(outcomes.loss)),
-        "loss_delta": float(np.mean(outcomes.loss - same.loss)),
-        "kl": float(np.mean(outcomes.kl)),
-        "images": len(outcomes),
-    }
+    def interval(self, baseline: "CellOutcomes", z: float = Z95) -> tuple[float, float]:
+        """The interval of the paired difference in top-1 to the baseline on the same images, in points."""
+        return paired_interval(baseline.correct, self.correct, z)
+
+    def row(self, baseline: "CellOutcomes", z: float = Z95) -> dict[str, Any]:
+        """Accuracies in percent, differences to the baseline on the same images in points, KL in nats."""
+        low, high = self.interval(baseline, z)
+        return {
+            "top1": 100 * float(np.mean(self.correct)),
+            "top1_delta": 100 * float(np.mean(self.correct) - np.mean(baseline.correct)),
+            "ci95": [low, high],
+            "top5": 100 * float(np.mean(self.top5)),
+            "top5_delta": 100 * float(np.mean(self.top5) - np.mean(baseline.top5)),
+            "loss": float(np.mean(self.loss)),
+            "loss_delta": float(np.mean(self.loss - baseline.loss)),
+            "kl": float(np.mean(self.kl)),
+            "images": len(self),
+        }
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """What is stored of a cell: top-1 and top-5 hit, loss and margin of every image."""
+        bits = {"correct": self.correct, "top5": self.top5}
+        return bits | {"loss": as_float16(self.loss), "margin": as_float16(self.margin)}
+
+    def damage(self) -> np.ndarray:
+        """KL(baseline || pruned) in nats."""
+        return self.kl
+
+    def kept(self) -> np.ndarray:
+        """Whether the label has the largest logit: with the baseline's answers as labels, whether they stay."""
+        return self.correct
+
+
+def summarize(cell: Cell, baseline: AnyCellOutcomes, outcomes: AnyCellOutcomes, z: float = Z95) -> dict[str, Any]:
+    """Return a cell's row: its place, and what the task says of its outcomes beside the baseline's on the same images."""
+    return {"block": cell.block, "site": cell.site, "ratio": cell.ratio, **outcomes.row(baseline.first(len(outcomes)), z)}

@@ -23,24 +23,25 @@ from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.studies.device_memory import ImageLimit
-from toast_core.studies.evaluation.measure import join_outcomes, margins, outcomes_of
-from toast_core.studies.evaluation.result import Outcomes
+from toast_core.studies.evaluation.measure import margins
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
 from toast_core.studies.sensitivity.suffix import Suffix
+from toast_core.studies.tasks.base import CellOutcomes as AnyCellOutcomes
+from toast_core.studies.tasks.base import ImageOutcomes, Output
 
 
 @dataclass(frozen=True)
 class BatchResult:
     """What one batch says: the baseline's outcomes and those of every cell measured on it."""
 
-    baseline: CellOutcomes
-    evaluation: Outcomes
-    cells: dict[Cell, CellOutcomes]
+    baseline: AnyCellOutcomes
+    evaluation: ImageOutcomes
+    cells: dict[Cell, AnyCellOutcomes]
 
     def joined(self, other: "BatchResult") -> "BatchResult":
         """These images followed by the other's."""
         cells = {cell: outcomes.joined(other.cells[cell]) for cell, outcomes in self.cells.items()}
-        return BatchResult(self.baseline.joined(other.baseline), join_outcomes([self.evaluation, other.evaluation]), cells)
+        return BatchResult(self.baseline.joined(other.baseline), self.evaluation.joined(other.evaluation), cells)
 
 
 @dataclass(eq=False)
@@ -49,9 +50,9 @@ class _Prefix:
 
     batch: Batch
     inputs: list[torch.Tensor]
-    logits: torch.Tensor
-    baseline: CellOutcomes
-    evaluation: Outcomes
+    output: Output
+    baseline: AnyCellOutcomes
+    evaluation: ImageOutcomes
 
 
 class Sweep:
@@ -105,11 +106,11 @@ class Sweep:
             self._held = None  # two batches' need not fit at once
             self._held = self._prefix(batch)
         prefix = self._held
-        found: dict[Cell, CellOutcomes] = {}
+        found: dict[Cell, AnyCellOutcomes] = {}
         for index in sorted({cell.block for cell in cells}):
             for cell, out in self._block_outputs(index, prefix.inputs[index], [cell for cell in cells if cell.block == index]):
-                logits = self.suffix.logits(self.suffix.enter(index + 1, out), index + 1)
-                found[cell] = cell_outcomes(logits, prefix.logits, batch.labels)
+                output = self.suffix.output(self.suffix.enter(index + 1, out), index + 1)
+                found[cell] = self.suffix.task.cell(output, prefix.output, batch.labels)
         return BatchResult(prefix.baseline, prefix.evaluation, found)
 
     def _prefix(self, batch: Batch) -> _Prefix:
@@ -119,9 +120,9 @@ class Sweep:
         for index, block in enumerate(self.suffix.blocks[:-1]):
             x = self.suffix.enter(index + 1, block(x))
             inputs.append(x)
-        logits = self.suffix.logits(x, len(inputs) - 1)
-        baseline = cell_outcomes(logits, logits, batch.labels)
-        return _Prefix(batch, inputs, logits, baseline, outcomes_of(logits, batch.labels, batch.index))
+        output, task = self.suffix.output(x, len(inputs) - 1), self.suffix.task
+        baseline = task.cell(output, output, batch.labels)
+        return _Prefix(batch, inputs, output, baseline, task.outcomes(output, output, batch))
 
     def _block_outputs(self, index: int, x: torch.Tensor, cells: list[Cell]) -> Iterator[tuple[Cell, torch.Tensor]]:
         """Yield each cell's block output, sharing what cells have in common: attention half, gated stream and hidden layer."""

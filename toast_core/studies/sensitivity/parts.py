@@ -10,7 +10,8 @@ import numpy as np
 
 from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
-from toast_core.studies.sensitivity.cells import OUTCOME_NAMES, Cell, CellOutcomes
+from toast_core.studies.sensitivity.cells import Cell
+from toast_core.studies.tasks.base import CellOutcomes, Task
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,12 @@ class PartKeys:
 class StoreParts:
     """A sweep's parts written to the store and read back, see `sweep.Parts`.
 
+    task     whose outcomes they are
     counted  is told the cell-images written and read so far
     """
 
-    def __init__(self, store: EvidenceStore, keys: PartKeys, counted: Callable[[int], object] = lambda done: None) -> None:
-        self.store, self.keys, self.counted, self.done = store, keys, counted, 0
+    def __init__(self, store: EvidenceStore, keys: PartKeys, task: Task, counted: Callable[[int], object] = lambda done: None) -> None:
+        self.store, self.keys, self.task, self.counted, self.done = store, keys, task, counted, 0
 
     def load(self, batch: int, block: int) -> dict[Cell, CellOutcomes]:
         """Return what is stored of this part, possibly nothing."""
@@ -70,7 +72,7 @@ class StoreParts:
             return {}
         stored = self.store.get(key)
         known = {
-            Cell(block, site, ratio): CellOutcomes(*(stored.arrays[name][row] for name in OUTCOME_NAMES))
+            Cell(block, site, ratio): self.task.read_cell({name: values[row] for name, values in stored.arrays.items()})
             for row, (site, ratio) in enumerate(stored.summary["cells"])
         }
         self._count(known)
@@ -80,7 +82,8 @@ class StoreParts:
         """Store this part; committed when this returns."""
         if not cells:
             return
-        arrays = {name: np.stack([getattr(outcomes, name) for outcomes in cells.values()]) for name in OUTCOME_NAMES}
+        names = next(iter(cells.values())).NAMES
+        arrays = {name: np.stack([getattr(outcomes, name) for outcomes in cells.values()]) for name in names}
         self.store.put(self.keys.identity_of(batch, block), {"cells": [[cell.site, cell.ratio] for cell in cells]}, arrays)
         self._count(cells)
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from analysis_cache.analysis import Analysis
 from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
@@ -15,14 +13,15 @@ from toast_core.models.info import get_info
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.analyses import announce, finish, rows_of
-from toast_core.studies.evaluation.measure import evaluate
-from toast_core.studies.evaluation.store import as_float16, evaluation_identity, evaluation_summary, outcome_arrays
-from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
+from toast_core.studies.evaluation.measure import Beside, evaluate
+from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary
+from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.memory import images_at_once
 from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
 from toast_core.studies.sensitivity.sweep import Rule, run_sweep
 from toast_core.studies.subject import Subject, statistics_digest
+from toast_core.studies.tasks.base import CellOutcomes
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell
         schedule = cell.schedule(blocks, **request.settings)
         details: dict[str, Scalar] = {
             "block": cell.block, "site": cell.site, "ratio": cell.ratio, "mode": rule.mode, "calibration": calibration,
+            **subject.task.details,
         }
         if rule.mode == "adaptive":
             details |= {"width": rule.width, "tolerance": rule.tolerance}
@@ -81,24 +81,19 @@ def analyze_sensitivity(
     if missing:
         if rule.mode == "exact" and baseline.key not in known:
             # first, so that whoever looks on while the sweep runs can pair the parts with it
-            outcomes = evaluate(subject.model, subject.data, subject.batch_size, subject.identity.dtype, executor=executor).outcomes
-            store.put(baseline, evaluation_summary(outcomes), outcome_arrays(outcomes))
+            dtype, beside = subject.identity.dtype, Beside(subject.model, subject.bank)
+            outcomes = evaluate(subject.model, subject.data, subject.batch_size, dtype, executor=executor, beside=beside).outcomes
+            store.put(baseline, evaluation_summary(outcomes), outcomes.stored())
         whole, value_bytes = settings.get("selection") == "per_batch", next(subject.model.parameters()).element_size()
         most_images = images_at_once(shape, subject.batch_size, memory_gb, value_bytes, whole)
         total = len(missing) * len(subject.data)
-        parts = StoreParts(store, keys, lambda done: progress and progress(min(done, total), total))
+        parts = StoreParts(store, keys, subject.task, lambda done: progress and progress(min(done, total), total))
 
         def store_cell(row: dict, outcomes: CellOutcomes) -> None:
-            store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, cell_arrays(outcomes))
+            store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, outcomes.stored())
 
         sweep = Sweep(subject.model, request.statistics, most_images, **settings)
         run_sweep(sweep, subject.data, missing, subject.batch_size, rule, parts, store_cell, executor)
     # of every block: a run killed while it stored its cells left parts of blocks that lack nothing any more
     store.remove(keys.of_blocks({cell.block for cell in cells}))
     return finish(store, analysis), rows_of(store, analysis)
-
-
-def cell_arrays(outcomes: CellOutcomes) -> dict[str, np.ndarray]:
-    """What is stored of a cell: top-1 and top-5 hit, loss and margin of every image."""
-    bits = {"correct": outcomes.correct, "top5": outcomes.top5}
-    return bits | {"loss": as_float16(outcomes.loss), "margin": as_float16(outcomes.margin)}

@@ -6,20 +6,23 @@ from torch import nn
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
 from toast_core.models.info import get_info
+from toast_core.studies.tasks.base import Output
+from toast_core.studies.tasks.registry import task_of
 
 
 class Suffix:
-    """The baseline's blocks from any block to the logits.
+    """The baseline's blocks from any block to the output of its task.
 
-    Where the head reads only the class token, the last block runs for the class token alone: the same logits for a small
-    part of that block's cost.
+    Where that reads only the class token, the last block runs for the class token alone: the same output for a small part of that
+    block's cost.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.adapter = model, adapter_for(model, get_info(model).name)
+        info = get_info(model)
+        self.model, self.adapter, self.task = model, adapter_for(model, info.name), task_of(info.shape)
         self.blocks = self.adapter.blocks(model)
         layout = self.adapter.layout(model, len(self.blocks) - 1)
-        self.class_token_only = layout.has_class_token and layout.read == 1
+        self.class_token_only = not self.task.reads_tokens and layout.has_class_token and layout.read == 1
 
     def start(self, images: torch.Tensor) -> torch.Tensor:
         """Images -> block 0's input."""
@@ -29,12 +32,12 @@ class Suffix:
         """Block `index - 1`'s output -> block `index`'s input; past the last block, as it is."""
         return self.adapter.before_block(self.model, index, x) if index < len(self.blocks) else x
 
-    def logits(self, x: torch.Tensor, first: int) -> torch.Tensor:
-        """Block `first`'s input (the last block's output where `first` is the number of blocks) -> logits."""
+    def output(self, x: torch.Tensor, first: int) -> Output:
+        """Block `first`'s input (the last block's output where `first` is the number of blocks) -> the task's output."""
         for index in range(first, len(self.blocks)):
             last = index == len(self.blocks) - 1
             x = self._class_token(self.blocks[index], x) if last and self.class_token_only else self.enter(index + 1, self.blocks[index](x))
-        return self.adapter.head(self.model, x)
+        return self.task.head(self.adapter, self.model, x)
 
     def _class_token(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """The last block's output for token 0: (B, N, D) -> (B, 1, D)."""

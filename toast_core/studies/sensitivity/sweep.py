@@ -12,9 +12,9 @@ from toast_core.data.numbered import NumberedBatches
 from toast_core.errors import ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.intervals import paired_interval
-from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, summarize
+from toast_core.studies.sensitivity.cells import Cell, summarize
 from toast_core.studies.sensitivity.measure import BatchResult, Sweep
+from toast_core.studies.tasks.base import CellOutcomes
 
 MODES = ("exact", "adaptive")
 FIRST_LOOK_IMAGES = 64
@@ -24,8 +24,8 @@ FIRST_LOOK_IMAGES = 64
 class Rule:
     """When a cell has seen enough, in adaptive mode.
 
-    It stops once the 95 % interval of its paired top-1 difference is at most `width` points to each side, or lies wholly below
-    or wholly above -`tolerance` points: clearly worse than what is tolerated, or clearly not.
+    It stops once the 95 % interval of the paired difference of its headline (top-1; hundredths of a cosine) is at most `width` points
+    to each side, or lies wholly below or wholly above -`tolerance` points: clearly worse than what is tolerated, or clearly not.
 
     Looks are at 64, 128, 256, ... images and at the last; each uses 1 - 0.05 / looks, so that all looks
     together miss the truth in at most 5 % of cells (Bonferroni).
@@ -48,7 +48,7 @@ class Rule:
         """Whether this cell needs no more images."""
         if self.mode == "exact":
             return False
-        low, high = paired_interval(baseline.correct[: len(outcomes)], outcomes.correct, self.z(images))
+        low, high = outcomes.interval(baseline.first(len(outcomes)), self.z(images))
         return (high - low) / 2 <= self.width or high < -self.tolerance or low > -self.tolerance
 
 

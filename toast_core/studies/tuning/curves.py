@@ -18,11 +18,12 @@ from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.cells import Cell, summarize
 from toast_core.studies.sensitivity.measure import BatchResult, Sweep
+from toast_core.studies.tasks.registry import task_of
 from toast_core.studies.tuning.images import CalibrationParts
 from toast_core.studies.tuning.request import TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 
-_BARE = ("block", "site", "ratio", "kl", "images")
+_PLACE = ("block", "site", "ratio")
 
 
 @dataclass(eq=False)
@@ -66,12 +67,13 @@ def measure_curves(
     store: TuningStore = TuningStore(),  # noqa: B008 - frozen, and empty
     executor: Executor = LOCAL,
 ) -> list[dict]:
-    """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, no accuracies.
+    """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, damage alone.
 
     A block's cells are fitted in `one_shot` calibration, from sums over the fit images that are taken once for all its ratios. Rows
     that are stored are not measured again.
     """
     shape = get_info(model).shape
+    bare = (*_PLACE, task_of(shape).damage.key, "images")
     schedules = request.cell_schedules(shape)
     rows = store.rows(schedules)
     missing = [cell for cell in schedules if cell not in rows]
@@ -85,7 +87,7 @@ def measure_curves(
         tasks = [tuple(cell for cell in missing if cell.block == block) for block in blocks]
         for number, (own, found) in enumerate(executor.map(work, tasks)):
             for cell, row in zip(own, found, strict=True):
-                rows[cell] = row if parts.labelled else {name: row[name] for name in _BARE}
+                rows[cell] = row if parts.labelled else {name: row[name] for name in bare}
                 store.put_row(cell, schedules[cell], rows[cell])
             progress(number + 1, len(blocks))
         store.put_curves(schedules)

@@ -20,6 +20,7 @@ from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.subject import Subject
+from toast_core.studies.tasks.registry import task_in, task_of
 from toast_core.studies.tuning.images import SHARES
 from toast_core.studies.tuning.measure import tune
 from toast_core.studies.tuning.request import DEFAULT_IMAGES, DEFAULT_RATIOS, DEFAULT_SITES, TuningRequest
@@ -123,9 +124,8 @@ class TuningRun:
         """What was reached, and how far held-out images agree with the baseline."""
         report = store.get(analysis.cell_keys[0]).summary
         chosen = next(row for row in report["candidates"] if row["name"] == report["chosen"])
-        low, high = chosen["agreement_ci95"]
         saved = f"{100 * report['reduction']:.1f} % fewer {'MACs' if self.unit == 'macs' else 'parameters'}"
-        return f"{saved}, {chosen['agreement']:.1f} % ({low:.1f} to {high:.1f} %) of held-out images keep the baseline's answer"
+        return f"{saved}, {task_in(report).judged(chosen)}"
 
     def _budget(self) -> Budget:
         return Budget(self.unit, self.limit)
@@ -138,9 +138,9 @@ class TuningRun:
 
     def _check(self, workbench: Workbench, request: TuningRequest) -> None:
         """Refuse now what the tuner would refuse after its curves: they are taken to be flat."""
-        cells = request.cell_schedules(workbench.shape)
-        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, "kl": 0.0} for cell in cells]
-        curves = read_curves(rows, workbench.shape, request.multiple_of)
+        cells, damage = request.cell_schedules(workbench.shape), task_of(workbench.shape).damage.key
+        rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, damage: 0.0} for cell in cells]
+        curves = read_curves(rows, workbench.shape, request.multiple_of, damage)
         make_problem(workbench.shape, curves, request.budget, request.sites, request.locks, request.ranges, **request.settings)
 
     def _data(self, workbench: Workbench) -> ImageData:

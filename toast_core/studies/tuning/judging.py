@@ -11,28 +11,32 @@ from torch import nn
 
 from toast_core.data.load import Batch
 from toast_core.intervals import Z95, mean_interval, paired_interval
-from toast_core.studies.sensitivity.measure import cell_outcomes
+from toast_core.models.info import get_info
+from toast_core.studies.tasks.registry import task_of
 
 FIRST_LOOK_IMAGES = 128
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One candidate on held-out images: KL (nats) and whether the baseline's answer stays, an image each."""
+    """One candidate on held-out images: damage, and whether the baseline's answer stays where there are answers; an image each."""
 
-    kl: np.ndarray
-    agrees: np.ndarray
+    damage: np.ndarray
+    agrees: np.ndarray | None
 
     def joined(self, other: "Judgement") -> "Judgement":
         """These images followed by the other's."""
-        return Judgement(np.concatenate([self.kl, other.kl]), np.concatenate([self.agrees, other.agrees]))
+        agrees = None if self.agrees is None or other.agrees is None else np.concatenate([self.agrees, other.agrees])
+        return Judgement(np.concatenate([self.damage, other.damage]), agrees)
 
     def first(self, images: int) -> "Judgement":
         """The same candidate on the first images only."""
-        return Judgement(self.kl[:images], self.agrees[:images])
+        return Judgement(self.damage[:images], None if self.agrees is None else self.agrees[:images])
 
 
-def judge(names: list[str], measure: Callable[[str, int], Judgement], looks: int) -> tuple[dict[str, Judgement], str, str]:
+def judge(
+    names: list[str], measure: Callable[[str, int], Judgement], looks: int, damage: str = "KL"
+) -> tuple[dict[str, Judgement], str, str]:
     """Compare candidates one after the other with the one ahead, look by look; one that is clearly worse is not looked at again.
 
     Intervals share 5 % over all looks and candidates (Bonferroni).
@@ -42,6 +46,7 @@ def judge(names: list[str], measure: Callable[[str, int], Judgement], looks: int
         measure: gives a candidate's judgement on the images of one look, the same images for every candidate. One candidate's looks
             are asked for before the next one's, so that one model need be held at a time.
         looks: how many there are.
+        damage: what damage is called.
 
     Returns:
         each candidate's judgement, the winner's name, and why it won. The first candidate wins unless another is clearly better.
@@ -53,19 +58,20 @@ def judge(names: list[str], measure: Callable[[str, int], Judgement], looks: int
         for look in range(looks):
             found = measure(name, look)
             judged[name] = judged[name].joined(found) if look else found
-            if is_better(judged[winner].first(len(judged[name].kl)), judged[name], z):
+            if is_better(judged[winner].first(len(judged[name].damage)), judged[name], z):
                 break
         else:
             if is_better(judged[name], judged[winner], z):
                 winner = name
-    images = len(judged[first].kl)
+    images = len(judged[first].damage)
     if winner == first:
         return judged, winner, f"{first} has the least predicted damage, and no candidate is clearly better on {images} held-out images"
-    low, high = paired_interval(judged[first].agrees, judged[winner].agrees, z)
-    by = f"agreement {low:+.2f} to {high:+.2f} points"
-    if low <= 0:
-        low, high = kl_interval(judged[winner], judged[first], z)
-        by = f"KL {low:+.5f} to {high:+.5f}"
+    kept = agreement_interval(judged[winner], judged[first], z)
+    if kept is not None and kept[0] > 0:
+        by = f"agreement {kept[0]:+.2f} to {kept[1]:+.2f} points"
+    else:
+        low, high = damage_interval(judged[winner], judged[first], z)
+        by = f"{damage} {low:+.5f} to {high:+.5f}"
     return judged, winner, f"{winner} is clearly better than {first} on {images} held-out images: {by}"
 
 
@@ -87,24 +93,29 @@ def looks_of(batches: list[Batch]) -> Iterator[list[Batch]]:
 @torch.inference_mode()
 def run_candidate(model: nn.Module, pruned: nn.Module, batches: list[Batch]) -> Judgement:
     """The pruned model beside the baseline on these batches."""
-    parameter = next(model.parameters())
+    parameter, task = next(model.parameters()), task_of(get_info(model).shape)
     found = []
     for batch in batches:
         x = batch.images.to(parameter.device, parameter.dtype)
-        whole = model(x)
-        outcomes = cell_outcomes(pruned(x), whole, whole.argmax(1))
-        found.append(Judgement(outcomes.kl, outcomes.correct))
+        whole = task.forward(model, x)
+        outcomes = task.cell(task.forward(pruned, x), whole, task.labels(whole))
+        found.append(Judgement(outcomes.damage(), outcomes.kept()))
     return reduce(Judgement.joined, found)
 
 
 def is_better(one: Judgement, other: Judgement, z: float) -> bool:
-    """Whether `one` is clearly better: by agreement with the baseline, or by KL where agreement cannot tell."""
-    low, high = paired_interval(other.agrees, one.agrees, z)
-    if low > 0 or high < 0:
-        return low > 0
-    return kl_interval(one, other, z)[1] < 0
+    """Whether `one` is clearly better: by agreement with the baseline, or by damage where agreement cannot tell."""
+    kept = agreement_interval(one, other, z)
+    if kept is not None and (kept[0] > 0 or kept[1] < 0):
+        return kept[0] > 0
+    return damage_interval(one, other, z)[1] < 0
 
 
-def kl_interval(one: Judgement, other: Judgement, z: float = Z95) -> tuple[float, float]:
-    """The normal interval of the mean paired difference of KL, one - other."""
-    return mean_interval(one.kl.astype(np.float64) - other.kl, z)
+def agreement_interval(one: Judgement, other: Judgement, z: float = Z95) -> tuple[float, float] | None:
+    """The paired interval of the difference in agreement, one - other, in points; None where there are no answers."""
+    return None if one.agrees is None or other.agrees is None else paired_interval(other.agrees, one.agrees, z)
+
+
+def damage_interval(one: Judgement, other: Judgement, z: float = Z95) -> tuple[float, float]:
+    """The normal interval of the mean paired difference of damage, one - other."""
+    return mean_interval(one.damage.astype(np.float64) - other.damage, z)

@@ -22,18 +22,20 @@ from toast_core.cost.macs import count_cost
 from toast_core.data.load import ImageData
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
-from toast_core.intervals import mean_interval, paired_interval, wilson_percent
+from toast_core.intervals import mean_interval, wilson_percent
 from toast_core.models.info import check_baseline, get_info
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
+from toast_core.studies.tasks.base import Task
+from toast_core.studies.tasks.registry import task_in, task_of
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.images import split
-from toast_core.studies.tuning.judging import Judgement, judge, kl_interval
+from toast_core.studies.tuning.judging import Judgement, agreement_interval, damage_interval, judge
 from toast_core.studies.tuning.request import TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 from toast_core.studies.tuning.trials import Trials
 
-EXPONENTS = {"kl": 1.0, "kl gathered": 0.5, "kl spread": 2.0}
+EXPONENTS = {"": 1.0, " gathered": 0.5, " spread": 2.0}  # of variants, whose names go on from that of the damage
 # Candidates predicted to do more than this many times the least damage are not fitted. Measured over predicted damage varied by
 # about as much between schedules of one budget on both demo models and random ones; the report's `audit` says how much it does here.
 SEPARABLE = 2.5
@@ -49,11 +51,9 @@ class Tuned:
     analysis: str | None = None
 
     def __repr__(self) -> str:
-        """For example `Tuned(40.1 % saved, 98.7 % (95 %: 96.2 to 99.6) of 256 held-out images answered as the baseline does)`."""
+        """For example `Tuned(40.1 % saved, 98.7 % (95 %: 96.2 to 99.6 %) of held-out images keep the baseline's answer)`."""
         row = next(one for one in self.report["candidates"] if one["name"] == self.report["chosen"])
-        low, high = row["agreement_ci95"]
-        agreed = f"{row['agreement']:.1f} % (95 %: {low:.1f} to {high:.1f}) of {row['images']} held-out images"
-        return f"Tuned({100 * self.report['reduction']:.1f} % saved, {agreed} answered as the baseline does)"
+        return f"Tuned({100 * self.report['reduction']:.1f} % saved, {task_in(self.report).judged(row)})"
 
     def _repr_html_(self) -> str:
         """For a notebook: the line of `repr`, and the ratios dropped at every site of every block."""
@@ -90,13 +90,15 @@ def tune(
     check_baseline(info, "tune the baseline model")
     model = model.eval()
     clock = _Clock()
+    task = task_of(info.shape)
+    key = task.damage.key
     parts = split(calibration, request.batch_size, calibration.source.class_to_index is not None)
     with clock("curves"):
         rows = measure_curves(model, request, parts, lambda done, total: progress("curves", done, total), store, executor)
     with clock("solving"):
-        curves = read_curves(rows, info.shape, request.multiple_of)
+        curves = read_curves(rows, info.shape, request.multiple_of, key)
         problem = make_problem(info.shape, curves, request.budget, request.sites, request.locks, request.ranges, **request.settings)
-        solutions, unmet = candidates(problem)
+        solutions, unmet = candidates(problem, key)
         close = close_ones(solutions)
     trials = Trials(model, parts, store)
     with clock("candidates"):
@@ -106,7 +108,7 @@ def tune(
                 progress("candidates", close.index(name), len(close))
             return trials.measure(solutions[name].schedule, look)
 
-        judged, winner, decision = judge(close, measure, trials.looks)
+        judged, winner, decision = judge(close, measure, trials.looks, task.damage.label)
         progress("candidates", len(close), len(close))
     chosen = solutions[winner]
     with clock("advice"):
@@ -114,22 +116,23 @@ def tune(
             "shadow_price_per_million": shadow_price(problem, chosen),
             "next_best_edits": {name: [edit.to_dict() for edit in edits] for name, edits in next_edits(problem, chosen).items()},
         }
-    measured = [(solutions[name].damage, float(judged[name].kl.mean())) for name in close]
+    measured = [(solutions[name].damage, float(judged[name].damage.mean())) for name in close]
     if with_front:
         with clock("front"):
             points, advice["front"] = front(problem), []
             for number, (limit, solution) in enumerate(points.items()):
                 found = trials.whole(solution.schedule)
-                measured.append((solution.damage, float(found.kl.mean())))
+                measured.append((solution.damage, float(found.damage.mean())))
                 shapes = {name: _predicted(shaped(problem.under(limit), name)) for name in SHAPES}
-                row = {"limit": limit, **_described(problem, solution), **_measured(found), "predicted_kl_of_shapes": shapes}
-                advice["front"].append(row)
+                row = {"limit": limit, **_described(problem, solution, task), **_measured(found, task)}
+                advice["front"].append(row | {f"predicted_{key}_of_shapes": shapes})
                 progress("front", number + 1, len(points))
     measured = list(dict.fromkeys(measured))
     learned, (covered, asked) = learn(*zip(*measured, strict=True)), coverage(*zip(*measured, strict=True))
     cost, whole = count_cost(info.shape, chosen.schedule), count_cost(info.shape)
     report = {
         "model": info.name,
+        **task.details,
         "weights": info.weights,
         "calibration": calibration.source.name,
         "images": parts.images,
@@ -138,15 +141,15 @@ def tune(
         "baseline": {"macs": whole.macs, "params": whole.params},
         "achieved": {"macs": cost.macs, "params": cost.params, "left_over": request.budget.limit - chosen.cost},
         "reduction": 1 - chosen.cost / problem.whole,
-        "predicted_kl": chosen.damage,
+        f"predicted_{key}": chosen.damage,
         "gap": chosen.gap,
         **advice,
         "chosen": winner,
         "decision": decision,
-        "candidates": [_candidate(problem, name, solutions[name], judged) for name in solutions],
+        "candidates": [_candidate(problem, name, solutions[name], judged, task) for name in solutions],
         "audit": {
             "measured_over_predicted": learned.to_dict() if learned else None, "covered": covered, "asked": asked,
-            "schedules": [{"predicted_kl": one, "kl": other} for one, other in measured],
+            "schedules": [{f"predicted_{key}": one, key: other} for one, other in measured],
         },
         "notes": [*problem.notes, *unmet, *trials.notes.get(chosen.schedule, [])],
         "curves": rows,
@@ -158,9 +161,12 @@ def tune(
     return Tuned(chosen.schedule, report, analysis.short_id if analysis else None)
 
 
-def candidates(problem: Problem) -> tuple[dict[str, Solution], list[str]]:
-    """Return the solutions to compare by name, `kl` (least predicted damage) first, and what could not be made; no schedule twice."""
-    found = {name: solve(problem, exponent) for name, exponent in EXPONENTS.items()}
+def candidates(problem: Problem, damage: str = "kl") -> tuple[dict[str, Solution], list[str]]:
+    """Return the solutions to compare by name, and what could not be made; no schedule twice.
+
+    The first has the least predicted damage, and its name is that of the damage.
+    """
+    found = {f"{damage}{variant}": solve(problem, exponent) for variant, exponent in EXPONENTS.items()}
     unmet = []
     for shape in SHAPES:
         solution = shaped(problem, shape)
@@ -178,35 +184,38 @@ def close_ones(solutions: dict[str, Solution]) -> list[str]:
     return [name for number, (name, solution) in enumerate(solutions.items()) if not number or solution.damage <= most]
 
 
-def _described(problem: Problem, solution: Solution) -> dict:
-    cost = count_cost(problem.shape, solution.schedule)
-    return {"macs": cost.macs, "params": cost.params, "predicted_kl": solution.damage, "schedule": solution.schedule.to_dict()}
+def _described(problem: Problem, solution: Solution, task: Task) -> dict:
+    cost, predicted = count_cost(problem.shape, solution.schedule), {f"predicted_{task.damage.key}": solution.damage}
+    return {"macs": cost.macs, "params": cost.params, **predicted, "schedule": solution.schedule.to_dict()}
 
 
 def _predicted(solution: Solution | None) -> float | None:
     return None if solution is None else solution.damage
 
 
-def _measured(judged: Judgement) -> dict:
-    agreed, images = int(judged.agrees.sum()), len(judged.agrees)
-    return {
+def _measured(judged: Judgement, task: Task) -> dict:
+    images, key = len(judged.damage), task.damage.key
+    found = {
         "images": images,
-        "kl": float(judged.kl.mean()),
-        "kl_ci95": list(mean_interval(judged.kl.astype(np.float64))),
-        "agreement": 100 * agreed / images,
-        "agreement_ci95": list(wilson_percent(agreed, images)),
+        key: float(judged.damage.mean()),
+        f"{key}_ci95": list(mean_interval(judged.damage.astype(np.float64))),
     }
+    if judged.agrees is not None:
+        agreed = int(judged.agrees.sum())
+        found |= {"agreement": 100 * agreed / images, "agreement_ci95": list(wilson_percent(agreed, images))}
+    return found
 
 
-def _candidate(problem: Problem, name: str, solution: Solution, judged: dict[str, Judgement]) -> dict:
+def _candidate(problem: Problem, name: str, solution: Solution, judged: dict[str, Judgement], task: Task) -> dict:
     """One candidate's row: what was predicted, and what was measured with the paired difference to the first (95 %), if it was."""
-    row = {"name": name, **_described(problem, solution)}
+    row = {"name": name, **_described(problem, solution, task)}
     if name not in judged:
         return {**row, "images": 0}
     own = judged[name]
-    first = next(iter(judged.values())).first(len(own.kl))
-    deltas = {"agreement_delta_ci95": list(paired_interval(first.agrees, own.agrees)), "kl_delta_ci95": list(kl_interval(own, first))}
-    return {**row, **_measured(own), **deltas}
+    first = next(iter(judged.values())).first(len(own.damage))
+    kept = agreement_interval(own, first)
+    deltas = {} if kept is None else {"agreement_delta_ci95": list(kept)}
+    return {**row, **_measured(own, task), **deltas, f"{task.damage.key}_delta_ci95": list(damage_interval(own, first))}
 
 
 class _Clock:

@@ -29,6 +29,7 @@ class TuningStore:
 
     def _identity(self, metric: str, schedule: Schedule | None, **details: Scalar) -> CellIdentity:
         digest, selection = (schedule.digest(), schedule.selection) if schedule else (None, None)
+        details = {**details, **self.subject.task.details}
         identity = replace(self.subject.identity, kind=metric, metric_version=METRIC_VERSIONS[metric], details=details)
         return replace(identity, schedule_digest=digest, selection=selection)
 
@@ -66,13 +67,15 @@ class TuningStore:
         if key is None or not self.store.has_many([key]):
             return None
         stored = self.store.get(key)
-        return Judgement(stored.arrays["kl"], stored.arrays["agrees"]), stored.summary["notes"]
+        return Judgement(stored.arrays[self.subject.task.damage.key], stored.arrays.get("agrees")), stored.summary["notes"]
 
     def put_judgement(self, schedule: Schedule, look: int, judged: Judgement, notes: list[str]) -> None:
         """Store what `get_judgement` reads."""
         if self.store is not None:
-            arrays = {"kl": judged.kl.astype(np.float32), "agrees": judged.agrees.astype(bool)}
-            self.store.put(self._look(schedule, look), {"images": len(judged.kl), "notes": list(notes)}, arrays)
+            arrays = {self.subject.task.damage.key: judged.damage.astype(np.float32)}
+            if judged.agrees is not None:
+                arrays["agrees"] = judged.agrees.astype(bool)
+            self.store.put(self._look(schedule, look), {"images": len(judged.damage), "notes": list(notes)}, arrays)
 
     def put_result(self, report: dict, asked: dict, judged: dict[Schedule, int]) -> Analysis | None:
         """Store a finished tuning's report under what was asked, in place of an older answer.
