@@ -53,3 +53,21 @@ class TestUnforeseen:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         status, _, stderr = run_toast("evaluate", "--model", "demo_vit", "--data", "fashion-mnist")
         assert status == 70 and "in load" in stderr and stderr.splitlines()[-1].endswith("the traceback is above: please report it")
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("64x32", "rectangular input such as 64x32 is not supported; write the side of a square"),
+        ("32 x 64", "rectangular input such as 32 x 64 is not supported"), ("big", "'big' is no whole number"),
+        ("", "'' is no whole number"),
+        ("8x8x3", "'8x8x3' is no whole number"), ("-4", "img-size is -4; write a whole number of at least 1"),
+    ],
+)
+def test_a_size_that_is_none(size: str, says: str) -> None:
+    status, _, stderr = run_toast("flops", "--model", "demo_vit", "--img-size", size)
+    assert status == 2 and says in stderr
+
+
+def test_a_square_may_be_written_as_a_rectangle() -> None:
+    assert run_toast("flops", "--model", "demo_vit", "--img-size", "28x28")[0] == 0

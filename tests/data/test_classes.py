@@ -156,10 +156,11 @@ class TestClassMap:
             ('["a"]', "lacks 1 of the 2 classes of photos, first b; add them"),
             ('{"a": 0, "b": 12}', "numbers b as 12; the model's outputs are 0 to 11"),
             ('{"a": 0, "b": -1}', "numbers b as -1"),
-            ('{"a": "x"}', "is no JSON of names and numbers"), ("5", "is no JSON of names and numbers"), ("[" * 10**5, "is no JSON"),
+            ('{"a": "x"}', "is no JSON of names and numbers"), ("5", "is no JSON of names and numbers"),
+            ("[[1, 2]]", "is no JSON of names and numbers"), ("[" * 10**5, "is no JSON"),
             ('["a", "a"]', "has 'a' twice, as 0 and 1; keep one of them"), ("[]", "is empty; write a name a line"),
         ],
-        ids=["lacks", "beyond", "below", "words", "number", "deep", "twice", "empty"],
+        ids=["lacks", "beyond", "below", "words", "number", "lists", "deep", "twice", "empty"],
     )
     def test_what_does_not_fit(self, tmp_path: Path, info: ModelInfo, text: str, says: str) -> None:
         (tmp_path / "map.json").write_text(text)

@@ -30,18 +30,41 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 Execution = Annotated[str, typer.Option(help="masked or compact: the same function, other shapes")]
 _Option = tuple[object, object]  # annotation and default, inspect.Parameter.empty where it must be given
 
+
+def _side(text: str) -> int:
+    """The side of a square image; people also write HxW."""
+    sides = text.lower().split("x")
+    if len(sides) == 2 and all(side.strip().isdecimal() for side in sides) and int(sides[0]) != int(sides[1]):
+        raise typer.BadParameter(f"rectangular input such as {text} is not supported; write the side of a square, in pixels")
+    try:
+        return int(sides[0]) if len(sides) <= 2 and int(sides[0]) == int(sides[-1]) else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number; write the side of the square input, in pixels") from None
+
+
 _SETUP: dict[str, _Option] = {
     "model": (
-        Annotated[str | None, typer.Option(help="timm model name, demo_vit or demo_swin; not needed with a file from toast apply")], None
+        Annotated[
+            str | None,
+            typer.Option(help="timm's name, demo_vit, demo_swin, hf-hub:OWNER/NAME or local-dir:FOLDER; not needed where the weights say"),
+        ],
+        None,
     ),
     "weights": (
-        Annotated[str | None, typer.Option(help=".safetensors file, or 'random'; default: embedded for a demo, else timm's pretrained")],
+        Annotated[
+            str | None, typer.Option(help="checkpoint file or folder, or 'random'; default: embedded for a demo, else timm's pretrained")
+        ],
         None,
     ),
     "num_classes": (
         Annotated[int | None, typer.Option(help="of the classifier, 0 for none; default: the weights' or the model's own")], None
     ),
-    "img_size": (Annotated[int | None, typer.Option(help="input size in pixels; default: the model's own")], None),
+    "img_size": (
+        Annotated[
+            int | None, typer.Option(parser=_side, metavar="<int>", help="input size in pixels; default: the weights' or the model's own")
+        ],
+        None,
+    ),
     "in_chans": (Annotated[int | None, typer.Option(help="channels of the input, 1 or 3; default: the weights' or the model's own")], None),
     "use_ema": (Annotated[bool, typer.Option("--use-ema", help="of a checkpoint that has averaged weights too, take those")], False),
     "task": (
@@ -75,12 +98,12 @@ _SETUP: dict[str, _Option] = {
     "random_classifier": (
         Annotated[bool, typer.Option("--random-classifier", help="measure labels although the weights leave the classifier random")], False
     ),
-    "data": (Annotated[str | None, typer.Option(help="fashion-mnist, fashion-mnist:calibration, or an image folder")], None),
+    "data": (Annotated[str | None, typer.Option(help="folder of images, a subfolder a class; a tar file; or fashion-mnist")], None),
     "images": (Annotated[int | None, typer.Option(help="class-balanced subset; default: all")], None),
     "calibration": (
         Annotated[
             str | None,
-            typer.Option(help="images for calibrated selection and compensation: fashion-mnist:calibration or a folder; labels unused"),
+            typer.Option(help="images for calibrated selection and compensation: fashion-mnist:calibration, any folder or list; no labels"),
         ],
         None,
     ),

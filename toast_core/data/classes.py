@@ -95,8 +95,8 @@ def names_by_output(found: Mapping[str, int], outputs: int) -> tuple[str, ...]:
 
 
 def _pairs(document: object) -> list[tuple[str, int]]:
-    if isinstance(document, list):
-        return [(str(name), number) for number, name in enumerate(document)]
+    if isinstance(document, list) and all(isinstance(name, str) for name in document):
+        return [(name, number) for number, name in enumerate(document)]
     if not isinstance(document, dict):
         raise TypeError
     if all(type(number) is int for number in document.values()):

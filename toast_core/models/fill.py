@@ -55,9 +55,9 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized:
     if is_random:
         missing = [key for key in missing if key not in head]
     if missing or unexpected:
-        what = (
-            f"lacks {missing[0]} and {len(missing) - 1} more" if missing else f"has {unexpected[0]} and {len(unexpected) - 1} more too many"
-        )
+        lacks = f"lacks {missing[0]} and {len(missing) - 1} more" if missing else ""
+        has = f"has {unexpected[0]} and {len(unexpected) - 1} more too many" if unexpected else ""
+        what = ", and ".join(filter(None, (lacks, has)))
         raise ModelError(f"weights file {path} does not fit {name}: it {what}; check --model")
     for key, value in converted.items():
         if value.shape != own[key].shape:

@@ -7,16 +7,8 @@ from toast_core.errors import PlanError
 from toast_core.models.adapters.base import BlockParts, TokenLayout
 from toast_core.pruning.execution.attention import PrunedAttention
 from toast_core.pruning.execution.linear import keep_inputs, keep_outputs
-from toast_core.pruning.execution.ops import (
-    GatheredEntry,
-    GatheredExit,
-    MaskedEntry,
-    MaskedExit,
-    MaskedNormExit,
-    NarrowEntry,
-    NarrowNormExit,
-    channel_mask,
-)
+from toast_core.pruning.execution.norm_exit import norm_exit
+from toast_core.pruning.execution.ops import GatheredEntry, GatheredExit, MaskedEntry, MaskedExit, NarrowEntry, channel_mask
 from toast_core.pruning.importance.activations import token_scores, top_channels
 from toast_core.pruning.plan import BlockPlan, DynamicKeep, FixedKeep
 from toast_core.schedule.schedule import Schedule
@@ -66,23 +58,19 @@ class PrunedBlock(nn.Module):
         self.attn = PrunedAttention(parts, plan.qk, plan.vo, compact)
         self.choose_in = _chooser(plan.fc1, parts.fc1.in_features, layout, schedule)
         self.choose_hidden = _chooser(plan.fc2, parts.fc2.in_features, layout, schedule)
-        fc1, fc2 = parts.fc1, parts.fc2
+        fc1, fc2, alone = parts.fc1, parts.fc2, None
         fixed_in, fixed_hidden = (isinstance(keep, FixedKeep) for keep in (plan.fc1, plan.fc2))
         if compact and fixed_hidden:  # dropped hidden units are never computed
-            idx = plan.fc2.idx.to(device)
-            fc1 = keep_outputs(fc1, torch.cat([idx, idx + parts.fc2.in_features]) if parts.gated else idx, compact)
-            fc2 = fc2 if parts.normalises_hidden else keep_inputs(fc2, idx, compact)
+            alone = plan.fc2.idx.to(device)
+            rows = torch.cat([alone, alone + fc2.in_features]) if parts.gated else alone
+            fc1, fc2 = keep_outputs(fc1, rows, compact), keep_inputs(fc2, alone, compact)
             self.choose_hidden = None
         if compact and fixed_in:
             self.enter = NarrowEntry(parts.norm2, fc1, plan.fc1.idx.to(device))
         else:
             self.enter = (GatheredEntry if compact else MaskedEntry)(parts.norm2, fc1)
-        if not parts.normalises_hidden:
-            self.leave = (GatheredExit if compact else MaskedExit)(fc2)
-        elif compact and fixed_hidden:
-            self.leave = NarrowNormExit(parts.hidden_norm, fc2, plan.fc2.idx.to(device))
-        else:  # a LayerNorm and a linear layer, as before fc1
-            self.leave = (GatheredEntry if compact else MaskedNormExit)(parts.hidden_norm, fc2)
+        plain = GatheredExit if compact else MaskedExit
+        self.leave = norm_exit(parts, alone, compact) if parts.normalises_hidden else plain(fc2)
         self.act, self.drop1, self.drop2 = parts.act, parts.drop1, parts.drop2
         self.ls2, self.drop_path2 = parts.ls2, parts.drop_path2
         self.selects_by_input = isinstance(plan.fc1, DynamicKeep) or isinstance(plan.fc2, DynamicKeep)

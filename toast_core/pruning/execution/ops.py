@@ -97,22 +97,6 @@ class MaskedExit(nn.Module):
         return self.fc2(h if keep is None else h * channel_mask(keep, h.shape[2], h))
 
 
-class MaskedNormExit(MaskedEntry):
-    """LayerNorm and fc2 at full width; dropped hidden units are zeroed here, before the norm."""
-
-    def forward(self, x: torch.Tensor, keep: Keep) -> torch.Tensor:
-        """(B, N, M) -> (B, N, D)."""
-        return super().forward(x if keep is None else x * channel_mask(keep, x.shape[2], x), keep)
-
-
-class NarrowNormExit(NarrowEntry):
-    """The same values from hidden units that were chosen beforehand and alone were computed."""
-
-    def forward(self, x: torch.Tensor, keep: Keep) -> torch.Tensor:
-        """(B, N, K) -> (B, N, D)."""
-        return self.from_kept(x)
-
-
 class GatheredExit(MaskedExit):
     """fc2 from kept hidden units alone."""
 
