@@ -57,7 +57,7 @@ def test_the_file_alone_is_measured_by_its_neighbours() -> None:
 
 def test_from_python_it_is_the_same() -> None:
     found = json.loads(toast("evaluate", *MODEL, *FIT, "--data", "val", "--schedule", "tuned.json", "--execution", "compact", "--json"))
-    studio = Studio("demo_tiny", "random", num_classes=0, data="val", calibration="fit", calibration_images=30, device="cpu")
+    studio = Studio("demo_tiny", weights="random", num_classes=0, data="val", calibration="fit", calibration_images=30, device="cpu")
     figures = studio.evaluate(Schedule.from_json(Path("tuned.json").read_bytes())).to_dict()
     assert all(figures[key] == found[key] for key in ("cosine", "tokens", "knn"))
 
