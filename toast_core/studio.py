@@ -132,16 +132,20 @@ class Studio:
     def evaluate(self, pruned: "Schedule | nn.Module | None" = None, execution: str = "compact") -> "Evaluation":
         """Accuracy and loss on the setup's images, of the baseline, of a schedule, or of a model such as `recover` returns.
 
+        Without a classifier: how alike its features are to the baseline's, and k-NN accuracy beside labelled calibration images.
+
         Raises:
             DataError: no images are named.
         """
-        from toast_core.studies.evaluation.measure import evaluate
+        from toast_core.studies.evaluation.measure import Beside, evaluate
+        from toast_core.studies.subject import bank_of
 
         data = self.workbench.images(self.setup.images)
         if pruned is None:
             pruned = self.model
         model = self.prune(pruned, execution) if isinstance(pruned, Schedule) else pruned
-        return evaluate(model, data, self.setup.batch_size)
+        baseline = self.model if self.workbench.info.execution == "baseline" else None
+        return evaluate(model, data, self.setup.batch_size, beside=Beside(baseline, bank_of(self.workbench, data)[0]))
 
     def tune(
         self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, images: int | None = None,

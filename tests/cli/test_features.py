@@ -9,6 +9,8 @@ from tests.support.commands import run_toast, toast
 from tests.support.families import tiny_demo
 from tests.support.folders import make_folder
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.schedule.schedule import Schedule
+from toast_core.studio import Studio
 
 MODEL = ("--model", "demo_tiny", "--weights", "random", "--num-classes", "0")
 FIT = ("--calibration", "fit", "--calibration-images", "30")
@@ -39,8 +41,9 @@ def test_a_schedule_is_compared_with_the_baseline_and_its_neighbours() -> None:
     assert f"feature cosine  {found['cosine']['value']:.4f}  (95 %: " in text and "20 nearest of 30 images of fit by cosine" in text
 
 
-def test_labels_are_not_needed() -> None:
-    found = json.loads(toast("evaluate", *MODEL, "--data", "one", "--json"))
+@pytest.mark.parametrize("place", ["one", "one/any"])
+def test_labels_are_not_needed(place: str) -> None:
+    found = json.loads(toast("evaluate", *MODEL, "--data", place, "--json"))
     assert found["cosine"]["value"] == 1 and "knn" not in found and "not labelled" in found["notes"][-1]
 
 
@@ -50,6 +53,13 @@ def test_the_file_alone_is_measured_by_its_neighbours() -> None:
     assert alone["knn"] == whole["knn"] and alone["macs"] == whole["macs"] and "cosine" not in alone
     status, _, said = run_toast("evaluate", "--weights", "pruned.safetensors", "--data", "val")
     assert status == 2 and "neither its baseline nor labelled images" in said
+
+
+def test_from_python_it_is_the_same() -> None:
+    found = json.loads(toast("evaluate", *MODEL, *FIT, "--data", "val", "--schedule", "tuned.json", "--execution", "compact", "--json"))
+    studio = Studio("demo_tiny", weights="random", num_classes=0, data="val", calibration="fit", calibration_images=30, device="cpu")
+    figures = studio.evaluate(Schedule.from_json(Path("tuned.json").read_bytes())).to_dict()
+    assert all(figures[key] == found[key] for key in ("cosine", "tokens", "knn"))
 
 
 def test_a_sweep_is_a_table_of_cosines() -> None:

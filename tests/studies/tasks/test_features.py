@@ -8,7 +8,7 @@ import torch
 
 from analysis_cache.store import EvidenceStore
 from tests.support.backbones import CLASSES, grey_backbone, patterns
-from tests.support.families import schedule_for
+from tests.support.families import REPRESENTATIVE, images_for, named, relative_error, schedule_for
 from toast_core.budget.problem import Budget
 from toast_core.compensation.plan import plan_on
 from toast_core.cost.macs import count_cost
@@ -21,8 +21,10 @@ from toast_core.studies.evaluation.measure import Beside, evaluate
 from toast_core.studies.evaluation.store import analyze_evaluation
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
+from toast_core.studies.sensitivity.suffix import Suffix
 from toast_core.studies.sensitivity.sweep import Rule
 from toast_core.studies.subject import Subject
+from toast_core.studies.tasks.backbone import output_of
 from toast_core.studies.tasks.bank import bank_for
 from toast_core.studies.tasks.features import FeatureCells, FeatureOutcomes
 from toast_core.studies.tasks.neighbours import nearest_classes
@@ -211,3 +213,15 @@ def test_tuning_finds_features_nearer_than_uniform_s_at_the_same_cost(tmp_path) 
             cosine[row["name"]] = evaluate(pruned, held, 30, beside=Beside(model)).outcomes.estimates()["cosine"].value
             assert 0.99 * budget.limit < row["macs"] <= budget.limit
     assert cosine[report["chosen"]] > cosine["uniform"]
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_the_last_block_s_output_gives_what_the_whole_model_says(name: str) -> None:
+    model = named(name).build()
+    model.reset_classifier(0)
+    suffix, images = Suffix(model), images_for(name, 2)
+    with torch.inference_mode():
+        found, whole = suffix.output(suffix.start(images), 0), output_of(model, images)
+        assert torch.equal(whole.pooled, model(images))
+    assert whole.tokens.shape[1] == suffix.adapter.layout(model, len(suffix.blocks) - 1).patches
+    assert relative_error(found.pooled, whole.pooled) < 1e-5 and relative_error(found.tokens, whole.tokens) < 1e-5

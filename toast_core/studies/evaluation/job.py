@@ -47,12 +47,14 @@ class EvaluationRun:
         return command_line("evaluate", sized, {"execution": self.execution}, self.schedule)
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
-        """One cell on every image; a masked model runs at the baseline's cost."""
+        """One cell on every image; a masked model runs at the baseline's cost, and features are compared with the baseline's."""
         statistics = workbench.statistics_for(self.schedule, self.batch_size)
         subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         stored = len(store.has_many([evaluation_identity(subject, self.schedule, self.execution, statistics).key]))
-        cost = count_cost(workbench.shape, self.schedule if self.execution == "compact" else None)
-        macs = 0 if stored else len(subject.data) * cost.macs
+        cost = count_cost(workbench.shape, self.schedule if self.execution == "compact" else None).macs
+        beside = count_cost(workbench.shape).macs if subject.task.compares and not self.schedule.is_baseline else 0
+        bank = len(subject.bank.images) if subject.bank else 0
+        macs = 0 if stored else len(subject.data) * (cost + beside) + bank * cost
         return Work(1, stored, len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:

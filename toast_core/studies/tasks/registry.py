@@ -1,6 +1,6 @@
 """The tasks by name, each loaded when it is first asked for, and which of them a model has. Imports no torch.
 
-A task is a class whose instances are a `toast_core.studies.tasks.base.Task`. `task_of` decides from a model's shape, so it knows ours alone.
+A task is a class whose instances are a `toast_core.studies.tasks.base.Task`. `task_of` decides by a model's shape, and knows ours alone.
 """
 
 from collections.abc import Mapping
