@@ -16,6 +16,7 @@ _TORCH_NAMES = {
     "U8": "uint8", "BOOL": "bool",
 }
 _MAX_HEADER_BYTES = 16 << 20
+_OWN_NAME = "patch_embed.proj.weight"  # every model of the supported families has it
 
 
 def analysis_stale_reason(analysis: Analysis, heads: list[CellHead]) -> str | None:
@@ -48,7 +49,8 @@ def _find_file(given: object) -> Path | None:
 def digest_of_weights(path: Path, changed_ns: int) -> tuple[str | None, str | None]:
     """Return what `toast_core.models.weights.weights_digest` gives for the tensors of a .safetensors file, and their one dtype.
 
-    (None, None) where the file is of another kind or its tensors have several dtypes. `changed_ns` is part of the cache's key.
+    (None, None) where the file is of another kind, its tensors have several dtypes, or their names are not those of the model itself, so
+    that loading renames them. `changed_ns` is part of the cache's key.
     """
     try:
         data = path.read_bytes()
@@ -56,6 +58,8 @@ def digest_of_weights(path: Path, changed_ns: int) -> tuple[str | None, str | No
         header = json.loads(data[8:start]) if start <= _MAX_HEADER_BYTES else {}
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         dtypes = {_TORCH_NAMES[entry["dtype"]] for entry in tensors.values()}
+        if _OWN_NAME not in tensors:
+            return None, None
         digest = hashlib.sha256()
         for name, entry in sorted(tensors.items()):
             first, last = entry["data_offsets"]

@@ -109,6 +109,11 @@ class Setup:
         _ = self.preprocessing, self.reading, self.asked_classes  # refuse now what they refuse
 
     @property
+    def recovery_images(self) -> str | None:
+        """What a recovery learns from; None where nothing is named."""
+        return self.train or self.calibration
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What was chosen in place of the model's own preprocessing."""
         return Preprocessing(
@@ -135,7 +140,8 @@ class Setup:
 
     def completed(self) -> "Setup":
         """With what a dashboard takes where nothing was named: the demo, its images, their calibration set, and so many images live."""
-        model = self.model or DEMO_MODELS[0]
+        named_by_weights = self.weights not in (None, "random", "none")
+        model = self.model or (None if named_by_weights else DEMO_MODELS[0])
         data = self.data or (DEMO_DATA if model in DEMO_MODELS else None)
         calibration = self.calibration or (DEMO_CALIBRATION if data == DEMO_DATA else None)
         images = LIVE_IMAGES if self.images is None else self.images

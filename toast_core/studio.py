@@ -17,7 +17,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toast_core.errors import DataError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -249,15 +248,12 @@ class Studio:
         Raises:
             DataError: no training images, test images, or too few.
         """
-        from toast_core.data.load import load_data
         from toast_core.studies.recovery.loop import RecoveryStart, recover
         from toast_core.studies.recovery.processes import World
         from toast_core.studies.recovery.recipe import Recipe
 
-        place, how = self.setup.train or self.setup.calibration, Recipe(**recipe)
-        if place is None:
-            raise DataError("no images to recover on; name them as train= or calibration=")
-        data = load_data(place, self.model, images, seed=how.seed, labelled=how.labels)
+        how = Recipe(**recipe)
+        data = self.workbench.training(images, how.seed, how.labels)
         start = RecoveryStart(schedule, lambda: self.workbench.plan(schedule, how.batch_size))
         return recover(self.model, start, data, how, world=World(device=next(self.model.parameters()).device))
 

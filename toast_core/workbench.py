@@ -117,6 +117,24 @@ class Workbench:
             self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled, self.setup.reading)
         return self._images[1]
 
+    def training(self, images: int | None, seed: int, labelled: bool) -> "ImageData":
+        """Images to recover on, `images` of them, drawn by `seed`: the setup's training images, else its calibration images.
+
+        Raises:
+            DataError: none are named, they cannot be read, or labels are to be learned and are not the model's or its classifier is random.
+        """
+        from toast_core.data.load import load_data
+
+        place = self.setup.recovery_images
+        if place is None:
+            raise DataError("no images to recover on; name them as train= or calibration=")
+        if labelled:
+            self.check_classifier()
+        data = load_data(place, self.model, images, seed=seed, labelled=labelled, reading=replace(self.setup.reading, labels=None))
+        if labelled:
+            self.name_classes(data)
+        return data
+
     def calibration(self, seed: int | None = None) -> "ImageData":
         """The setup's calibration images, drawn by a schedule's seed, else by the setup's; labels are not looked at.
 

@@ -44,10 +44,10 @@ def setup_from_environment() -> Setup:
     return Setup.from_json(os.environ.get(SETUP_VARIABLE, "{}")).completed()
 
 
-def shipped_shape(model: str) -> ModelShape | None:
+def shipped_shape(model: str | None) -> ModelShape | None:
     """The shape of an embedded demo, known before any engine runs; None for other models."""
     shapes = json.loads(_SHIPPED_SHAPES.read_text())
-    return ModelShape.from_dict(shapes[model]) if model in shapes else None
+    return ModelShape.from_dict(shapes[model]) if model is not None and model in shapes else None
 
 
 def state_root() -> Path:

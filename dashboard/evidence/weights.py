@@ -26,6 +26,8 @@ def weights_digest(setup: Setup) -> str | None:
 
 
 def _digest_of_own_weights(setup: Setup) -> tuple[str | None, str | None]:
+    if setup.img_size is not None:
+        return None, None  # positions may have been resampled
     if setup.weights is not None:
         path = Path(setup.weights)
     elif shipped_shape(setup.model) is not None:

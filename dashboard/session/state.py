@@ -39,7 +39,8 @@ def engine_state() -> Description:
 def model_shape() -> ModelShape | None:
     """The model's shape: shipped with the demos, else from the engine; None while neither is there."""
     setup = engine_client().setup
-    is_named = setup.asked_classes is None and setup.class_embeddings is None and setup.img_size is None
+    is_asked_as_is = setup.asked_classes is None and setup.class_embeddings is None and setup.img_size is None
+    is_named = is_asked_as_is and setup.weights in (None, "random")
     if is_named and (shape := shipped_shape(setup.model)):
         return shape
     engine = engine_state()

@@ -75,6 +75,13 @@ class TestOrder:
         source = replace(source_of(NUMBERS), classes=tuple(reversed(NUMBERS)), numbered=True)
         assert match_classes(source, info, Reading(class_order="natural")).classes == source.classes
 
+    def test_a_table_of_numbers_may_lack_the_last_ones(self, info: ModelInfo) -> None:
+        source = replace(source_of(NUMBERS[:10]), numbered=True)
+        found = match_classes(source, info, Reading())
+        assert len(found.classes) == 12 and found.labels.tolist() == list(range(10)) and found.digest == source.digest
+        with pytest.raises(DataError, match="has 10 classes but demo_vit has 12"):
+            match_classes(replace(source, classes=tuple("abcdefghij")), info, Reading())
+
     def test_what_cannot_be_chosen(self) -> None:
         with pytest.raises(SetupError, match="class-order is 'numeric'; choose from alphabetical, natural"):
             Reading(class_order="numeric")

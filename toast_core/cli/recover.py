@@ -64,7 +64,6 @@ def recover(
     if chosen is None:
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
     from analysis_cache.store import EvidenceStore
-    from toast_core.data.load import load_data
     from toast_core.loading import save_model
     from toast_core.studies.recovery.checkpoint import Checkpoints
     from toast_core.studies.recovery.images import looked_at
@@ -82,11 +81,7 @@ def recover(
     )
     with process_group(setup.device) as world:
         workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
-        data = load_data(setup.train, workbench.model, images, seed=seed, labelled=labels, reading=setup.reading)
-        if labels:
-            workbench.check_classifier()
-            workbench.name_classes(data)
-        data = looked_at(data, world)
+        data = looked_at(workbench.training(images, seed, labels), world)
         if world.is_first:
             note([*workbench.info.notes, *data.notes()])
         with Bar("recovering", with_note=True) as advance:

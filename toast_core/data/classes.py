@@ -40,6 +40,10 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
         if list(by_name) != list(range(len(names))):
             notes.append(f"the {len(names)} classes of {source.name} are matched by name to the {outputs} that {info.name}'s weights name")
         return _renumbered(source, by_name, known, notes)
+    if source.numbered and len(names) < outputs and names == tuple(map(str, range(len(names)))):
+        # a table of labels says outputs by number; that it has no image of the last ones is no error
+        names = tuple(map(str, range(outputs)))
+        source = replace(source, classes=names)
     if len(names) != outputs:
         raise DataError(
             f"{source.name} has {len(names)} classes but {info.name} has {outputs}; pass --num-classes {len(names)} with weights trained "

@@ -72,7 +72,7 @@ class WarmModel:
         Raises:
             ToastError: model or images cannot be loaded, or the model is already pruned.
         """
-        say(f"Loading {setup.model}")
+        say(f"Loading {setup.model or setup.weights}")
         workbench = Workbench.load(setup, report)
         return cls(workbench, say, time.monotonic() - began)
 

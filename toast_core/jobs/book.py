@@ -112,7 +112,7 @@ class Job:
     @property
     def model(self) -> str:
         """The name of the model that it is about."""
-        name: str = self.basis["model"]
+        name: str = self.basis["model"] or Path(self.basis["weights"]).name  # weights may say which model they are
         return name
 
     @property

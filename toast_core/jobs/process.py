@@ -98,7 +98,7 @@ def _work(book: JobBook, number: int) -> None:
 
     job = book.get(number)
     run, setup = read_run(job.run.to_dict()), Setup.from_dict(job.basis)
-    _say(book, number, f"Loading {setup.model}")
+    _say(book, number, f"Loading {setup.model or setup.weights}")
 
     def tell(what: str, done: int, total: int) -> None:
         things = "images" if what == "calibrating" else "blocks"

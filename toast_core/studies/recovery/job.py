@@ -134,10 +134,8 @@ class RecoveryRun:
         )
 
     def _data(self, workbench: Workbench) -> ImageData:
-        place, seed, reading = _train(workbench.setup), self.recipe.seed, replace(workbench.setup.reading, labels=None)
-        data = load_data(place, workbench.model, self.images, seed=seed, labelled=self.recipe.labels, reading=reading)
-        if self.recipe.labels:
-            workbench.check_classifier()
+        place = _train(workbench.setup)
+        data = workbench.training(self.images, self.recipe.seed, self.recipe.labels)
         shared = shared_images(open_source(place, labelled=False), open_source(workbench.setup.data, labelled=False))
         if shared:
             which = data.source.name if shared == len(data.source) else f"{shared:,} of the {len(data.source):,} of {data.source.name}"
@@ -161,7 +159,7 @@ class RecoveryRun:
 
 
 def _train(setup: Setup) -> str:
-    place = setup.train or setup.calibration
+    place = setup.recovery_images
     if place is None:
         raise DataError("recovery needs training images; start the dashboard with --train FOLDER, or with --calibration")
     return place
