@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from toast_core.command import command_line
+from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -39,8 +40,11 @@ def analyze_command(setup: Setup, metric: str, request: Mapping | None = None) -
     return command_line("analyze", setup, flags, calibrated=request.get("calibration") not in (None, "none"))
 
 
-def bench_command(setup: Setup) -> str:
-    """The `toast bench` call that measures this machine's latency table of the dashboard's model; weights do not matter for it."""
+def bench_command(setup: Setup, shape: ModelShape) -> str:
+    """The `toast bench` call that measures this machine's latency table of the dashboard's model: their values do not matter for it, but
+    weights may have said its name, size and classes, which then are named."""
+    if setup.weights not in (None, "random"):
+        setup = replace(setup, model=shape.name, img_size=shape.image_size, num_classes=shape.num_classes, use_ema=False)
     return command_line("bench", replace(setup, weights="random"), {"table": True})
 
 

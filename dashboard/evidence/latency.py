@@ -34,4 +34,4 @@ def stored_latency(setup: Setup, shape: ModelShape) -> StoredLatency:
                     return StoredLatency(table)
         except (StoreError, KeyError, TypeError, ValueError):
             continue  # a bundle from elsewhere brought something else under this kind
-    return StoredLatency(None, f"no latency table stored; run: {bench_command(setup)}")
+    return StoredLatency(None, f"no latency table stored; run: {bench_command(setup, shape)}")

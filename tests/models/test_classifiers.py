@@ -99,7 +99,7 @@ class TestOfAFile:
         path = written(tmp_path, made(num_classes=0, img_size=160))
         info = get_info(load_model("test_vit", weights=path))
         assert (info.shape.num_classes, info.random_classifier) == (0, False)
-        assert info.notes == ("the file has no classifier, so the model is built without one; --num-classes N would add a random one",)
+        assert info.notes == ("the file has no classifier, so the model is built without one: its features are compared",)
 
     def test_none_in_the_file_and_some_asked_for(self, tmp_path: Path) -> None:
         path = written(tmp_path, made(num_classes=0, img_size=160))

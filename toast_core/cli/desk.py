@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from toast_core.cli.options import Audience, takes_audience, takes_setup
-from toast_core.setup import DEMO_DATA, DEMO_MODELS, Setup
+from toast_core.setup import Setup
 
 
 @takes_setup("demo")
@@ -15,7 +15,13 @@ def demo(setup: Setup, audience: Audience) -> None:
     _launch(setup, audience)
 
 
-@takes_setup("dashboard", defaults={"model": DEMO_MODELS[0], "data": DEMO_DATA})
+@takes_setup(
+    "dashboard",
+    said={
+        "model": "timm's name, demo_vit, demo_swin, hf-hub:OWNER/NAME or local-dir:FOLDER; default: what the weights name, else demo_vit",
+        "data": "folder of images, a subfolder a class, or a tar file; default: fashion-mnist for a demo, else none: costs alone",
+    },
+)
 @takes_audience
 def dashboard(setup: Setup, audience: Audience) -> None:
     """Open the dashboard on any supported model and image folder."""

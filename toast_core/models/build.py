@@ -81,7 +81,7 @@ def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
     notes = []
     if trained == 0 and asked.num_classes is None:
         asked = replace(asked, num_classes=0)
-        notes.append("timm's weights have no classifier, so the model is built without one; --num-classes N would add a random one")
+        notes.append("timm's weights have no classifier, so the model is built without one: its features are compared")
     if asked.in_chans is not None and described is not None and asked.in_chans != described.input_size[0]:
         notes.append(f"timm's conversion made the patch embedding for {described.input_size[0]} channels one for {asked.in_chans}")
     with watch_missing() as missing:

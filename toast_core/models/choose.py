@@ -115,7 +115,7 @@ def _size_note(file: Form, usual: int, size: int) -> str:
 
 def _classes(file: Form, asked: Build, notes: list[str]) -> int | None:
     if asked.num_classes is None and file.classes == 0:
-        notes.append("the file has no classifier, so the model is built without one; --num-classes N would add a random one")
+        notes.append("the file has no classifier, so the model is built without one: its features are compared")
         return 0
     if asked.num_classes == 0 and file.classes:
         notes.append(f"the file's classifier of {file.classes} classes is left out, as --num-classes 0 asks")
