@@ -54,7 +54,7 @@ class TestOfTheHub:
         model = load_model(TAG)
         info = get_info(model)
         assert (info.weights, info.random_classifier, info.shape.num_classes, info.shape.head_macs) == ("timm pretrained", False, 0, 0)
-        assert info.notes[0].startswith("timm's weights have no classifier, so the model is built without one; --num-classes N")
+        assert info.notes[0].startswith("timm's weights have no classifier, so the model is built without one: its features")
         assert model(torch.zeros(1, 3, 160, 160)).shape == (1, 64)
 
     def test_a_backbone_with_classes_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
