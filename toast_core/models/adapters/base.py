@@ -7,7 +7,7 @@ import torch
 from timm.layers import DropPath, LayerScale, Mlp
 from torch import nn
 
-from toast_core.cost.shapes import ModelShape
+from toast_core.cost.shapes import BlockShape, ModelShape
 from toast_core.models.adapters.rotary import Rotation
 
 
@@ -167,3 +167,21 @@ def embed_refusal(patch_embed: nn.Module) -> str:
 def embed_macs(patch_embed: nn.Module, prefix: int) -> int:
     """Return the patch embedding's multiply-accumulates for one image; a slot for each prefix token too, as published budgets count."""
     return (patch_embed.num_patches + prefix) * patch_embed.proj.weight.numel()
+
+
+def global_block_shape(parts: BlockParts, tokens: int, fixed_params: int) -> BlockShape:
+    """Return the shape of a block that attends over all of its tokens; `fixed_params` are those that no schedule can drop."""
+    return BlockShape(
+        tokens=tokens,
+        attention_tokens=tokens,
+        keys=tokens,
+        width=parts.norm1.normalized_shape[0],
+        heads=parts.heads,
+        head_dim=parts.head_dim,
+        hidden=parts.fc2.in_features,
+        stage=0,
+        qkv_bias=parts.qkv.bias is not None,
+        qk_norm=not isinstance(parts.q_norm, nn.Identity),
+        fc1_bias=parts.fc1.bias is not None,
+        fixed_params=fixed_params,
+    )

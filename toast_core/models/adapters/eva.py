@@ -1,5 +1,6 @@
 """timm's Eva: EVA, EVA-02, DINOv3 and ViTs with rotary embeddings. Rotary ties pairs of q and k dimensions, SwiGLU gate and value."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import nn
 
 from toast_core.cost.shapes import BlockShape, ModelShape
-from toast_core.models.adapters.base import BlockParts, TokenLayout, check_parts, count, embed_macs, embed_refusal
+from toast_core.models.adapters.base import BlockParts, TokenLayout, check_parts, count, embed_macs, embed_refusal, global_block_shape
 from toast_core.models.adapters.rotary import GiveRope, Rotation, rope_giver
 from toast_core.models.adapters.vit import pool_macs
 
@@ -147,23 +148,9 @@ def _block_shape(parts: BlockParts, block: EvaBlock, tokens: int) -> BlockShape:
     own = (attn.qkv, attn.q_proj, attn.k_proj, attn.v_proj, attn.q_norm, attn.k_norm, parts.fc1, parts.norm2, parts.hidden_norm)
     narrowed = sum(count(part) for part in own) + parts.proj.weight.numel() + parts.fc2.weight.numel()
     narrowed += sum(bias.numel() for name in ("q_bias", "v_bias") if (bias := getattr(attn, name, None)) is not None)
-    return BlockShape(
-        tokens=tokens,
-        attention_tokens=tokens,
-        keys=tokens,
-        width=parts.norm1.normalized_shape[0],
-        heads=parts.heads,
-        head_dim=parts.head_dim,
-        hidden=parts.fc2.in_features,
-        stage=0,
-        qkv_bias=parts.qkv.bias is not None,
-        qk_norm=not isinstance(parts.q_norm, nn.Identity),
-        fc1_bias=parts.fc1.bias is not None,
-        fixed_params=count(block) - narrowed,
-        qk_tied=1 if parts.rotary is None else 2,
-        key_bias=isinstance(attn, AttentionRope),
-        gated=parts.gated,
-        hidden_norm=has_norm,
+    return replace(
+        global_block_shape(parts, tokens, count(block) - narrowed), qk_tied=1 if parts.rotary is None else 2,
+        key_bias=isinstance(attn, AttentionRope), gated=parts.gated, hidden_norm=has_norm,
     )
 
 

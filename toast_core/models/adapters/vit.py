@@ -6,7 +6,16 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from toast_core.cost.shapes import BlockShape, ModelShape
-from toast_core.models.adapters.base import BlockParts, TokenLayout, check_mlp, check_parts, count, embed_macs, embed_refusal
+from toast_core.models.adapters.base import (
+    BlockParts,
+    TokenLayout,
+    check_mlp,
+    check_parts,
+    count,
+    embed_macs,
+    embed_refusal,
+    global_block_shape,
+)
 
 
 class VitAdapter:
@@ -111,20 +120,7 @@ class VitAdapter:
 def _block_shape(parts: BlockParts, block: Block, tokens: int) -> BlockShape:
     narrowed = sum(count(part) for part in (parts.qkv, parts.q_norm, parts.k_norm, parts.fc1, parts.norm2))
     narrowed += parts.proj.weight.numel() + parts.fc2.weight.numel()
-    return BlockShape(
-        tokens=tokens,
-        attention_tokens=tokens,
-        keys=tokens,
-        width=parts.norm1.normalized_shape[0],
-        heads=parts.heads,
-        head_dim=parts.head_dim,
-        hidden=parts.fc1.out_features,
-        stage=0,
-        qkv_bias=parts.qkv.bias is not None,
-        qk_norm=not isinstance(parts.q_norm, nn.Identity),
-        fc1_bias=parts.fc1.bias is not None,
-        fixed_params=count(block) - narrowed,
-    )
+    return global_block_shape(parts, tokens, count(block) - narrowed)
 
 
 def pool_macs(pool: AttentionPoolLatent | None, tokens: int) -> int:
