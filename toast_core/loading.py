@@ -16,7 +16,7 @@ from toast_core.models.build import build_baseline, load_baseline
 from toast_core.models.checkpoint import NO_FILE, is_place
 from toast_core.models.checkpoint.kinds import SAFETENSORS, kind_of
 from toast_core.models.checkpoint.numbers import check_numbers
-from toast_core.models.checkpoint.reading import read_safetensors
+from toast_core.models.checkpoint.tensors import read_safetensors
 from toast_core.models.choose import Build, pruned_build
 from toast_core.models.info import ModelInfo, get_info
 from toast_core.models.names import check_name

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for
-from toast_core.models.checkpoint.reading import read_tensors
+from toast_core.models.checkpoint.tensors import read_tensors
 from toast_core.models.info import get_info
 
 _FORM = "one float tensor (classes, width), their names as JSON under `classes` in the metadata, and a tensor logit_scale where it is known"

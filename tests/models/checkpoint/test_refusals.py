@@ -17,7 +17,7 @@ from tests.support.renamed import prefixed
 from toast_core.errors import ModelError
 from toast_core.loading import load_model
 from toast_core.models.checkpoint import read_checkpoint
-from toast_core.models.checkpoint.reading import read_tensors
+from toast_core.models.checkpoint.tensors import read_tensors
 
 
 def zipped(**files: bytes) -> bytes:

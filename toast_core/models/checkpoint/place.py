@@ -5,7 +5,7 @@ from pathlib import Path
 
 from toast_core.errors import ModelError
 from toast_core.files import first_line
-from toast_core.models.checkpoint.reading import shards_of
+from toast_core.models.checkpoint.tensors import shards_of
 
 HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
 # names under which libraries save a model, the likeliest first

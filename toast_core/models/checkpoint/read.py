@@ -11,7 +11,7 @@ import torch
 
 from toast_core.errors import ModelError
 from toast_core.files import sha256_of
-from toast_core.models.checkpoint import choosing, fitting
+from toast_core.models.checkpoint import choice, outline
 from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims
 from toast_core.models.checkpoint.config import Said, read_config
 from toast_core.models.checkpoint.kinds import JSON, SAFETENSORS, kind_of
@@ -20,7 +20,7 @@ from toast_core.models.checkpoint.names.foreign import recognised
 from toast_core.models.checkpoint.names.timm import TIMM
 from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_numbers
 from toast_core.models.checkpoint.place import find
-from toast_core.models.checkpoint.reading import read_tensors, shards_of
+from toast_core.models.checkpoint.tensors import read_tensors, shards_of
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.preprocessing import OWN, Preprocessing
 
@@ -78,11 +78,11 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
     found = find(place)
     path = found.file
     held = read_tensors(path)
-    chosen, notes = choosing.choose(path, choosing.places_in(path, held), use_ema)
+    chosen, notes = choice.choose(path, choice.places_in(path, held), use_ema)
     state, told = _converted(path, chosen)
     said = read_config(found.folder) if found.folder is not None else Said()
     architecture, known = _architecture(held, state, said)
-    classes = fitting.classes_in(state)
+    classes = outline.classes_in(state)
     if said.num_classes and classes and said.num_classes != classes:
         raise ModelError(f"{said.source} says {said.num_classes} classes, {path.name} holds {classes}; name the weights file alone")
     names = said.classes
@@ -108,7 +108,7 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
     )
 
 
-def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def _converted(path: Path, place: choice.Place) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """The place's tensors in timm's names and float32, and what was said on the way."""
     inside, heads = place.inside, place.heads
     if place.naming is not TIMM and (what := recognised(inside)):
@@ -124,17 +124,17 @@ def _converted(path: Path, place: choosing.Place) -> tuple[dict[str, torch.Tenso
     except ModelError as error:
         raise ModelError(f"weights file {path}: {error}") from error
     left = [name for name in place.tensors if not name.startswith(place.prefix) and name not in heads.values()]
-    read = (f"these are {place.naming.title}: {fitting.described(conversion.state)}",) if place.naming is not TIMM else ()
+    read = (f"these are {place.naming.title}: {outline.described(conversion.state)}",) if place.naming is not TIMM else ()
     aside = (f"left {len(left)} tensors beside {place.prefix}* aside, first {left[0]}",) if left else ()
     return conversion.state, (*read, *_stripped(place, len(inside)), *aside, *notes, *conversion.notes)
 
 
-def _stripped(place: choosing.Place, count: int) -> tuple[str, ...]:
+def _stripped(place: choice.Place, count: int) -> tuple[str, ...]:
     prefix = (f"took the prefix {place.prefix} off the names of {count} tensors",) if place.prefix else ()
     return prefix + ((f"took wrappers' words out of the middle of {place.wrapped} names",) if place.wrapped else ())
 
 
-def _beside(place: choosing.Place) -> dict[str, torch.Tensor]:
+def _beside(place: choice.Place) -> dict[str, torch.Tensor]:
     return {name: place.tensors[name] for name in place.heads.values()}
 
 
@@ -149,15 +149,15 @@ def _architecture(held: Mapping[Any, Any], state: Mapping[str, torch.Tensor], sa
         kept = (held.get("arch"), getattr(held.get("args"), "model", None))
         bases = [name.partition(".")[0] for name in kept if isinstance(name, str) and name]
         return next((name for name in bases if timm.is_model(name) or name in DEMO_BUILDERS), None), ()
-    names = fitting.fitting(state, said.claims, said.img_size, said.prefer)
+    names = outline.fitting(state, said.claims, said.img_size, said.prefer)
     if not names:
-        return None, (f"{said.source} describes {fitting.described(state)}, for which timm has no name with the same heads and activation",)
+        return None, (f"{said.source} describes {outline.described(state)}, for which timm has no name with the same heads and activation",)
     others = f" (as would {', '.join(names[1:])})" if names[1:] else ""
-    return names[0], (f"{said.source} describes {fitting.described(state)}: {names[0]} fits{others}",)
+    return names[0], (f"{said.source} describes {outline.described(state)}: {names[0]} fits{others}",)
 
 
 def refuse_unnamed(checkpoint: Checkpoint) -> ModelError:
     """Return the error for weights without a model's name: what they are of, and which names fit."""
-    names = fitting.fitting(checkpoint.state, checkpoint.claims, checkpoint.img_size)
+    names = outline.fitting(checkpoint.state, checkpoint.claims, checkpoint.img_size)
     fits = f"pass --model {names[0]}" + (f" (or {', '.join(names[1:])})" if names[1:] else "") if names else "pass --model"
-    return ModelError(f"no model is named, and {checkpoint.path} names none; it holds {fitting.described(checkpoint.state)}: {fits}")
+    return ModelError(f"no model is named, and {checkpoint.path} names none; it holds {outline.described(checkpoint.state)}: {fits}")
