@@ -1,10 +1,10 @@
 """How figures are written: with a unit, a badge, and no more digits than their interval supports."""
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from toast_core import intervals
 from toast_core.studies.evaluation.result import Estimate, Outcomes
 from toast_core.studies.tasks.base import Figure
 
@@ -15,6 +15,7 @@ BADGES = {
 TOP1 = Outcomes.FIGURES[0]
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MOST = 9
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
 
@@ -29,30 +30,35 @@ def read_estimate(values: Mapping) -> Estimate:
 
 
 def decimals(estimate: Estimate, most: int = 3) -> int:
-    """How many decimals an estimate carries: none from a half width of 1 on, one from 0.1 on, and so forth, up to `most`."""
-    half = (estimate.ci95[1] - estimate.ci95[0]) / 2
-    return 0 if not math.isfinite(half) or half >= 1 else min(most, math.ceil(-math.log10(max(half, 10.0**-most))))
+    """How many decimals an estimate carries, up to `most`; `most` where its interval has no width."""
+    low, high = estimate.ci95
+    return most if low == high else intervals.decimals(estimate.ci95, most=most)
+
+
+def figure_decimals(estimate: Estimate, figure: Figure) -> int:
+    """How many decimals a task's figure carries: as its interval supports, however narrow that is."""
+    return decimals(estimate, _MOST if estimate.ci95[0] < estimate.ci95[1] else figure.digits + 1)
 
 
 def accuracy(estimate: Estimate, figure: Figure = TOP1) -> str:
     """An accuracy, or another task's headline, with as many digits as its interval supports, for example `88 %`."""
-    return f"{estimate.value:.{decimals(estimate, figure.digits + 1)}f} {figure.unit}".rstrip()
+    return f"{estimate.value:.{figure_decimals(estimate, figure)}f} {figure.unit}".rstrip()
 
 
 def accuracy_interval(estimate: Estimate, figure: Figure = TOP1) -> str:
     """The interval of an accuracy, or of another task's headline, for example `86 to 90 %`."""
-    (low, high), digits = estimate.ci95, decimals(estimate, figure.digits + 1)
+    (low, high), digits = estimate.ci95, figure_decimals(estimate, figure)
     return f"{low:.{digits}f} to {high:.{digits}f} {figure.unit}".rstrip()
 
 
 def points(estimate: Estimate, figure: Figure = TOP1) -> str:
     """A difference of accuracies or other headlines, for example `-1.2 points`, with a sign and without a minus zero."""
-    return f"{signed(estimate.value, decimals(estimate, figure.digits + 1))} {figure.change_unit}".rstrip()
+    return f"{signed(estimate.value, figure_decimals(estimate, figure))} {figure.change_unit}".rstrip()
 
 
 def points_interval(estimate: Estimate, figure: Figure = TOP1) -> str:
     """The interval of a difference of accuracies or other headlines, for example `-2.1 to -0.3`."""
-    (low, high), digits = estimate.ci95, decimals(estimate, figure.digits + 1)
+    (low, high), digits = estimate.ci95, figure_decimals(estimate, figure)
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 

@@ -18,6 +18,7 @@ from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.schedule.sites import SITES
+from toast_core.studies.tasks.registry import task_of
 
 KEY = "equaliser"
 _component = st.components.v2.component("toast_equaliser", html='<div class="equaliser"></div>', css=style(), js=script())
@@ -50,7 +51,7 @@ def equaliser_data(
     cost = count_cost(shape, schedule)
     return {
         **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
-        "counted": {"macs": cost.macs, "params": cost.params},
+        "headline": task_of(shape).figures[0].title, "counted": {"macs": cost.macs, "params": cost.params},
         "multiple_of": schedule.multiple_of, "seen": editor.seen, "linked": editor.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,

@@ -178,8 +178,9 @@ def _show_cell(evidence: Evidence, rows: Sequence[Row], site: str, block: int, r
     for metric in metrics_of([row]).values():
         value = f"{figure_text(row, metric)} {metric.unit}".rstrip()
         st.markdown(f":gray[{metric.label}]  \n**{value}**{_interval_in_words(row, metric)}")
-    figures = [f"{one.title if not number else one.label} {one.said(row[one.key])}" for number, one in enumerate(_figures_of(row))]
-    st.caption(f"{', '.join(figures)} on {row['images']:,} images")
+    figures = [f"{one.label} {one.number(row[one.key])} {one.unit}".rstrip() for one in _figures_of(row)]
+    line = ", ".join(figures)
+    st.caption(f"{line[:1].upper()}{line[1:]} on {row['images']:,} images")
     _show_saving(site, block, ratio)
 
 

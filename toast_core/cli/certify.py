@@ -166,7 +166,7 @@ def _print(certificate: Certificate) -> None:
     for figure in (one for one in task.figures if one.key in forms[0].figures):
         estimates = [form.figures.get(figure.key) for form in forms]
         heading = f"{figure.label}, {figure.unit}" if figure.unit else figure.label
-        _line(heading, [f"{one.value:.{figure.digits}f}" if one else "-" for one in estimates])
+        _line(heading, [figure.value(one) if one else "-" for one in estimates])
         _line("  95 %", [figure.between(one) if one else "-" for one in estimates])
     if forms[0].same_count is not None:
         _line("same class as compact", [str(form.same_count) for form in forms])

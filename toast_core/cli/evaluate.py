@@ -54,7 +54,7 @@ def evaluate(
     print(", ".join((*how, result.device)))
     for figure, one in result.rows():
         interval = f"95 %: {figure.between(one)}" if isfinite(one.ci95[0]) else "no interval from one image"
-        print(f"{figure.label}  {figure.said(one.value)}  ({interval})")
+        print(f"{figure.label}  {figure.said(one)}  ({interval})")
     if bank is not None:
         print(f"k-NN: {NEIGHBOURS} nearest of {len(bank.images)} images of {bank.images.source.name} by cosine, a vote each")
     print(f"images: {data.transform.description}")

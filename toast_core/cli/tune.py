@@ -121,7 +121,7 @@ def _print_report(report: dict, damage: Figure) -> None:
             said = f", agreement {row['agreement']:.2f} ({low:.1f} to {high:.1f})"
         print(
             f"front  {row['macs'] / 1e9:.4f} GMACs  {row['params'] / 1e6:.3f} M parameters  "
-            f"{label} {row[f'predicted_{key}']:.{damage.digits}f} predicted, {row[key]:.{damage.digits}f} held out{said}"
+            f"{label} {damage.number(row[f'predicted_{key}'])} predicted, {damage.number(row[key])} held out{said}"
         )
     if learned := report["audit"]["measured_over_predicted"]:
         print(
@@ -135,15 +135,15 @@ def _print_report(report: dict, damage: Figure) -> None:
 
 
 def _candidate_row(row: dict, chosen: str, damage: Figure, answered: bool) -> list[str]:
-    key, digits = damage.key, damage.digits
-    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", f"{row[f'predicted_{key}']:.{digits}f}"]
+    key = damage.key
+    cells = [row["name"] + (" *" if row["name"] == chosen else ""), f"{row['macs'] / 1e9:.4f}", damage.number(row[f"predicted_{key}"])]
     if not row["images"]:
         return [*cells, "clearly worse as predicted", *([""] * (1 + answered))]
     if not answered:
         low, high = row[f"{key}_delta_ci95"]
-        return [*cells, f"{row[key]:.{digits}f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
+        return [*cells, damage.number(row[key]), f"{damage.number(low, '+')} to {damage.number(high, '+')}"]
     (low, high), delta = row["agreement_ci95"], row["agreement_delta_ci95"]
-    return [*cells, f"{row[key]:.{digits}f}", f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
+    return [*cells, damage.number(row[key]), f"{row['agreement']:.2f} ({low:.1f} to {high:.1f})", f"{delta[0]:+.2f} to {delta[1]:+.2f}"]
 
 
 def _print_edits(edits: Edits, unit: str, damage: Figure) -> None:
@@ -151,5 +151,5 @@ def _print_edits(edits: Edits, unit: str, damage: Figure) -> None:
         for edit in edits[name]:
             print(
                 f"{said}: block {edit['block']} {edit['site']} {edit['before']:g} -> {edit['after']:g}, "
-                f"{damage.label} {edit['damage']:+.{damage.digits}f}, {-edit['saved'] / 1e6:+.3f} {unit}"
+                f"{damage.label} {damage.number(edit['damage'], '+')}, {-edit['saved'] / 1e6:+.3f} {unit}"
             )

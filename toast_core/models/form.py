@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 
 _BLOCK = re.compile(r"(?:blocks\.(\d+)|layers\.(\d+)\.blocks\.(\d+))\.")
-_JOINT = re.compile(r"(^|\.)visual\.(proj|head\.proj\.weight)$")  # CLIP's projection, which timm makes the classifier
 _TABLE = "attn.relative_position_bias_table"
 _NAMES = {
-    "patch": ("patch_embed.proj.weight", "conv1.weight"),
-    "positions": ("pos_embed", "positional_embedding"),
-    "registers": ("reg_token", "register_tokens", "storage_tokens"),
-    "class_token": ("cls_token", "class_embedding"),
+    "patch": ("patch_embed.proj.weight",),
+    "positions": ("pos_embed",),
+    "registers": ("reg_token", "storage_tokens"),
+    "class_token": ("cls_token",),
     "distillation": ("dist_token",),
     "q_norm": ("blocks.0.attn.q_norm.weight",),
     "hidden": ("blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc1_g.weight", "blocks.0.mlp.w12.weight", "blocks.0.mlp.w1.weight"),
@@ -89,20 +88,14 @@ class Form:
 
 
 def form_of(state: Mapping[str, torch.Tensor]) -> Form:
-    """Read the form off tensors in timm's names, or OpenAI's for CLIP, under any common prefix."""
-    prefix = next((key[: -len(name)] for name in _NAMES["patch"] for key in state if key.endswith(name)), None)
-    if prefix is None:
-        return Form()
-    joint = {len(value) if key.endswith("head.proj.weight") else value.shape[-1] for key, value in state.items() if _JOINT.search(key)}
-    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    """Read the form off tensors in timm's names; empty where there is no patch embedding."""
 
     def first(part: str) -> torch.Tensor | None:
         return next((state[name] for name in _NAMES[part] if name in state), None)
 
-    # DINOv2's own layout of registers gives the class token a position, which timm's conversion adds to the token
-    bare = _embedding(first("patch"), first("positions"), int("register_tokens" in state))
+    bare = _embedding(first("patch"), first("positions"))
     blocks = {match.groups() for key in state if (match := _BLOCK.match(key))}
-    if not blocks:
+    if bare.patch is None or not blocks:
         return bare
     tables = [state[key] for key in sorted((key for key in state if key.endswith(_TABLE)), key=_place)]
     tables = tables if all(table.ndim == 2 for table in tables) else []
@@ -124,7 +117,7 @@ def form_of(state: Mapping[str, torch.Tensor]) -> Form:
         layer_scale=None if qkv is None else first("layer_scale") is not None,
         qkv_bias=None if qkv is None or "storage_tokens" in state else first("qkv_bias") is not None,
         pooled_norm=None if (norm is None) == (pooled is None) else pooled is not None,
-        classes=shape["classifier"][0] if len(shape.get("classifier", ())) == 2 else min(joint, default=0),
+        classes=shape["classifier"][0] if len(shape.get("classifier", ())) == 2 else 0,
     )
 
 
@@ -134,10 +127,10 @@ def square_side(count: int) -> int | None:
     return side if side and side * side == count else None
 
 
-def _embedding(patch: torch.Tensor | None, positions: torch.Tensor | None, extra: int) -> Form:
-    rows = positions.shape[-2] - extra if positions is not None and positions.ndim in (2, 3) else None
+def _embedding(patch: torch.Tensor | None, positions: torch.Tensor | None) -> Form:
+    rows = positions.shape[-2] if positions is not None and positions.ndim in (2, 3) else None
     if patch is None or patch.ndim != 4:
-        return Form(positions=rows)
+        return Form()
     return Form(patch=(patch.shape[2], patch.shape[3]), channels=patch.shape[1], width=patch.shape[0], positions=rows)
 
 

@@ -1,7 +1,8 @@
-"""Which models of timm a file fits, for a refusal: by patch and window from the name, by all else from the models themselves."""
+"""Which models of timm a refused file fits, and where none does, which come closest: patch and window by name, all else by form."""
 
 import difflib
 import re
+from collections.abc import Mapping
 from functools import cache
 
 import timm
@@ -9,6 +10,7 @@ import torch
 
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for, timm_modules
+from toast_core.models.checkpoint import fitting
 from toast_core.models.form import Form, form_of
 
 _SHOWN = 3
@@ -16,12 +18,16 @@ _TRIED = 16  # models built for one refusal, a tenth of a second each
 _SIZE = re.compile(r"_(tiny|little|small|p?wee|dwee|betwixt|mediumd?|base|large|huge|giant|gigantic|so\d+m\d?|7b|[a-z]+plus)(?=_|$)")
 
 
-def fitting(file: Form, name: str) -> str:
-    """Return which supported models of timm have the file's form, or the closest of them, as half a sentence.
+def nearest(state: Mapping[str, torch.Tensor], name: str) -> str:
+    """Return which supported models of timm have these tensors, or the closest of them, as half a sentence.
 
     Args:
+        state: in timm's names.
         name: what was asked for; of equals, names like it come first.
     """
+    if fits := fitting(state, prefer=name):
+        return f"{', '.join(fits)} would fit"
+    file = form_of(state)
     names = [one for one in _candidates(file) if one != name]
     if not names:
         return f"no supported model of timm has {file.in_words()}"
@@ -33,10 +39,7 @@ def fitting(file: Form, name: str) -> str:
     near = sorted(groups, key=lambda group: _distance(file, firsts[group]))
     tried = [one for group in near for one in sorted(groups[group], key=lambda one: -_likeness(one, name))][:_TRIED]
     ranked = sorted(tried, key=lambda one: (_distance(file, one), -_likeness(one, name)))
-    fits = [one for one in ranked if _distance(file, one) == (0, 0)]
-    if fits:
-        return f"{', '.join(fits[:_SHOWN])} would fit"
-    return f"no supported model of timm has all of that; closest: {', '.join(ranked[:_SHOWN])}"
+    return f"no supported model of timm has just these tensors; closest: {', '.join(ranked[:_SHOWN])}"
 
 
 def _candidates(file: Form) -> list[str]:

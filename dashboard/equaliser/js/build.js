@@ -39,7 +39,7 @@ function buildTotals(desk) {
   const totals = element("div", "totals");
   for (const [name, title, badge] of [
     ["macs", "GMACs per image", "computed"], ["params", "Parameters", "computed"], ["latency", "Latency", "predicted"],
-    ["top1", "Top-1", "predicted"],
+    ["top1", desk.data.headline, "predicted"],
   ]) {
     const total = element("div", `total ${name}`);
     const heading = element("div", "title", `${title} `);

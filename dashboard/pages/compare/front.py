@@ -90,7 +90,7 @@ def _row(one: Candidate, reference: Candidate, on_front: bool, figure: Figure) -
 
 
 def _rounded(change: Estimate | None, figure: Figure) -> float | None:
-    return None if change is None else round(change.value, max(1, wording.decimals(change, figure.digits + 1)))
+    return None if change is None else round(change.value, max(1, wording.figure_decimals(change, figure)))
 
 
 def _reading(change: Estimate | None) -> str:

@@ -12,7 +12,7 @@ request   the model and the weights that --model and --weights name together
 """
 
 from toast_core.models.checkpoint.claims import check_claims
-from toast_core.models.checkpoint.outline import classes_in, described, fitting
+from toast_core.models.checkpoint.outline import described, fitting
 from toast_core.models.checkpoint.place import is_place
 from toast_core.models.checkpoint.read import Checkpoint, read_checkpoint, refuse_unnamed
 from toast_core.models.checkpoint.request import DEMO_WEIGHTS, NO_FILE, asked_for
@@ -23,7 +23,6 @@ __all__ = [
     "Checkpoint",
     "asked_for",
     "check_claims",
-    "classes_in",
     "described",
     "fitting",
     "is_place",

@@ -22,6 +22,7 @@ from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_num
 from toast_core.models.checkpoint.place import find
 from toast_core.models.checkpoint.tensors import read_tensors, shards_of
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.models.form import form_of
 from toast_core.preprocessing import OWN, Preprocessing
 
 
@@ -82,7 +83,7 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
     state, told = _converted(path, chosen)
     said = read_config(found.folder) if found.folder is not None else Said()
     architecture, known = _architecture(held, state, said)
-    classes = outline.classes_in(state)
+    classes = form_of(state).classes
     if said.num_classes and classes and said.num_classes != classes:
         raise ModelError(f"{said.source} says {said.num_classes} classes, {path.name} holds {classes}; name the weights file alone")
     names = said.classes

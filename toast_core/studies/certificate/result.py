@@ -254,7 +254,7 @@ class Certificate:
     def __repr__(self) -> str:
         """For example `Certificate(demo_vit, schedule 0123abcd, 10000 images, top-1 %: baseline 91.53, masked 91.50, compact 91.50)`."""
         figure = self.forms[0].task.figures[0]
-        forms = ", ".join(f"{form.name} {form.figures[figure.key].value:.{figure.digits}f}" for form in self.forms)
+        forms = ", ".join(f"{form.name} {figure.value(form.figures[figure.key])}" for form in self.forms)
         apart = f"; {len(self.differing())} differ from compact" if self.differing() else ""
         return (
             f"Certificate({self.asked.setup.model}, schedule {self.digests.schedule[:8]}, {self.image_count} images, "
@@ -266,7 +266,7 @@ class Certificate:
         task = self.forms[0].task
         figure = task.figures[0]
         table = [
-            (form.name, f"{form.figures[figure.key].value:.{figure.digits}f}", figure.between(form.figures[figure.key]),
+            (form.name, figure.value(form.figures[figure.key]), figure.between(form.figures[figure.key]),
              f"{form.macs / 1e9:.4f}", f"{form.size_bytes / 1e6:.2f}", f"{form.largest_difference:.1e}")
             for form in self.forms
         ]

@@ -141,12 +141,12 @@ class Evaluation:
         """For example `Evaluation(top-1 91.53 % (95 %: 90.97 to 92.06), 10000 images, compact, 0.0512 GMACs)`."""
         (figure, first), *_ = self.rows()
         about = f"{len(self.outcomes.index)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs"
-        return f"Evaluation({figure.label} {figure.said(first.value)} (95 %: {figure.between(first)}), {about})"
+        return f"Evaluation({figure.label} {figure.said(first)} (95 %: {figure.between(first)}), {about})"
 
     def _repr_html_(self) -> str:
         """For a notebook: the figures with their intervals, and what they are of."""
         rows = [
-            f"<tr><th>{figure.label}</th><td>{figure.said(one.value)}</td><td>{figure.between(one)}</td></tr>"
+            f"<tr><th>{figure.label}</th><td>{figure.said(one)}</td><td>{figure.between(one)}</td></tr>"
             for figure, one in self.rows()
         ]
         about = f"{len(self.outcomes.index)} images, {self.execution}, {self.macs / 1e9:.4f} GMACs, {self.dtype} on {self.device}"

@@ -5,13 +5,14 @@ baseline, which sweeps report and tuning minimises. Studies ask it and assume ne
 `Task.forward` gives: only the task looks into it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from toast_core.intervals import Z95, Estimate
+from toast_core.intervals import Z95, Estimate, decimals
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from toast_core.data.load import Batch
     from toast_core.models.adapters.base import Adapter
     from toast_core.studies.tasks.bank import Bank
+
+_MOST_DIGITS = 9
 
 Output = Any
 """What a model says of a batch: logits, or whatever else a task reads."""
@@ -34,7 +37,7 @@ class Figure:
     key               its name in JSON, in summaries and in rows
     label             for people, in the middle of a line
     unit              empty where it has none
-    digits            behind the point
+    digits            behind the point at least; more where an interval is narrower than the last of them
     higher_is_better  which way is good
     change_unit       of a difference of two such figures
     """
@@ -56,20 +59,30 @@ class Figure:
         """The label at the beginning of a line, for example `Feature cosine`."""
         return self.label[:1].upper() + self.label[1:]
 
-    def said(self, value: float) -> str:
+    def number(self, value: float, sign: str = "") -> str:
+        """A value without unit or interval, of three digits that count at least: `0.0312`, `0.000118`. `sign` "+" has it signed."""
+        small = 2 - math.floor(math.log10(abs(value))) if value else 0
+        return f"{value:{sign}.{max(self.digits, min(_MOST_DIGITS, small))}f}"
+
+    def value(self, estimate: Estimate) -> str:
+        """The value without a unit, for example `91.53`."""
+        return f"{estimate.value:.{decimals(estimate.ci95, self.digits)}f}"
+
+    def said(self, estimate: Estimate) -> str:
         """The value with its unit, for example `91.53 %`."""
-        return f"{value:.{self.digits}f}{' ' if self.unit else ''}{self.unit}"
+        return f"{self.value(estimate)} {self.unit}".rstrip()
 
     def in_short(self, estimate: Estimate) -> str:
         """Label, value and interval, for example `top-1 91.2 % (95 %: 90.6 to 91.7 %)`."""
         low, high = estimate.ci95
-        digits, unit = self.digits - (self.unit == "%"), f" {self.unit}" if self.unit else ""
+        digits, unit = decimals(estimate.ci95, self.digits - (self.unit == "%")), f" {self.unit}" if self.unit else ""
         return f"{self.label} {estimate.value:.{digits}f}{unit} (95 %: {low:.{digits}f} to {high:.{digits}f}{unit})"
 
     def between(self, estimate: Estimate) -> str:
         """The interval without a unit, for example `90.97 to 92.06`."""
         low, high = estimate.ci95
-        return f"{low:.{self.digits}f} to {high:.{self.digits}f}"
+        digits = decimals(estimate.ci95, self.digits)
+        return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 class ImageOutcomes(Protocol):
