@@ -98,10 +98,10 @@ class Classification:
         return output
 
     def directions(self, output: "torch.Tensor", draws: Sequence[np.random.Generator], count: int) -> "torch.Tensor":
-        """e_y - p with the class y drawn from the baseline's own probabilities p: their covariance is what KL bends by."""
-        from toast_core.studies.tasks.directions import label_directions
+        """Random sums over the classes by the baseline's own probabilities: their covariance is what KL bends by."""
+        from toast_core.studies.tasks.directions import signed_directions
 
-        return label_directions(output, draws, count)
+        return signed_directions(output, draws, count)
 
     def labels(self, reference: "torch.Tensor") -> "torch.Tensor":
         """The class of each image's largest logit."""

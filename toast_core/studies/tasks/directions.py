@@ -6,18 +6,17 @@ import numpy as np
 import torch
 
 
-def label_directions(logits: torch.Tensor, draws: Sequence[np.random.Generator], count: int) -> torch.Tensor:
-    """Directions e_y - p (count, B, C) with y drawn from p = softmax(logits), each image by its own generator.
+def signed_directions(logits: torch.Tensor, draws: Sequence[np.random.Generator], count: int) -> torch.Tensor:
+    """Directions sum_j s_j sqrt(p_j) (e_j - p) (count, B, C) with p = softmax(logits) and random signs s, each image by its own generator.
 
     Their covariance is diag(p) - p p^T, the curvature of KL(p || p') in the logits; so half the mean of (g . d)^2 is KL to second order.
+    Labels drawn from p have the same covariance, but where the model is sure all the weight lies on rare ones: on both demos the order of
+    cells by two draws with signs was as right as by four drawn labels.
     """
-    probability = logits.double().softmax(1)
-    rising = probability.cumsum(1).cpu().numpy()
-    uniform = np.stack([one.random(count) for one in draws], axis=1)
-    drawn = [np.searchsorted(row, uniform[:, image] * row[-1], side="right") for image, row in enumerate(rising)]
-    labels = torch.from_numpy(np.stack(drawn, axis=1).clip(max=logits.shape[1] - 1)).to(logits.device)
-    found = -probability.unsqueeze(0).repeat(count, 1, 1)
-    return found.scatter_add_(2, labels.unsqueeze(2), torch.ones_like(found[..., :1])).to(logits.dtype)
+    root = logits.double().softmax(1).sqrt()
+    drawn = np.stack([np.where(one.random((count, logits.shape[1])) < 0.5, -1.0, 1.0) for one in draws], axis=1)
+    weighted = torch.from_numpy(drawn).to(root.device) * root
+    return (weighted - weighted.sum(-1, keepdim=True) * root.square()).to(logits.dtype)
 
 
 def turning_directions(features: torch.Tensor, draws: Sequence[np.random.Generator], count: int) -> torch.Tensor:
