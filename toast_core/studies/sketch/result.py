@@ -9,7 +9,7 @@ import numpy as np
 from toast_core.intervals import mean_interval
 from toast_core.studies.sensitivity.cells import Cell
 
-DRAWS = 4
+DRAWS = 2
 
 
 @dataclass(frozen=True, eq=False)
