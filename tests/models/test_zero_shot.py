@@ -67,6 +67,9 @@ def test_the_scale_is_the_embeddings_the_weights_or_one(tmp_path: Path) -> None:
     assert float(with_class_embeddings(tower(True), file, weights).head.scale) == pytest.approx(20)
     own = embeddings(tmp_path / "scaled.safetensors", 16, scale=30.0)
     assert float(with_class_embeddings(tower(True), own, weights).head.scale) == pytest.approx(30)
+    torch.save({"logit_scale": torch.tensor(20.0)}, weights)
+    with pytest.raises(ModelError, match=r"tower.pth has logit_scale 20, beyond 6.91; it is the natural logarithm"):
+        with_class_embeddings(tower(True), file, weights)
     found = with_class_embeddings(tower(True), file)
     assert float(found.head.scale) == 1 and "logit scale not known, taken as 1" in found.toast_info.notes[-1]
 
@@ -79,6 +82,11 @@ def test_the_scale_is_the_embeddings_the_weights_or_one(tmp_path: Path) -> None:
     (lambda path: save_file({"text": torch.full((3, 16), torch.nan)}, path), "zero or not finite"),
     (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": "no list"}), "no JSON list"),
     (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '["one"]'}), "name 1 classes and embed 3"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '{"a": 0, "b": 1, "c": 2}'}), "is an object, no JSON list"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '"abc"'}), "is a text, no JSON list"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '["a", "b", "a"]'}), "name the class 'a' twice"),
+    (lambda path: embeddings(path, 16, logit_scale=torch.tensor(100.0)), "natural logarithm of the scale: write 4.6052 for a scale of 100"),
+    (lambda path: embeddings(path, 16, logit_scale=torch.tensor(math.nan)), "natural logarithm of the scale"),
     (lambda path: path.write_bytes(b"\x80\x04pickle"), "no readable safetensors file"),
     (lambda path: None, "no readable safetensors file"),
 ])
