@@ -130,7 +130,7 @@ def test_swin_v2_is_refused_by_its_name(tmp_path: Path, key: str, names: list[st
 
 
 @pytest.mark.parametrize(
-    "more", ["storage_tokens", "rope_embed.periods", "blocks.0.mlp.w1.weight", "blocks.0.attn.q_bias", "blocks.0.gamma_1"]
+    "more", ["rope_embed.periods", "blocks.0.mlp.w1.weight", "blocks.0.attn.q_bias", "blocks.0.gamma_1"]
 )
 def test_names_that_timm_itself_converts_are_left_to_it(tmp_path: Path, more: str) -> None:
     state = state_of(tiny("transformers-vit")) | {

@@ -12,7 +12,7 @@ from torch import nn
 from toast_core.models.adapters import timm_modules
 from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims, contradiction
 from toast_core.models.demo import DEMO_BUILDERS
-from toast_core.models.form import Form, form_of
+from toast_core.models.form import Form, form_of, zero_biases
 
 # the width that a word of timm's names stands for; names without such a word are built to see
 _WIDTHS = {
@@ -99,7 +99,8 @@ def _fits(name: str, state: State, form: Form, claims: Claims) -> bool:
             own = _shapes(_outline(name, state, form, first))
         except (RuntimeError, ValueError, TypeError, AssertionError):
             return False
-        given = {key: tuple(value.shape) for key, value in state.items() if not _CHANGEABLE.fullmatch(key)}
+        free = zero_biases(state) - own.keys()
+        given = {key: tuple(value.shape) for key, value in state.items() if not _CHANGEABLE.fullmatch(key) and key not in free}
         if first:
             given = {key: shape for key, shape in given.items() if not re.match(r"blocks\.[1-9]", key)}
         if own != given:
