@@ -37,6 +37,12 @@ class ModelInfo:
     in_chans: int | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What whoever loads the model has to be told, a line each: the notes, and that the classifier is random where it is."""
+        random = (f"the classifier of {self.name} is random: its answers say nothing",) if self.random_classifier else ()
+        return (*self.notes, *random)
+
 
 def check_baseline(info: ModelInfo, instead: str) -> None:
     """Raise a PlanError unless nothing was pruned yet; `instead` says what to do with the baseline model."""
