@@ -47,7 +47,12 @@ def load_baseline(
         return load_pretrained(name, asked, seed) if weights is None else build_baseline(name, asked, seed, f"random, seed {seed}")
     with torch.device("meta"):
         named = build_baseline(name, Build(), seed, "none")
-    known = replace(asked, img_size=img_size or checkpoint.img_size)
+    if num_classes and checkpoint.other_head:
+        raise ModelError(
+            f"weights file {checkpoint.path} {checkpoint.other_head}, and one of {num_classes} classes would be random; "
+            "pass --num-classes 0 to compare features"
+        )
+    known = replace(asked, img_size=img_size or checkpoint.img_size, other_head=checkpoint.other_head)
     chosen = choose_build(checkpoint.state, checkpoint.path, named, known)
     model = build_baseline(name, chosen, seed, checkpoint.source)
     filled = fill(model, checkpoint.state, checkpoint.path, sized=img_size is not None)

@@ -20,12 +20,16 @@ _SWIN_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Build:
-    """What a model is built with beside its name; None: the name's own. `notes` say what was taken from a file, a sentence each."""
+    """What a model is built with beside its name; None: the name's own. `notes` say what was taken from a file, a sentence each.
+
+    other_head  "has a head that ..." of a file whose classifier no model of timm has
+    """
 
     num_classes: int | None = None
     img_size: int | None = None
     in_chans: int | None = None
     global_pool: str | None = None
+    other_head: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -55,7 +59,7 @@ def choose_build(state: Mapping[str, torch.Tensor], path: Path, named: nn.Module
         notes.append(_size_note(file, shape.image_size, size))
     return Build(
         _classes(file, asked, notes), size or asked.img_size, _channels(file, own, path, asked, notes), _pooling(file, own, notes),
-        tuple(notes),
+        notes=tuple(notes),
     )
 
 
@@ -114,6 +118,9 @@ def _size_note(file: Form, usual: int, size: int) -> str:
 
 
 def _classes(file: Form, asked: Build, notes: list[str]) -> int | None:
+    if not asked.num_classes and file.classes == 0 and asked.other_head:
+        notes.append(f"the file {asked.other_head}; it is left aside, and the model is built without one: its features are compared")
+        return 0
     if asked.num_classes is None and file.classes == 0:
         notes.append("the file has no classifier, so the model is built without one: its features are compared")
         return 0

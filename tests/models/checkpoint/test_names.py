@@ -80,7 +80,8 @@ def test_a_classifier_that_reads_what_timms_does_not_is_left_and_said(tmp_path: 
     torch.save(state, tmp_path / "w.bin")
     checkpoint = read_checkpoint(tmp_path / "w.bin")
     assert "head.weight" not in checkpoint.state and checkpoint.num_classes == 0
-    assert any("left the classifier of 3 classes aside" in note for note in checkpoint.notes)
+    assert checkpoint.other_head.startswith("has a classifier of 3 classes that reads class token and mean of the patches together")
+    assert not any("no classifier" in note for note in checkpoint.notes)
 
 
 def test_a_distilled_model_with_one_classifier_gives_that_ones_logits(tmp_path: Path) -> None:

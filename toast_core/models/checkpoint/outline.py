@@ -36,8 +36,11 @@ _MOST = 3
 State = Mapping[str, torch.Tensor]
 
 
-def described(state: State) -> str:
-    """Return in words what model a state dict in timm's names is of, as far as shapes say it: blocks, width, patch, classes."""
+def described(state: State, other_head: str = "") -> str:
+    """Return in words what model a state dict in timm's names is of, as far as shapes say it: blocks, width, patch, classes.
+
+    `other_head` is not empty where the file has a classifier that is left aside.
+    """
     form = form_of(state)
     if form.patch is None or not form.depth:
         return f"{len(state)} tensors of no vision transformer that is known, first {next(iter(state), 'none')}"
@@ -50,7 +53,8 @@ def described(state: State) -> str:
         more.append("a distillation token")
     if form.windows:
         more.append(f"windows of {form.windows[0]}")
-    return f"{kind} {', '.join(more)}, {f'{form.classes} outputs' if form.classes else 'no classifier'}"
+    head = f"{form.classes} outputs" if form.classes else "another head than timm's" if other_head else "no classifier"
+    return f"{kind} {', '.join(more)}, {head}"
 
 
 def fitting(state: State, claims: Claims = NOTHING_CLAIMED, img_size: int | None = None, prefer: str = "") -> tuple[str, ...]:

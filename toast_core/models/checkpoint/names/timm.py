@@ -9,7 +9,7 @@ from toast_core.models.checkpoint.names.base import Conversion, Naming, Tensors,
 from toast_core.models.checkpoint.numbers import COMPUTED
 
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+\..+)")
-_PRETRAINING = re.compile(r"mask_token|decoder_.*|decoder\..*|head\.(mlp|last_layer)\b.*|head\.\d+\..*")
+_PRETRAINING = re.compile(r"mask_token|decoder_.*|decoder\..*|head\.(mlp|last_layer)\b.*")
 _ROTARY = re.compile(r"(^|\.)rope|^storage_tokens$|\.(q_bias|bias_mask|gamma_1)$|\.mlp\.(w1|w2|fc1_g)\.|\.attn\.[qk]_proj\.")
 _DINOV3_ASIDE = re.compile(r"mask_token|(projectors|local_cls_norm)\b.*|rope_embed\..*|.*\.bias_mask")
 _DINOV3_NAMES = (
@@ -44,6 +44,7 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
         state["head.weight"] = heads["head.proj.weight"]
         state["head.bias"] = heads.get("head.proj.bias", torch.zeros(len(state["head.weight"])))
         notes.append(f"the head is the projection to CLIP's space of {len(state['head.weight'])} numbers, no classifier")
+        return Conversion(state, aside, tuple(notes), projection=True)
     return Conversion(state, aside, tuple(notes))
 
 
