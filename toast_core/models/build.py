@@ -11,6 +11,7 @@ from toast_core.errors import ModelError
 from toast_core.files import first_line
 from toast_core.models.adapters import adapter_for
 from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, is_place
+from toast_core.models.checkpoint.config import is_projection
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
 from toast_core.models.fill import classifier_keys, fill
@@ -72,7 +73,8 @@ def _informed(model: nn.Module, checkpoint: Checkpoint, notes: tuple[str, ...]) 
         file = (path.relative_to(DEMO_WEIGHTS.parents[1]) if path.is_relative_to(DEMO_WEIGHTS) else path).as_posix()
     told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name))
     classes = checkpoint.classes if checkpoint.num_classes == info.shape.num_classes else None
-    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told)
+    projection = checkpoint.projection and bool(info.shape.num_classes)
+    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told, projection=projection)
 
 
 def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
@@ -97,7 +99,8 @@ def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
             f"the pretrained weights of {name} lack {rest[0]} and {len(rest) - 1} more, which would stay random; "
             "use another tag, or --weights FILE"
         )
-    info = replace(model.toast_info, notes=tuple(notes))
+    projection = described is not None and is_projection(described.architecture, described.tag) and model.num_classes == trained != 0
+    info = replace(model.toast_info, notes=tuple(notes), projection=projection)
     is_random = bool(head & set(missing)) or bool(head and trained is not None and model.num_classes != trained)
     model.toast_info = with_random_classifier(info) if is_random else info
     return model

@@ -20,6 +20,7 @@ class ModelInfo:
     classes            names by output, where the weights or a class map say them
     class_order        in which class folders are numbered for this model, where its file says it
     random_classifier  whether the weights leave the classifier random
+    projection         whether the head is CLIP's projection to the space that texts share: its outputs are no classes
     in_chans           channels of the input, where they are not the name's own
     notes              what loading took away, chose, resampled or guessed, a line each
     """
@@ -34,6 +35,7 @@ class ModelInfo:
     classes: tuple[str, ...] | None = None
     class_order: str | None = None
     random_classifier: bool = False
+    projection: bool = False
     in_chans: int | None = None
     notes: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.checkpoint.tensors import read_tensors
-from toast_core.models.info import get_info
+from toast_core.models.info import ModelInfo, get_info
 
 _FORM = (
     "one float tensor (classes, width), their names as a JSON list under `classes` in the metadata, and where it is known a tensor "
@@ -149,18 +149,30 @@ def with_class_embeddings(model: nn.Module, file: str | Path, weights: str | Pat
     if not isinstance(head, nn.Linear | nn.Identity):
         raise ModelError(f"{info.name} has a head of its own ({type(head).__name__}); class embeddings are for CLIP and SigLIP towers")
     classes, width = found.vectors.shape
-    own = head.out_features if isinstance(head, nn.Linear) else model.num_features
-    if own != width:
+    own = int(head.out_features if isinstance(head, nn.Linear) else model.num_features)  # type: ignore[arg-type]  # a number in timm
+    if isinstance(head, nn.Linear) and info.classes is not None and not info.projection:
         raise ModelError(
-            f"class embeddings {file} are {width} wide, those of {info.name} {own}; embed the class names with the text tower of these "
-            "weights"
+            f"class embeddings {file} take the place of a tower's head, and that of {info.name} is a classifier of {own} named classes; "
+            "leave out --class-embeddings, or use the weights of a CLIP or SigLIP tower"
         )
+    if own != width:
+        raise ModelError(f"class embeddings {file} are {width} wide, {_own_width(info, head, own)}")
     scaled = "logit scale not known, taken as 1: it changes loss and KL, not accuracy" if scale is None else f"logit scale {scale:g}"
     note = f"zero-shot: {classes} class embeddings of {Path(file).name}, cosines of width {width}, {scaled}"
     attach(model, found.vectors, 1.0 if scale is None else scale)
-    changed = replace(get_info(model), classes=found.names, notes=(*info.notes, note), random_classifier=False)
+    changed = replace(get_info(model), classes=found.names, notes=(*info.notes, note), random_classifier=False, projection=False)
     model.toast_info = changed  # type: ignore[assignment]  # a module takes any attribute
     return model
+
+
+def _own_width(info: ModelInfo, head: nn.Module, own: int) -> str:
+    """What a model gives instead of embeddings of the file's width, and what to do."""
+    embed = "embed the class names with the text tower of these weights"
+    if not isinstance(head, nn.Linear):
+        return f"the features of {info.name}, which has no projection, {own}; {embed}"
+    if info.projection:
+        return f"the projection of {info.name} gives {own}; {embed}"
+    return f"the head of {info.name} gives {own}: of a tower's projection, {embed}; a classifier of {own} classes needs no class embeddings"
 
 
 def attach(model: Any, vectors: torch.Tensor, scale: float) -> None:

@@ -1,6 +1,7 @@
 """What a config.json, and a preprocessor_config.json beside it, say of a model: in timm's, transformers' or open_clip's form."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Said:
     architecture   timm's name
     prefer         what timm's name begins with, where only sizes are given
     img_size       side of the image in pixels
+    projection     whether the head is a tower's projection, and no classifier
     claims         what a model has to meet and no tensor shows
     """
 
@@ -71,8 +73,14 @@ class Said:
     img_size: int | None = None
     preprocessing: Preprocessing = OWN
     classes: tuple[str, ...] | None = None
+    projection: bool = False
     claims: Claims = NOTHING_CLAIMED
     notes: tuple[str, ...] = ()
+
+
+def is_projection(architecture: object, tag: object) -> bool:
+    """Whether timm keeps a tower's projection in the head of these weights: a CLIP's, not trained further on classes as in `.x_ft_in1k`."""
+    return re.search(r"_(clip|pe_core)_", str(architecture)) is not None and bool(tag) and re.search(r"(^|_)in\d", str(tag)) is None
 
 
 def read_config(folder: Path) -> Said:
@@ -127,6 +135,7 @@ def _timm(found: dict[str, Any]) -> Said:
         img_size=side,
         preprocessing=Preprocessing(**given),
         classes=classes,
+        projection=is_projection(found["architecture"], inner.get("tag")),
         claims=Claims(pooling=args.get("global_pool") or found.get("global_pool") or None),
         notes=notes + more,
     )

@@ -113,14 +113,14 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
         (*found.notes, *notes, *told, *said.notes, *known),
         use_ema,
         conversion.other_head,
-        conversion.projection,
+        conversion.projection or said.projection,
     )
 
 
 def _converted(path: Path, place: choice.Place) -> Conversion:
     """The place's tensors in timm's names and float32, the classifier beside them included, and all that was said on the way."""
     inside, known = place.inside, place.heads
-    strays = [] if place.prefix else [name for name in inside if choice.is_stray(name, inside[name])]
+    strays = [] if place.prefix or place.naming is None else [name for name in inside if choice.is_stray(name, inside[name])]
     inside = {name: value for name, value in inside.items() if name not in strays}
     if place.naming is not TIMM and (what := recognised(inside)):
         raise ModelError(f"weights file {path}: these are {what}, which are not read; bring a vision transformer under timm's names")
