@@ -1,6 +1,7 @@
 """Building supported models: with seeded random values, timm's pretrained ones, or those of a file."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -10,7 +11,7 @@ from torch import nn
 from toast_core.errors import ModelError
 from toast_core.files import first_line
 from toast_core.models.adapters import adapter_for
-from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, is_place
+from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, fitting, is_place
 from toast_core.models.checkpoint.config import is_projection
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
@@ -71,7 +72,7 @@ def _informed(model: nn.Module, checkpoint: Checkpoint, notes: tuple[str, ...]) 
     state = checkpoint.state
     if checkpoint.verbatim and state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
         file = (path.relative_to(DEMO_WEIGHTS.parents[1]) if path.is_relative_to(DEMO_WEIGHTS) else path).as_posix()
-    told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name))
+    told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name, partial(fitting, state, checkpoint.claims)))
     classes = checkpoint.classes if checkpoint.num_classes == info.shape.num_classes else None
     projection = checkpoint.projection and bool(info.shape.num_classes)
     return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told, projection=projection)

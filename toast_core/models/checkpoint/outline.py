@@ -77,6 +77,13 @@ def fitting(state: State, claims: Claims = NOTHING_CLAIMED, img_size: int | None
     return tuple(found)
 
 
+def hindrance(state: State, claims: Claims) -> str:
+    """Why no name of `fitting` meets the claims, where the shapes alone have one; empty where they have none."""
+    names = fitting(state)
+    what = contradiction(_outline(names[0], state, form_of(state), {}), claims) if names else ""
+    return f"{names[0]} has these shapes, but config.json says {what}" if what else ""
+
+
 def _same_beginning(name: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
 

@@ -88,6 +88,7 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
     conversion = _converted(path, chosen)
     state, told = conversion.state, conversion.notes
     said = read_config(found.folder) if found.folder is not None else Said()
+    _check_sizes(said, state, path)
     architecture, known = _architecture(held, state, said)
     classes = form_of(state).classes
     if said.num_classes and classes and said.num_classes != classes:
@@ -115,6 +116,19 @@ def read_checkpoint(place: str | Path, use_ema: bool = False) -> Checkpoint:
         conversion.other_head,
         conversion.projection or said.projection,
     )
+
+
+def _check_sizes(said: Said, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise a ModelError where a size that config.json names is not the tensors'."""
+    form = form_of(state)
+    kind = None if not form.depth else "a Swin" if form.stages else "a ViT"
+    shown = {**vars(form), "classes": form.classes or None, "patch": form.patch and form.patch[0], "kind": kind}
+    for word, field, value in said.sizes:
+        if shown[field] is not None and shown[field] != value:
+            raise ModelError(
+                f"{said.source} says {word} {value}, the tensors of {path.name} show {shown[field]}; "
+                "bring the config.json of these weights, or name the weights file alone"
+            )
 
 
 def _converted(path: Path, place: choice.Place) -> Conversion:
@@ -195,9 +209,9 @@ def _architecture(held: Mapping[Any, Any], state: Mapping[str, torch.Tensor], sa
         return next((name for name in bases if timm.is_model(name) or name in DEMO_BUILDERS), None), ()
     names = outline.fitting(state, said.claims, said.img_size, said.prefer)
     if not names:
-        return None, (f"{said.source} describes {outline.described(state)}, for which timm has no name with the same heads and activation",)
+        return None, (f"the tensors are {outline.described(state)}, for which timm has no name that fits {said.source}",)
     others = f" (as would {', '.join(names[1:])})" if names[1:] else ""
-    return names[0], (f"{said.source} describes {outline.described(state)}: {names[0]} fits{others}",)
+    return names[0], (f"the tensors are {outline.described(state)}: {names[0]} fits them and {said.source}{others}",)
 
 
 def refuse_unnamed(checkpoint: Checkpoint) -> ModelError:
@@ -205,4 +219,8 @@ def refuse_unnamed(checkpoint: Checkpoint) -> ModelError:
     names = outline.fitting(checkpoint.state, checkpoint.claims, checkpoint.img_size)
     fits = f"pass --model {names[0]}" + (f" (or {', '.join(names[1:])})" if names[1:] else "") if names else "pass --model"
     what = outline.described(checkpoint.state, checkpoint.other_head)
+    if not names and form_of(checkpoint.state).patch is not None:
+        from toast_core.models.nearest import why_none  # it asks this package which names fit
+
+        fits = outline.hindrance(checkpoint.state, checkpoint.claims) or why_none(checkpoint.state)
     return ModelError(f"no model is named, and {checkpoint.path} names none; it holds {what}: {fits}")
