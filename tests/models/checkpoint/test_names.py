@@ -121,6 +121,7 @@ def test_a_name_that_no_rule_knows_is_refused_by_name(tmp_path: Path) -> None:
     ("key", "names", "whose"),
     [
         ("transformers-swin", ["swin.encoder.layers.0.blocks.0.attention.self.logit_scale"], "transformers"),
+        ("microsoft-swin", ["layers.0.blocks.0.attn.logit_scale", "layers.0.blocks.0.attn.cpb_mlp.0.weight"], "timm's and Microsoft"),
         ("torchvision-swin", ["features.1.0.attn.logit_scale", "features.1.0.attn.cpb_mlp.0.weight"], "torchvision"),
     ],
 )
@@ -141,3 +142,11 @@ def test_names_that_timm_itself_converts_are_left_to_it(tmp_path: Path, more: st
     }
     torch.save(state, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").state.keys() == state.keys()
+
+
+def test_a_stem_of_convolutions_is_refused_by_its_name(tmp_path: Path) -> None:
+    state = MODELS["torchvision-vit"][2](state_of(tiny("torchvision-vit")))
+    stem = {name: torch.zeros(2) for name in ("conv_proj.conv_bn_relu_0.0.weight", "conv_proj.conv_last.weight")}
+    torch.save({name: value for name, value in state.items() if not name.startswith("conv_proj")} | stem, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="names for a ViT whose patches several convolutions make"):
+        read_checkpoint(tmp_path / "w.pth")

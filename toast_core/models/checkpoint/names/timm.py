@@ -5,6 +5,7 @@ import re
 import torch
 
 from toast_core.errors import ModelError
+from toast_core.models.adapters import timm_modules
 from toast_core.models.checkpoint.names.base import Conversion, Naming, Tensors, check_shape
 from toast_core.models.checkpoint.numbers import COMPUTED
 
@@ -88,7 +89,14 @@ def _dinov3(tensors: Tensors) -> Conversion:
 
 
 def _swin(tensors: Tensors) -> Conversion:
-    """Microsoft's code merges patches at a stage's end, timm at the next one's start; and it names the classifier `head`."""
+    """Microsoft's code merges patches at a stage's end, timm at the next one's start; and it names the classifier `head`.
+
+    Raises:
+        ModelError: they are a Swin-V2's, which no adapter is for.
+    """
+    is_v2 = any(".cpb_mlp." in name or name.endswith((".attn.logit_scale", ".relative_coords_table")) for name in tensors)
+    if is_v2 and "timm.models.swin_transformer_v2" not in timm_modules():  # which a package may add
+        raise ModelError("these are timm's and Microsoft's names for a Swin-V2, which is not read; read are those for Swin")
     aside = tuple(name for name in tensors if COMPUTED.fullmatch(name) or name == "mask_token" or name.startswith("decoder."))
     ends = "layers.0.downsample.reduction.weight" in tensors
     state = {}
