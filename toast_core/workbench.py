@@ -87,7 +87,12 @@ class Workbench:
         return self.info.shape
 
     def check_classifier(self) -> None:
-        """Raise a DataError where the weights leave the classifier random and nobody said that labels may be measured all the same."""
+        """Raise a DataError where the head is no classifier, or is random and nobody said that labels may be measured all the same."""
+        if self.info.projection:
+            raise DataError(
+                f"the head of {self.info.name} is the projection to CLIP's space, {self.info.shape.num_classes} numbers and no classes; "
+                "pass --class-embeddings FILE for a classifier, or --num-classes 0 to compare features"
+            )
         if self.info.random_classifier and not self.setup.random_classifier:
             raise DataError(
                 f"the classifier of {self.info.name} is random, so its accuracy says nothing; pass weights with a classifier, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toast_core.cli.lists import ratios_of, words_of
+from toast_core.cli.opened import open_workbench
 from toast_core.cli.options import Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table, show_steps
 from toast_core.errors import ScheduleError
@@ -70,7 +71,7 @@ def analyze(
         from toast_core.workbench import Workbench
 
         rule = Rule(mode, width, tolerance)
-        loaded = Workbench.load(setup, show_steps, runner)
+        loaded = open_workbench(setup, runner)
         workbench = Workbench(cast(loaded.model, dtype), setup, show_steps, runner)
         evidence = opened.enter_context(EvidenceStore.open(setup.store))
         work = _Work(workbench, evidence, asked != ("redundancy",), memory_gb)
@@ -83,7 +84,7 @@ def analyze(
     if as_json:
         ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
         documents = {metric: _composition_document(rows) if metric == "composition" else rows for metric, (_, rows) in found.items()}
-        print_json({"id": next(iter(ids.values())), "ids": ids, **documents})
+        print_json({"id": next(iter(ids.values())), "ids": ids, **documents, "notes": list(loaded.info.told)})
         return
     tables = {"redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table}
     for metric, (analysis, rows) in found.items():

@@ -28,7 +28,7 @@ def apply(
     check_output(output)
     if wanted.file is None and wanted.preset is None:
         raise ScheduleError("toast apply needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
-    _, pruned = pruned_model(setup, wanted, execution)
+    workbench, pruned = pruned_model(setup, wanted, execution)
     save_model(pruned, output)
     info = pruned.toast_info
     report = {
@@ -40,6 +40,7 @@ def apply(
         "params": sum(p.numel() for p in pruned.parameters()),
         "bytes": output.stat().st_size,
         "schedule_digest": info.schedule.digest(),
+        "notes": list(workbench.info.told),
     }
     if as_json:
         print_json(report)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toast_core.cli.opened import open_workbench
 from toast_core.cli.options import Json, read_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json, show_steps
+from toast_core.cli.output import Bar, note, print_json
 from toast_core.errors import CertificateError
 from toast_core.files import cannot_write, check_can_write, write_text
 from toast_core.schedule.schedule import Schedule
@@ -93,6 +94,7 @@ def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device:
         failed += failed_claims(record, found)
     if as_json:
         document = {"certificate": record.sha256, "holds": not failed, "failed": failed, "measured_again": found and found.to_dict()}
+        document["notes"] = list(workbench.info.told)
         print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind})
         return 1 if failed else 0
     for line in failed:
@@ -137,9 +139,8 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
 
 def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, CertificateSubject]":
     from toast_core.studies.certificate.issue import subject_of
-    from toast_core.workbench import Workbench
 
-    return subject_of(Workbench.load(replace(asked.setup, device=device), show_steps), schedule, asked.schedule_file)
+    return subject_of(open_workbench(replace(asked.setup, device=device)), schedule, asked.schedule_file)
 
 
 def _measured(workbench: "Workbench", subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:

@@ -41,8 +41,9 @@ def evaluate(
             bank, left_out = bank_of(workbench, data)
             beside = Beside(workbench.model if workbench.info.execution == "baseline" else None, bank)
             result = run(pruned, data, setup.batch_size, dtype, advance, runner, beside)
-    notes = [*workbench.info.notes, *data.notes(), *left_out]
-    note(notes)
+    about_images = [*data.notes(), *left_out]
+    note(about_images)
+    notes = [*workbench.info.told, *about_images]
     info, figures, task = pruned.toast_info, result.to_dict(), task_of(pruned.toast_info.shape)
     compared = {} if bank is None else {"neighbours": bank.to_dict()}
     if as_json:

@@ -44,7 +44,7 @@ def export(
             "toast export needs a pruned model; pass --schedule FILE, --preset NAME (see toast presets) or --weights with a file from "
             "toast apply"
         )
-    _, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
+    workbench, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
     compared = data or setup.calibration
     record = export_model(pruned, form, output, _images(pruned, compared, images, setup.seed), opset)
     info = pruned.toast_info
@@ -56,6 +56,7 @@ def export(
         "selection": info.schedule.selection,
         "schedule_digest": info.schedule.digest(),
         "data": compared or "random",
+        "notes": list(workbench.info.told),
     }
     if as_json:
         print_json(report)

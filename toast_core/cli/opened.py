@@ -1,0 +1,24 @@
+"""A workbench for a command: loaded, and what loading guessed, chose or left aside said on stderr before anything is measured."""
+
+from typing import TYPE_CHECKING
+
+from toast_core.cli.output import note, show_steps
+from toast_core.setup import Setup
+
+if TYPE_CHECKING:
+    from toast_core.executors.base import Executor
+    from toast_core.workbench import Workbench
+
+
+def open_workbench(setup: Setup, executor: "Executor | None" = None, quiet: bool = False) -> "Workbench":
+    """Load the setup's model and say its notes on stderr, a line each; `quiet` where another process of the same command says them.
+
+    Raises:
+        ModelError, DeviceError: see `Workbench.load`.
+    """
+    from toast_core.workbench import Workbench
+
+    workbench = Workbench.load(setup, show_steps, executor)
+    if not quiet:
+        note(workbench.info.told)
+    return workbench
