@@ -95,10 +95,19 @@ class Workbench:
             )
 
     def name_classes(self, data: "ImageData") -> None:
-        """Let the model carry the class names of labelled images where nothing else has said them."""
-        if self.info.classes is None:
+        """Let the model carry the class names of labelled images where nothing else has said them and their order is no guess."""
+        if self.info.classes is None and not data.source.guessed:
             self.info = replace(self.info, classes=data.source.classes)
             self.model.toast_info = self.info  # type: ignore[assignment]  # a module takes any attribute
+
+    def notes(self) -> list[str]:
+        """What loading chose, and what was guessed or left aside of the images asked for last, calibration images too: each line once."""
+        said = list(self.info.notes)
+        if self._images is not None:
+            said += self._images[1].notes()
+        if self._calibration is not None:
+            said += [f"calibration images: {line}" for line in self._calibration[1].notes()]
+        return list(dict.fromkeys(said))
 
     def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":
         """The setup's images to measure on: `count` of them, class-balanced, None for all.

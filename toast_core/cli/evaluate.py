@@ -41,7 +41,7 @@ def evaluate(
             bank, left_out = bank_of(workbench, data)
             beside = Beside(workbench.model if workbench.info.execution == "baseline" else None, bank)
             result = run(pruned, data, setup.batch_size, dtype, advance, runner, beside)
-    notes = [*workbench.info.notes, *data.notes(), *left_out]
+    notes = [*workbench.notes(), *left_out]
     note(notes)
     info, figures, task = pruned.toast_info, result.to_dict(), task_of(pruned.toast_info.shape)
     compared = {} if bank is None else {"neighbours": bank.to_dict()}

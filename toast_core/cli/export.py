@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
-from toast_core.cli.output import print_json
+from toast_core.cli.output import note, print_json
 from toast_core.cli.pruned import pruned_model
 from toast_core.errors import ScheduleError
 from toast_core.export.formats import FORMATS
@@ -44,7 +44,9 @@ def export(
             "toast export needs a pruned model; pass --schedule FILE, --preset NAME (see toast presets) or --weights with a file from "
             "toast apply"
         )
-    _, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
+    workbench, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
+    notes = workbench.notes()
+    note(notes)
     compared = data or setup.calibration
     record = export_model(pruned, form, output, _images(pruned, compared, images, setup.seed), opset)
     info = pruned.toast_info
@@ -56,6 +58,7 @@ def export(
         "selection": info.schedule.selection,
         "schedule_digest": info.schedule.digest(),
         "data": compared or "random",
+        "notes": notes,
     }
     if as_json:
         print_json(report)

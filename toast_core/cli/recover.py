@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
+from toast_core.cli.output import Bar, note, print_json, print_table, show_steps, told_of
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
@@ -82,8 +82,9 @@ def recover(
     with process_group(setup.device) as world:
         workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
         data = looked_at(workbench.training(images, seed, labels), world)
+        notes = list(dict.fromkeys([*workbench.notes(), *data.notes()]))
         if world.is_first:
-            note([*workbench.info.notes, *data.notes()])
+            note(notes)
         with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 
@@ -104,10 +105,12 @@ def recover(
                 return
             with EvidenceStore.open(setup.store) as evidence:
                 recovered, _ = recover_into(evidence, workbench.model, start, data, recipe, **settings)
+        later = [line for line in workbench.notes() if line not in notes]  # of the calibration images, which planning read
+        note(later)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:
-        print_json(report)
+        print_json(report | told_of(data, [*notes, *later]))
     else:
         _print_report(report)
 

@@ -94,6 +94,7 @@ def tune(
         tuned = run(model, data, request, front, told, stored, runner)
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
+    report["notes"] = [*workbench.notes(), *report["notes"]]
     note(report["notes"])
     if as_json:
         print_json(report)

@@ -51,12 +51,13 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
         )
     order = list(range(outputs)) if source.numbered else _order(names, reading.class_order or info.class_order)
     index = [order.index(position) for position in range(outputs)]
-    if not source.numbered and reading.class_order is None and (line := _orders_differ(names, info.class_order)):
-        notes.append(line)
+    doubt = _orders_differ(names, info.class_order) if not source.numbered and reading.class_order is None else ""
+    if doubt:
+        notes.append(doubt)
     ordered = tuple(names[position] for position in order)
     if known is not None and (line := _differ(info, known, ordered)):
         notes.append(line)
-    return _renumbered(source, index, ordered, notes)
+    return replace(_renumbered(source, index, ordered, notes), guessed=bool(doubt))
 
 
 def read_class_map(file: str | Path) -> dict[str, int]:

@@ -1,0 +1,70 @@
+"""Commands say what they guessed of the images, and a guessed order of classes never becomes names in a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import run_toast
+from tests.support.families import tiny_demo
+from tests.support.folders import make_folder
+from toast_core.loading import load_model
+from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.schedule.schedule import Schedule
+
+MODEL = ("--model", "demo_tiny", "--weights", "random", "--num-classes", "12")
+KEPT = ("--store", "s.sqlite", "--random-classifier")
+WRITE = ("--schedule", "s.json", "--data", "photos", "-o", "p.safetensors")
+DOUBT = "class folders are numbered alphabetically, so output 2 is 10"
+COMMANDS = {
+    "sensitivity": ("analyze", *MODEL, *KEPT, "--data", "photos", "--metrics", "sensitivity", "--ratios", "0.5", "--sites", "fc2"),
+    "composition": ("analyze", *MODEL, *KEPT, "--data", "photos", "--metrics", "composition", "--schedule", "s.json"),
+    "certify": ("certify", *MODEL, "--random-classifier", "--data", "photos", "--schedule", "s.json", "-o", "c.json"),
+    "recover": (
+        "recover", *MODEL, *KEPT, "--train", "photos", "--schedule", "s.json", "--epochs", "1", "--batch-size", "4",
+        "--validation-share", "0.5", "-o", "r.safetensors",
+    ),
+    "apply": ("apply", *MODEL, *WRITE),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders 0 to 11, which the two orders number differently, and a file that lists one image and one that is not there."""
+    root = tmp_path_factory.mktemp("said")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
+        patch.chdir(root)
+        make_folder(root / "photos", {str(number): 1 for number in range(12)})
+        Path("s.json").write_text(Schedule.uniform(3, fc2=0.5, selection="per_image").to_json())
+        yield root
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_guessed_order_is_said_by_every_command(name: str) -> None:
+    status, out, said = run_toast(*COMMANDS[name], "--json")
+    assert status == 0 and said.count(DOUBT) == 1, said
+    document = json.loads(out)
+    assert document["class_to_index"]["10"] == 2 and "input_size" in document["transform"]
+    assert sum(line.startswith(DOUBT) for line in document["notes"]) == 1
+    if name == "composition":
+        assert document["composition"]["sentence"].endswith("guessed order of classes, see the notes: choose one with --class-order.")
+
+
+@pytest.mark.parametrize(("order", "stored"), [(None, None), ("natural", tuple(map(str, range(12)))), ("alphabetical", ...)])
+def test_names_of_a_guessed_order_are_not_stored(order: str | None, stored: object) -> None:
+    assert run_toast("apply", *MODEL, *WRITE, *(() if order is None else ("--class-order", order)))[0] == 0
+    names = load_model(weights="p.safetensors").toast_info.classes
+    assert names == (tuple(sorted(map(str, range(12)))) if stored is ... else stored)
+    said = run_toast("evaluate", "--weights", "p.safetensors", "--data", "photos", "--random-classifier")[2]
+    assert (DOUBT in said) == (order is None)
+
+
+def test_the_file_of_a_recovery_takes_no_guess_either() -> None:
+    assert run_toast(*COMMANDS["recover"])[0] == 0 and load_model(weights="r.safetensors").toast_info.classes is None
+
+
+def test_images_that_name_no_classes_are_said_when_a_file_is_written() -> None:
+    status, out, said = run_toast("apply", *MODEL, *WRITE, "--num-classes", "11", "--json")
+    assert status == 0 and "the file takes no class names from the images: photos has 12 classes" in said
+    assert json.loads(out)["notes"] == [line.removeprefix("toast: ") for line in said.splitlines()]
