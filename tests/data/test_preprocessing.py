@@ -64,10 +64,11 @@ class TestTransform:
         with pytest.raises(DataError, match="mean has 3 numbers, the model takes 1 channel; give one number"):
             transform_for(chosen(load_model("demo_vit", "random"), Preprocessing(mean=MEAN)))
 
-    def test_a_grey_models_crop_is_not_passed_over(self) -> None:
-        """Grey arrays in the model's size are normalised at once, which is right only where nothing is cropped."""
+    @pytest.mark.parametrize("share", [0.5, 1.5])
+    def test_a_grey_models_crop_is_not_passed_over(self, share: float) -> None:
+        """Grey arrays in the model's size are normalised at once, which is right only where nothing is cropped or padded."""
         arrays = pixels(1, (28, 28))[None, :, :, 0]
-        transform = transform_for(chosen(load_model("demo_vit", "random"), Preprocessing(crop_pct=0.5)))
+        transform = transform_for(chosen(load_model("demo_vit", "random"), Preprocessing(crop_pct=share)))
         assert not transform.fits(arrays)
         assert not np.allclose(transform(Image.fromarray(arrays[0])).numpy(), transform.normalize(arrays)[0].numpy())
 
@@ -83,8 +84,10 @@ class TestValues:
         ("values", "says"),
         [
             ({"mean": "half"}, "mean is 'half'; write one number, or three with commas"), ({"mean": "0.5,0.5"}, "mean is"),
-            ({"std": "0"}, "std is 0.0; write numbers above 0"), ({"mean": "nan"}, "mean is"), ({"std": ""}, "std is"),
-            ({"crop_pct": 0.0}, "crop-pct is 0.0; write a number above 0"), ({"crop_pct": 95.0}, "crop-pct is 95.0"),
+            ({"std": "0"}, "std is 0.0; write numbers of at least 0.001"), ({"std": "1e-40"}, "std is 1e-40; write"), ({"mean": "nan"}, "mean is"), ({"std": ""}, "std is"),
+            ({"crop_pct": 1e-9}, "crop-pct is 1e-09; write a number of 0.05 to 10"), ({"crop_pct": 95.0}, "crop-pct is 95.0"),
+            ({"mean": "123.675,116.28,103.53"}, "mean is 123.675,116.28,103.53, above 1; it is in shares of 1: divide by 255"),
+            ({"mean": "73"}, "divide by 255"), ({"std": "58.4"}, "std is 58.4, above 2; it is in shares of 1: divide by 255"),
             ({"crop_mode": "centre"}, "crop-mode is 'centre'; choose from center, squash, border"),
             ({"interpolation": "cubic"}, "interpolation is 'cubic'; choose from bicubic, bilinear"),
         ],

@@ -23,7 +23,7 @@ _AUGMENTATION: dict[str, Any] = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_pro
 class Transform:
     """How images become input: `description` names it for people and for stores.
 
-    crops        whether the evaluation transform leaves out an image's edge
+    crops        whether the evaluation transform leaves out an image's edge, or puts one around it
     exif_rotate  whether photographs are turned as their EXIF tag says
     training     the augmenting form for colour pictures, which draws from the ambient generators; None where images are grey or small
     """
@@ -72,7 +72,7 @@ def transform_for(model: nn.Module) -> Transform:
     text = " ".join([*(f"{key}={config[key]}" for key in told), *(["exif_rotate"] if chosen.exif_rotate else [])])
     in_colour = channels == 3 and shape.image_size >= _PICTURE_SIZE
     training = create_transform(**config, is_training=True, **_AUGMENTATION) if in_colour else None
-    crops, turns = config["crop_pct"] < 1, chosen.exif_rotate
+    crops, turns = config["crop_pct"] != 1, chosen.exif_rotate
     return Transform(pipeline, channels, shape.image_size, config["mean"], config["std"], text, crops, turns, training)
 
 
