@@ -82,6 +82,20 @@ class TestOrder:
         with pytest.raises(DataError, match="has 10 classes but demo_vit has 12"):
             match_classes(replace(source, classes=tuple("abcdefghij")), info, Reading())
 
+    def test_numbers_of_a_table_are_outputs_whatever_a_file_calls_those(self, info: ModelInfo) -> None:
+        source = replace(source_of(NUMBERS), classes=NUMBERS, numbered=True)
+        found = match_classes(source, replace(info, classes=tuple(sorted(NUMBERS))), Reading())
+        assert found.class_to_index == {name: int(name) for name in NUMBERS} and found.labels.tolist() == list(range(12))
+
+    def test_numbers_from_1_are_asked_about(self, info: ModelInfo) -> None:
+        source = replace(source_of(NUMBERS), classes=(*NUMBERS, "12"), labels=np.arange(1, 13), numbered=True)
+        with pytest.raises(DataError, match=r"photos numbers its classes from 1 to 12 .* 0 to 11: numbered from 1\? outputs are numbered"):
+            match_classes(source, info, Reading())
+        few = replace(source, classes=NUMBERS[:4], labels=np.arange(1, 4))
+        assert match_classes(few, info, Reading()).notes == (
+            "no image of photos is of output 0: numbered from 1? outputs are numbered from 0",
+        )
+
     def test_what_cannot_be_chosen(self) -> None:
         with pytest.raises(SetupError, match="class-order is 'numeric'; choose from alphabetical, natural"):
             Reading(class_order="numeric")

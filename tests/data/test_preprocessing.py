@@ -84,7 +84,8 @@ class TestValues:
         ("values", "says"),
         [
             ({"mean": "half"}, "mean is 'half'; write one number, or three with commas"), ({"mean": "0.5,0.5"}, "mean is"),
-            ({"std": "0"}, "std is 0.0; write numbers of at least 0.001"), ({"std": "1e-40"}, "std is 1e-40; write"), ({"mean": "nan"}, "mean is"), ({"std": ""}, "std is"),
+            ({"std": "0"}, "std is 0.0; write numbers of at least 0.001"), ({"std": "1e-40"}, "std is 1e-40; write"),
+            ({"mean": "nan"}, "mean is"), ({"std": ""}, "std is"),
             ({"crop_pct": 1e-9}, "crop-pct is 1e-09; write a number of 0.05 to 10"), ({"crop_pct": 95.0}, "crop-pct is 95.0"),
             ({"mean": "123.675,116.28,103.53"}, "mean is 123.675,116.28,103.53, above 1; it is in shares of 1: divide by 255"),
             ({"mean": "73"}, "divide by 255"), ({"std": "58.4"}, "std is 58.4, above 2; it is in shares of 1: divide by 255"),

@@ -35,12 +35,18 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
         if known is not None and (line := _differ(info, known, all_names)):
             notes.append(line)
         return _renumbered(source, index, all_names, notes)
-    by_name = _by_name(names, known) if known is not None else None
+    says_numbers = source.numbered and names == tuple(map(str, range(len(names))))  # they are outputs, whatever a file calls those
+    by_name = _by_name(names, known) if known is not None and not says_numbers else None
     if by_name is not None and known is not None and reading.class_order is None and not (source.numbered and names == known):
         if list(by_name) != list(range(len(names))):
             notes.append(f"the {len(names)} classes of {source.name} are matched by name to the {outputs} that {info.name}'s weights name")
         return _renumbered(source, by_name, known, notes)
-    if source.numbered and len(names) < outputs and names == tuple(map(str, range(len(names)))):
+    if says_numbers and len(source) and int(source.labels.min()) == 1:
+        if len(names) == outputs + 1:
+            what = f"{source.name} numbers its classes from 1 to {outputs} but the outputs of {info.name} are 0 to {outputs - 1}"
+            raise DataError(f"{what}: numbered from 1? outputs are numbered from 0; take 1 from each")
+        notes.append(f"no image of {source.name} is of output 0: numbered from 1? outputs are numbered from 0")
+    if says_numbers and len(names) < outputs:
         # a table of labels says outputs by number; that it has no image of the last ones is no error
         names = tuple(map(str, range(outputs)))
         source = replace(source, classes=names)
