@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from toast_core.data.classes import match_classes
-from toast_core.data.decode import Marks, Seen, Unreadable, pixel_notes, see
+from toast_core.data.decode import Marks, Seen, Unreadable, pixel_notes, see, transformed
 from toast_core.data.sources import Source, open_source
 from toast_core.data.transform import Transform, transform_for
 from toast_core.errors import DataError
@@ -117,7 +117,10 @@ class ImageData:
 
     def _read(self, position: int) -> tuple[Seen | Unreadable, torch.Tensor | None]:
         seen = see(self.source, position, self.transform.channels, self.transform.exif_rotate)
-        return seen, None if isinstance(seen, Unreadable) else self.transform.pipeline(seen.image)
+        if isinstance(seen, Unreadable):
+            return seen, None
+        image = transformed(seen.image, self.transform.pipeline, self.transform.misfit(seen.image.size))
+        return (image, None) if isinstance(image, Unreadable) else (seen, image)
 
 
 def _told(what: str, found: Sequence[tuple[str, str]], images: int) -> list[str]:

@@ -1,5 +1,6 @@
 """From a decoded image to a model's input: timm's own evaluation transform for the model."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ class Transform:
 
     crops        whether the evaluation transform leaves out an image's edge, or puts one around it
     exif_rotate  whether photographs are turned as their EXIF tag says
+    longest      most that an image's longer side may be of its shorter one, so that it can be resized
     training     the augmenting form for colour pictures, which draws from the ambient generators; None where images are grey or small
     """
 
@@ -36,11 +38,19 @@ class Transform:
     description: str
     crops: bool = False
     exif_rotate: bool = False
+    longest: float = math.inf
     training: Callable[[Image.Image], torch.Tensor] | None = None
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return (C, H, W) float32."""
         return self.pipeline(as_seen(image, self.channels, self.exif_rotate))
+
+    def misfit(self, size: tuple[int, int]) -> str | None:
+        """Why an image of this width and height cannot become input, in words that follow its name; None where it can."""
+        width, height = size
+        if max(size) <= min(size) * self.longest:
+            return None
+        return f"it is {width:,} x {height:,} pixels, too long and thin to be resized to the model's {self.size}; cut it into parts"
 
     def fits(self, arrays: np.ndarray) -> bool:
         """Whether grey arrays (B, H, W) are already in the model's size, so that only the normalisation is left."""
@@ -73,7 +83,15 @@ def transform_for(model: nn.Module) -> Transform:
     in_colour = channels == 3 and shape.image_size >= _PICTURE_SIZE
     training = create_transform(**config, is_training=True, **_AUGMENTATION) if in_colour else None
     crops, turns = config["crop_pct"] != 1, chosen.exif_rotate
-    return Transform(pipeline, channels, shape.image_size, config["mean"], config["std"], text, crops, turns, training)
+    longest = _longest(shape.image_size / config["crop_pct"], config["crop_mode"])
+    return Transform(pipeline, channels, shape.image_size, config["mean"], config["std"], text, crops, turns, longest, training)
+
+
+def _longest(resized: float, mode: str) -> float:
+    """Beyond it, center would make an image of more pixels than Pillow opens, and border one without any."""
+    if mode == "squash":
+        return math.inf
+    return 2 * resized if mode == "border" else 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / resized**2
 
 
 def _for_channels(values: Sequence[float], channels: int, chosen: Preprocessing, name: str) -> tuple[float, ...]:
