@@ -15,7 +15,7 @@ from toast_core.data.transform import transform_for
 from toast_core.errors import DataError, SetupError
 from toast_core.loading import load_model
 from toast_core.models.info import get_info
-from toast_core.preprocessing import OWN, Preprocessing, numbers
+from toast_core.preprocessing import INTERPOLATIONS, OWN, Preprocessing, numbers
 from toast_core.setup import Setup
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,6 +55,12 @@ class TestTransform:
     def test_each_choice_is_in_the_description_that_evidence_keeps(self, vit: nn.Module, part: Preprocessing) -> None:
         own = transform_for(vit).description
         assert next(iter(part.to_dict())) in transform_for(chosen(vit, part)).description != own
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    def test_every_interpolation_trains(self, vit: nn.Module, interpolation: str) -> None:
+        training = transform_for(chosen(vit, Preprocessing(interpolation=interpolation))).training
+        assert training.transforms[0].interpolation == getattr(Image.Resampling, interpolation.upper())
+        assert all(training(PICTURE).shape == (3, 64, 64) for _ in range(30))  # of the draws, most turn, shear or shift
 
     def test_one_number_stands_for_all_channels(self, vit: nn.Module) -> None:
         transform = transform_for(chosen(vit, Preprocessing(mean=(0.5,), std=(0.25,))))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.data.transforms import RandomResizedCropAndInterpolation, str_to_pil_interp
 from torch import nn
 
 from toast_core.data.pixels import as_seen
@@ -18,6 +19,8 @@ from toast_core.preprocessing import Preprocessing
 
 _PICTURE_SIZE = 64  # below it, cropping and recolouring leave too little
 _AUGMENTATION: dict[str, Any] = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "color_jitter": 0.3}  # DeiT's
+
+_OF_AFFINE = ("nearest", "bilinear", "bicubic")  # Pillow turns and shears with these alone
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,22 @@ def transform_for(model: nn.Module) -> Transform:
     told = ["input_size", "interpolation", "crop_pct", "mean", "std", *(["crop_mode"] if config["crop_mode"] != "center" else [])]
     text = " ".join([*(f"{key}={config[key]}" for key in told), *(["exif_rotate"] if chosen.exif_rotate else [])])
     in_colour = channels == 3 and shape.image_size >= _PICTURE_SIZE
-    training = create_transform(**config, is_training=True, **_AUGMENTATION) if in_colour else None
+    training = _augmenting(config) if in_colour else None
     crops, turns = config["crop_pct"] != 1, chosen.exif_rotate
     longest = _longest(shape.image_size / config["crop_pct"], config["crop_mode"])
     return Transform(pipeline, channels, shape.image_size, config["mean"], config["std"], text, crops, turns, longest, training)
+
+
+def _augmenting(config: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
+    """timm's transform for training: the crop is resized as was chosen, and what turns and shears as Pillow can."""
+    chosen = config["interpolation"]
+    training = create_transform(
+        **config | {"interpolation": chosen if chosen in _OF_AFFINE else "bicubic"}, is_training=True, **_AUGMENTATION
+    )
+    for part in training.transforms:
+        if isinstance(part, RandomResizedCropAndInterpolation):
+            part.interpolation = str_to_pil_interp(chosen)
+    return training
 
 
 def _longest(resized: float, mode: str) -> float:
