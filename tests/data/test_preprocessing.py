@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.data.auto_augment import RandAugment
 from torch import nn
 from torchvision import transforms as T
 
@@ -61,6 +62,12 @@ class TestTransform:
         training = transform_for(chosen(vit, Preprocessing(interpolation=interpolation))).training
         assert training.transforms[0].interpolation == getattr(Image.Resampling, interpolation.upper())
         assert all(training(PICTURE).shape == (3, 64, 64) for _ in range(30))  # of the draws, most turn, shear or shift
+
+    def test_a_picture_may_lose_all_its_bits_in_training(self, vit: nn.Module) -> None:
+        ops = next(part for part in transform_for(vit).training.transforms if isinstance(part, RandAugment)).ops
+        step = next(step for step in ops if step.name == "PosterizeIncreasing")
+        assert step.aug_fn(PICTURE, 0).getextrema() == ((0, 0),) * 3
+        assert np.array_equal(step.aug_fn(PICTURE, 3), np.asarray(PICTURE) & 0b11100000)
 
     def test_one_number_stands_for_all_channels(self, vit: nn.Module) -> None:
         transform = transform_for(chosen(vit, Preprocessing(mean=(0.5,), std=(0.25,))))

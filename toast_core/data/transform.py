@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.data.auto_augment import RandAugment, posterize
 from timm.data.transforms import RandomResizedCropAndInterpolation, str_to_pil_interp
 from torch import nn
 
@@ -91,7 +92,7 @@ def transform_for(model: nn.Module) -> Transform:
 
 
 def _augmenting(config: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
-    """timm's transform for training: the crop is resized as was chosen, and what turns and shears as Pillow can."""
+    """timm's transform for training: the crop is resized as was chosen; what turns, shears and posterizes does so as Pillow can."""
     chosen = config["interpolation"]
     training = create_transform(
         **config | {"interpolation": chosen if chosen in _OF_AFFINE else "bicubic"}, is_training=True, **_AUGMENTATION
@@ -99,7 +100,16 @@ def _augmenting(config: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]
     for part in training.transforms:
         if isinstance(part, RandomResizedCropAndInterpolation):
             part.interpolation = str_to_pil_interp(chosen)
+        elif isinstance(part, RandAugment):
+            for step in part.ops:
+                if step.aug_fn is posterize:
+                    step.aug_fn = _posterized
     return training
+
+
+def _posterized(image: Image.Image, bits_to_keep: int, **options: object) -> Image.Image:
+    """timm's posterize; it also keeps no bits, which is black, and which Pillow refuses since version 13."""
+    return posterize(image, bits_to_keep, **options) if bits_to_keep > 0 else Image.new(image.mode, image.size)
 
 
 def _longest(resized: float, mode: str) -> float:
