@@ -199,7 +199,11 @@ class Workbench:
         schedule.check_length(len(self.shape.blocks), self.shape.name)
 
         def images() -> "list[torch.Tensor]":
-            return [batch.images for batch in self.calibration(schedule.seed).batches(batch_size or self.setup.batch_size)]
+            data = self.calibration(schedule.seed)
+            found = [batch.images for batch in data.batches(batch_size or self.setup.batch_size)]
+            if not found:
+                raise data.unread()
+            return found
 
         statistics = partial(self.statistics_for, schedule, batch_size)
         return plan_for(self.model, schedule, statistics, images, partial(self.report, "compensating"))

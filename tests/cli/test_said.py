@@ -10,6 +10,7 @@ from tests.support.families import tiny_demo
 from tests.support.folders import make_folder
 from toast_core.loading import load_model
 from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 
 MODEL = ("--model", "demo_tiny", "--weights", "random", "--num-classes", "12")
@@ -62,6 +63,28 @@ def test_names_of_a_guessed_order_are_not_stored(order: str | None, stored: obje
 
 def test_the_file_of_a_recovery_takes_no_guess_either() -> None:
     assert run_toast(*COMMANDS["recover"])[0] == 0 and load_model(weights="r.safetensors").toast_info.classes is None
+
+
+def test_calibration_images_left_aside_are_said(folder: Path) -> None:
+    make_folder(folder / "fit", {"any": 24})
+    (folder / "fit" / "any" / "000.png").write_bytes(b"")
+    (folder / "fit" / "notes.txt").write_text("text")
+    Path("c.json").write_text(Schedule.uniform(3, fc2=0.5, selection="calibrated").to_json())
+    asked = ("apply", *MODEL, "--schedule", "c.json", "--calibration", "fit", "-o", "c.safetensors", "--json")
+    status, out, said = run_toast(*asked)
+    assert status == 0 and json.loads(out)["notes"] == [
+        "calibration images: left aside: 1 file that is no image by its name (notes.txt)",
+        "calibration images: skipped 1 of 24 images, fit/any/000.png: it is empty",
+    ]
+    budget = ("--reduction", "0.05", "--ratios", "0.5", "--sites", "fc2", "-o", "t.json")
+    tuned = run_toast("tune", *MODEL, *KEPT[:2], "--calibration", "fit", *budget)
+    assert "toast: calibration images: skipped 1 of 24 images, fit/any/000.png: it is empty" in tuned[2].splitlines(), tuned
+    for file in (folder / "fit" / "any").iterdir():
+        file.write_bytes(b"")
+    for name in ("calibrated", "per_image"):
+        Path("c.json").write_text(Schedule.uniform(3, fc2=0.5, selection=name, compensation=FULL).to_json())
+        status, _, said = run_toast(*asked)
+        assert status == 2 and said.startswith("toast: none of the 24 images of fit could be read; first fit/any/0"), said
 
 
 def test_images_that_name_no_classes_are_said_when_a_file_is_written() -> None:

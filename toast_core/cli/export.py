@@ -45,10 +45,11 @@ def export(
             "toast apply"
         )
     workbench, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
-    notes = workbench.notes()
-    note(notes)
     compared = data or setup.calibration
-    record = export_model(pruned, form, output, _images(pruned, compared, images, setup.seed), opset)
+    batch, left_aside = _images(pruned, compared, images, setup.seed)
+    notes = list(dict.fromkeys((*workbench.notes(), *left_aside)))
+    note(notes)
+    record = export_model(pruned, form, output, batch, opset)
     info = pruned.toast_info
     report = {
         **record.to_dict(),
@@ -71,17 +72,17 @@ def export(
     )
 
 
-def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "torch.Tensor":
-    """Images (B, C, H, W) to compare on: of a source, or random where none is named."""
+def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "tuple[torch.Tensor, list[str]]":
+    """Images (B, C, H, W) to compare on, of a source, or random where none is named; and what of them was left aside."""
     import torch
 
     from toast_core.data.load import load_data
     from toast_core.data.noise import random_images
 
     if data is None:
-        return random_images(model, count, seed)
+        return random_images(model, count, seed), []
     source = load_data(data, model, count, seed=seed, labelled=False)
     batches = [batch.images for batch in source.batches(count)]
     if not batches:
         raise source.unread()
-    return torch.cat(batches)
+    return torch.cat(batches), [f"images to compare on: {line}" for line in source.notes()]
