@@ -81,8 +81,8 @@ def test_calibration_images_left_aside_are_said(folder: Path) -> None:
     assert "toast: calibration images: skipped 1 of 24 images, fit/any/000.png: it is empty" in tuned[2].splitlines(), tuned
     for file in (folder / "fit" / "any").iterdir():
         file.write_bytes(b"")
-    for name in ("calibrated", "per_image"):
-        Path("c.json").write_text(Schedule.uniform(3, fc2=0.5, selection=name, compensation=FULL).to_json())
+    for settings in ({}, {"compensation": FULL}):
+        Path("c.json").write_text(Schedule.uniform(3, fc2=0.5, selection="calibrated", **settings).to_json())
         status, _, said = run_toast(*asked)
         assert status == 2 and said.startswith("toast: none of the 24 images of fit could be read; first fit/any/0"), said
 
