@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,24 @@ class TestTar:
             open_source(tmp_path / "packed.tar")
         with pytest.raises(DataError, match=r"cut.tar cannot be read as a tar file .*; copy it again"):
             open_source(tmp_path / "cut.tar")
+
+    @pytest.mark.parametrize(("change", "says"), [
+        (lambda whole, end: whole[:end], "has no end mark behind byte {end:,}, so that images may be missing; copy it again"),
+        (lambda whole, end: whole[:end] + b"x" * 600, "is damaged behind byte {end:,}, so that images may be missing; copy it again"),
+        (lambda whole, end: whole + inner_tar({"val/ant/9.png": png(grey(9))}), "goes on behind its end mark, as joined tar files do"),
+        (lambda whole, end: whole + b"\0" * (1 << 20), "zeros, as a copy that was not finished does; compare it with the original"),
+    ], ids=["cut", "damaged", "joined", "zeros"])
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_an_end_that_is_none_is_said(self, tmp_path: Path, change: Callable[[bytes, int], bytes], says: str, inside: bool) -> None:
+        whole = inner_tar({name.rpartition("/")[2]: content for name, content in MEMBERS.items()} if inside else MEMBERS)
+        with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+            tar.getmembers()
+            end = tar.offset
+        path = tmp_path / "d.tar"
+        content = change(whole, end)
+        path.write_bytes(inner_tar({"ant.tar": content}) if inside else content)
+        (note,) = open_source(path).notes
+        assert note.startswith(f"{path}:ant.tar " if inside else f"{path} ") and says.format(end=end) in note
 
     def test_a_file_that_shrinks_later_gives_a_reason(self, tmp_path: Path) -> None:
         path = make_tar(tmp_path / "d.tar", MEMBERS)
