@@ -37,6 +37,10 @@ def test_natural_is_timms_order(names: list[str]) -> None:
     assert [natural_key(name) for name in names] == [timms_key(name) for name in names]
 
 
+def test_a_name_of_thousands_of_digits_has_a_place() -> None:
+    assert sorted(["9" * 5000, "10", "9"], key=natural_key) == ["9", "10", "9" * 5000]
+
+
 class TestOrder:
     """Folders without a map, for a model whose names nobody knows."""
 

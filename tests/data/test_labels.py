@@ -70,6 +70,10 @@ class TestForms:
         source = labelled(tmp_path, "a1.png,01\na2.png,02\nb1.jpg,01\nb2.webp,03\n")
         assert source.classes == ("01", "02", "03") and not source.numbered
 
+    def test_digits_of_other_scripts_are_names(self, tmp_path: Path) -> None:
+        source = labelled(tmp_path, "a1.png,1\na2.png,1\u0662\nb1.jpg,1\nb2.webp,\u0663\n")
+        assert source.classes == ("1", "1\u0662", "\u0663") and not source.numbered
+
     def test_names_that_are_no_utf8_are_found(self, tmp_path: Path) -> None:
         put(tmp_path / "d", FOUR[1:])
         rename_to_bytes(put(tmp_path / "d", ["x.png"]) / "x.png", b"caf\xe9.png")
@@ -123,6 +127,7 @@ class TestWhatDoesNotFit:
         ("a1.png\na2.png\n", "has no two columns"), ("", "has no two columns"), ("file,label\n", "has a header and no rows"),
         ("a1.png,-1\na2.png,0\nb1.jpg,1\n", "has the class -1, and outputs are numbered from 0"),
         ("a1.png,0\na2.png,7000000\nb1.jpg,1\n", "has the class 7000000, and outputs are numbered from 0 to 99,999"),
+        (f"a1.png,0\na2.png,{'9' * 5000}\nb1.jpg,1\n", r"has the class 9{20}\.\.\., and outputs are numbered from 0 to 99,999"),
         (b"PK\x03\x04\0\0", "is no text file"), (b"\xff\xfea", "cannot be read"),
     ])
     def test_it_is_refused(self, tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -186,3 +187,45 @@ class TestSavedDataset:
         source = open_source(tmp_path / "d")
         assert source.labels.tolist() == saved["label"]
         assert all(np.array_equal(np.asarray(source.open(at)), np.asarray(saved[at]["img"])) for at in range(9))
+
+    @pytest.mark.parametrize(("labels", "message"), [
+        ([True, False], "holds no class numbers; cast it with"),
+        ([0, 10**11], r"has the class 100000000000, and outputs are numbered from 0 to 99,999; name them with"),
+    ])
+    def test_numbers_that_are_no_classes_are_refused(self, tmp_path: Path, labels: list, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            open_source(save_to_disk(tmp_path / "d", self.IMAGES[:2], labels, None))
+
+    @pytest.mark.parametrize(("file", "content", "message"), [
+        ("state.json", {"_data_files": "x"}, "_data_files of .*state.json is no list"),
+        ("state.json", {"_data_files": None}, "_data_files of .*state.json is no list"),
+        ("state.json", {"_data_files": [{"x": 1}]}, "state.json names no Arrow file"), ("state.json", {}, "names no Arrow file"),
+        ("state.json", {"_data_files": [{"filename": "dataset_info.json"}]}, "cannot be read as a data set's images"),
+        ("dataset_dict.json", {"splits": 5}, "splits of .*dataset_dict.json is no list"),
+        ("dataset_info.json", {"features": {"image": {"_type": "Image"}, "kind": {}}}, r"call it label with dataset.rename_column"),
+        ("dataset_info.json", {"features": {"image": {}, "label": {}}}, r"make one with dataset.cast_column\(NAME, datasets.Image\(\)\)"),
+    ], ids=str)
+    def test_odd_descriptions_are_refused(self, tmp_path: Path, file: str, content: dict, message: str) -> None:
+        folder = save_to_disk(tmp_path / "d", self.IMAGES[:2], [0, 1], None)
+        (folder / file).write_text(json.dumps(content))
+        with pytest.raises(DataError, match=message):
+            open_source(folder)
+
+    def test_columns_of_bytes_alone_are_refused(self, tmp_path: Path) -> None:
+        folder = save_to_disk(tmp_path / "d", self.IMAGES[:2], [0, 1], None)
+        (folder / "dataset_info.json").write_text('{"features": {"label": {"_type": "Image"}}}')
+        with pytest.raises(DataError, match=r"cannot be read as a data set's images \(images are stored as int64 and not as bytes"):
+            open_source(folder, labelled=False)
+
+    def test_a_batch_without_any_bytes_is_read_past(self, tmp_path: Path) -> None:
+        source = open_source(save_to_disk(tmp_path / "d", [None, *self.IMAGES[:3]], [0, 1, 0, 1], ["a", "b"], rows=1))
+        assert len(source) == 3 and all(np.array_equal(np.asarray(source.open(at)), grey(at)) for at in range(3))
+        with pytest.raises(DataError, match="holds paths of images and not the images"):
+            open_source(save_to_disk(tmp_path / "paths", [None, None], [0, 1], ["a", "b"]))
+        with pytest.raises(DataError, match="empty has no rows"):
+            open_source(save_to_disk(tmp_path / "empty", [], [], ["a", "b"]))
+
+    def test_a_folder_of_other_files_is_named_by_them(self, tmp_path: Path) -> None:
+        put(tmp_path, ["README.md", "train-0.parquet"])
+        with pytest.raises(DataError, match=r"holds no image but train-0.parquet, a table of a data set; write a folder with Dataset"):
+            open_source(tmp_path)

@@ -240,6 +240,13 @@ class TestList:
         with pytest.raises(DataError, match=r"names 1 images and 1 files that are not there, it begins with '1.png'; give a text file"):
             open_source(tmp_path / "list.txt", labelled=False)
 
+    @pytest.mark.parametrize("line", ['""', '" "', '"', '"""'])
+    def test_a_line_of_quotes_names_no_file(self, tmp_path: Path, line: str) -> None:
+        put(tmp_path, ["1.png", "2.png"])
+        (tmp_path / "list.txt").write_text(f'1.png\n{line}\n"2.png"\n')
+        source = open_source(tmp_path / "list.txt", labelled=False)
+        assert len(source) == 2 and source.notes == (f"left aside: 1 line of the list that names no file ({line})",)
+
     def test_it_has_no_classes(self, tmp_path: Path) -> None:
         put(tmp_path, ["1.png"])
         (tmp_path / "list.txt").write_text("1.png\n")

@@ -15,6 +15,7 @@ from toast_core.models.info import ModelInfo
 from toast_core.preprocessing import Reading
 
 _SHOWN = 4
+_DIGITS = 4000  # of a number inside a name; Python reads no more than 4,300 into one
 
 
 def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
@@ -149,7 +150,8 @@ def _order(names: Sequence[str], order: str | None) -> list[int]:
 
 def natural_key(name: str) -> list[int | str]:
     """What timm's training sorts class folders by: numbers inside a name by value, case ignored."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part) if len(part) <= _DIGITS else 10**_DIGITS) if part.isdecimal() else part for part in parts]
 
 
 def _orders_differ(names: Sequence[str], stored: str | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toast_core.data.aside import NO_CLASS, NO_LABEL
 from toast_core.data.image_set import Source
-from toast_core.data.listing import Listing
+from toast_core.data.listing import MOST_CLASSES, Listing
 from toast_core.data.text import Names, read_text
 from toast_core.errors import DataError
 from toast_core.files import printable
@@ -28,9 +28,8 @@ _CLASS_HEADS = {
 _BOXES = "predictionstring"  # ImageNet's own form: the class is its first word, boxes follow
 _DELIMITERS = (",", ";", "\t", None)
 _SAMPLE = 200
-_MOST_CLASSES = 100_000
-_NUMBER = re.compile(r"(0|[1-9]\d*)(\.0*)?")
-_MINUS = re.compile(r"-\d+(\.0*)?")
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.0*)?")
+_MINUS = re.compile(r"-[0-9]+(\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,11 @@ def _as_set(listing: Listing, of_image: dict[int, str], file: Path, notes: Seque
         raise DataError(f"{file} has the class {below}, and outputs are numbered from 0; mend it, or leave out the rows of unknown class")
     if numbered:
         of_image = {position: label.partition(".")[0] for position, label in of_image.items()}
-        most = max(map(int, of_image.values()))
-        if most >= _MOST_CLASSES:
-            raise DataError(f"{file} has the class {most}, and outputs are numbered from 0 to {_MOST_CLASSES - 1:,}; number the classes so")
-        classes = [str(number) for number in range(most + 1)]
+        longest = max(of_image.values(), key=lambda label: (len(label), label))  # whole numbers of any length, which int would not all read
+        if len(longest) > len(str(MOST_CLASSES)) or int(longest) >= MOST_CLASSES:
+            shown = f"{longest:.20}..." if len(longest) > 20 else longest
+            raise DataError(f"{file} has the class {shown}, and outputs are numbered from 0 to {MOST_CLASSES - 1:,}; number the classes so")
+        classes = [str(number) for number in range(int(longest) + 1)]
     else:
         classes = sorted(labels)
     positions = sorted(of_image)

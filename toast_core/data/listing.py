@@ -14,6 +14,7 @@ from toast_core.data.packed import Packed
 from toast_core.files import printable
 
 UNLABELLED = "(no class)"
+MOST_CLASSES = 100_000  # that a label may number: a larger number is none of a class
 # Endings of images that Pillow cannot read, or would have to run a program for
 _OTHER_KINDS = {
     ".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".ps", ".wmf", ".emf", ".exr", ".hdr", ".dcm", ".dng", ".cr2", ".cr3", ".nef",

@@ -61,7 +61,10 @@ def open_source(data: str | Path, labelled: bool = True, labels: str | Path | No
         tars = _tars_alone(path)
         if tars:
             return read_tars(tars, path, labelled)
-        return (class_folders if labelled else any_tree)(walk(path), _hint())
+        listing = walk(path)
+        if not len(listing) and not listing.folders:
+            _refuse_others(path)
+        return (class_folders if labelled else any_tree)(listing, _hint())
     if path.suffix.lower() == ".tar" and path.is_file():
         return read_tars([path], path, labelled)
     return _file(path, labelled)
@@ -98,6 +101,13 @@ def _file(path: Path, labelled: bool) -> Source:
     if labelled:
         raise DataError(f"data {path} is a file, and a list of images has no classes; pass --labels FILE.csv with it, or {_hint()}")
     return read_list(path).unlabelled(kind="list\n")
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise a DataError where a folder without images holds what people also keep images in; it says which, and what to do with it."""
+    found = next((path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_FILES and path.is_file()), None)
+    if found is not None:
+        raise DataError(f"data folder {folder} holds no image but {printable(found.name)}, {_OTHER_FILES[found.suffix.lower()]}")
 
 
 def _tars_alone(folder: Path) -> list[Path]:
