@@ -1,6 +1,7 @@
 """Which output of a model a folder's class is, against timm's own numbering and against what people's files say."""
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from timm.data.readers.class_map import load_class_map
 from timm.utils.misc import natural_key as timms_key
 
 from tests.support.folders import make_folder
-from toast_core.data.classes import match_classes, natural_key, read_class_map
+from tests.support.pictures import put, rename_to_bytes
+from toast_core.data.class_maps import names_by_output, read_class_map
+from toast_core.data.classes import match_classes, natural_key
 from toast_core.data.sources import Source, open_source
 from toast_core.errors import DataError, SetupError
 from toast_core.loading import load_model
@@ -161,6 +164,37 @@ class TestClassMap:
         found = read_class_map(tmp_path / name)
         assert {key: found[key] for key in ("no", "yes", "maybe")} == {"no": 0, "yes": 1, "maybe": 2}
 
+    @pytest.mark.parametrize(("text", "names"), [
+        ("no\nyes\nmaybe", ("no", "yes", "maybe")), ('"no"\n"yes, really"\n"maybe"', ("no", "yes, really", "maybe")),
+        ("no\t0\nyes\t1\nmaybe\t2", ("no", "yes", "maybe")), ("maybe,2\nno,0\nyes,1", ("no", "yes", "maybe")),
+        ("class;index\nno;0\nyes;1\nmaybe;2", ("no", "yes", "maybe")), ("2\tmaybe\n0\tno\n1\tyes", ("no", "yes", "maybe")),
+        ("0 no\n1 yes or no\n2 maybe", ("no", "yes or no", "maybe")), ("class 2\nclass 0\nclass 1", ("class 2", "class 0", "class 1")),
+        ("n0144 a fish, a trout\nn0145 a bird", ("n0144", "n0145")), ("n0144\ta fish\nn0145\ta bird", ("n0144", "n0145")),
+        ("caf\u00e9\ncafe\u0301s", ("caf\u00e9", "caf\u00e9s")), ('["no", "yes"]', ("no", "yes")), ('{"no": 1, "yes": 0}', ("yes", "no")),
+        ("10\n9\n8", ("10", "9", "8")), ("[a]\nb", ("[a]", "b")), ("a dog\na cat", ("a dog", "a cat")),
+    ])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+    def test_lines_as_people_write_them(self, tmp_path: Path, text: str, names: tuple[str, ...], encoding: str) -> None:
+        if encoding == "latin-1":
+            text = unicodedata.normalize("NFC", text)
+        (tmp_path / "map.txt").write_bytes(text.encode(encoding))
+        found = read_class_map(tmp_path / "map.txt")
+        assert [found[name] for name in names] == list(range(len(names)))
+        if "\u00e9" not in text:
+            assert names_by_output(found, len(names)) == names
+
+    def test_bytes_and_accents_of_folders_are_found(self, tmp_path: Path, info: ModelInfo) -> None:
+        put(tmp_path / "d", ["cafe\u0301/1.png", "x/1.png"])
+        rename_to_bytes(tmp_path / "d" / "x", b"\xe9t\xe9")
+        (tmp_path / "map.txt").write_bytes("a\ncaf\u00e9\n".encode() + b"\xe9t\xe9\n")
+        found = match_classes(open_source(tmp_path / "d"), info, Reading(class_map=str(tmp_path / "map.txt")))
+        assert sorted(found.labels.tolist()) == [1, 2]
+
+    def test_a_comment_is_no_class(self, tmp_path: Path) -> None:
+        (tmp_path / "map.txt").write_text("# my classes\na\nb\n")
+        with pytest.raises(DataError, match="begins with the comment '# my classes', which would count as a class; take it out"):
+            read_class_map(tmp_path / "map.txt")
+
     def test_text_is_read_as_timm_reads_it(self, tmp_path: Path) -> None:
         (tmp_path / "map.txt").write_text("b\n\na \nc", encoding="utf-8")
         assert read_class_map(tmp_path / "map.txt") == {name: n for name, n in load_class_map(str(tmp_path / "map.txt")).items() if name}
@@ -178,14 +212,15 @@ class TestClassMap:
     @pytest.mark.parametrize(
         ("text", "says"),
         [
-            ('["a"]', "lacks 1 of the 2 classes of photos, first b; add them"),
+            ('["a"]', "lacks 1 of the 2 classes of photos, first b; it begins with 'a': add them"),
             ('{"a": 0, "b": 12}', "numbers b as 12; the model's outputs are 0 to 11"),
             ('{"a": 0, "b": -1}', "numbers b as -1"),
             ('{"a": "x"}', "is no JSON of names and numbers"), ("5", "is no JSON of names and numbers"),
             ("[[1, 2]]", "is no JSON of names and numbers"), ("[" * 10**5, "is no JSON"),
+            ('{"a": 0, "b": 1, "a": 0}', "has 'a' twice; keep one of them"),
             ('["a", "a"]', "has 'a' twice, as 0 and 1; keep one of them"), ("[]", "is empty; write a name a line"),
         ],
-        ids=["lacks", "beyond", "below", "words", "number", "lists", "deep", "twice", "empty"],
+        ids=["lacks", "beyond", "below", "words", "number", "lists", "deep", "key twice", "twice", "empty"],
     )
     def test_what_does_not_fit(self, tmp_path: Path, info: ModelInfo, text: str, says: str) -> None:
         (tmp_path / "map.json").write_text(text)
@@ -193,5 +228,5 @@ class TestClassMap:
             match_classes(source_of(("a", "b")), info, Reading(class_map=str(tmp_path / "map.json")))
 
     def test_no_such_file(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"class map .*none\.txt cannot be read"):
+        with pytest.raises(DataError, match=r"none\.txt cannot be read .*; give a class map: a text file with a name a line, or JSON"):
             read_class_map(tmp_path / "none.txt")

@@ -5,10 +5,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from toast_core.data.class_maps import map_key, names_by_output, read_class_map
 from toast_core.data.sources import Source
 from toast_core.errors import DataError
 from toast_core.models.info import ModelInfo
@@ -67,63 +67,12 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
     return replace(_renumbered(source, index, ordered, notes), guessed=bool(doubt))
 
 
-def read_class_map(file: str | Path) -> dict[str, int]:
-    """Return the outputs by name of a class map: a name a line, or JSON as a list of names, {name: number}, or {number: name}.
-
-    Values of {number: name} may be lists, as Keras writes them: every entry is a name of that output.
-
-    Raises:
-        DataError: it cannot be read, has another form, or names a class twice.
-    """
-    path = Path(file)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"class map {file} cannot be read ({reason}); give a text file with a name a line, or JSON") from error
-    if path.suffix.lower() != ".json":
-        lines = [line.strip() for line in text.splitlines()]
-        pairs = [(name, number) for number, name in enumerate(lines) if name]
-    else:
-        try:
-            pairs = _pairs(json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise DataError(f"class map {file} is no JSON of names and numbers; write a list of names, or {{name: number}}") from error
-    found: dict[str, int] = {}
-    for name, number in pairs:
-        if found.setdefault(name, number) != number:
-            raise DataError(f"class map {file} has {name!r:.60} twice, as {found[name]} and {number}; keep one of them")
-    if not found:
-        raise DataError(f"class map {file} is empty; write a name a line")
-    return found
-
-
-def names_by_output(found: Mapping[str, int], outputs: int) -> tuple[str, ...]:
-    """Return the first name of each of `outputs` outputs, its number where the map has none."""
-    first: dict[int, str] = {}
-    for name, number in found.items():
-        first.setdefault(number, name)
-    return tuple(first.get(number, str(number)) for number in range(outputs))
-
-
-def _pairs(document: object) -> list[tuple[str, int]]:
-    if isinstance(document, list) and all(isinstance(name, str) for name in document):
-        return [(name, number) for number, name in enumerate(document)]
-    if not isinstance(document, dict):
-        raise TypeError
-    if all(type(number) is int for number in document.values()):
-        return list(document.items())
-    named = [(int(number), [names] if isinstance(names, str) else names) for number, names in document.items()]
-    return [(str(name), number) for number, names in named for name in dict.fromkeys(names)]
-
-
 def _mapped(source: Source, found: Mapping[str, int], outputs: int, file: str) -> list[int]:
-    missing = [name for name in source.classes if name not in found]
+    missing = [name for name in source.classes if map_key(name) not in found]
     if missing:
-        raise DataError(
-            f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}; add them"
-        )
-    index = [found[name] for name in source.classes]
+        what = f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}"
+        raise DataError(f"{what}; it begins with {next(iter(found))!r:.60}: add them")
+    index = [found[map_key(name)] for name in source.classes]
     beyond = [(name, number) for name, number in zip(source.classes, index, strict=True) if not 0 <= number < outputs]
     if beyond:
         raise DataError(f"class map {file} numbers {beyond[0][0]} as {beyond[0][1]}; the model's outputs are 0 to {outputs - 1}")

@@ -3,7 +3,8 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from toast_core.data.classes import match_classes, names_by_output, read_class_map
+from toast_core.data.class_maps import names_by_output, read_class_map
+from toast_core.data.classes import match_classes
 from toast_core.data.sources import open_source
 from toast_core.errors import DataError
 from toast_core.models.info import ModelInfo
