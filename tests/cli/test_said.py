@@ -1,13 +1,15 @@
 """Commands say what they guessed of the images, and a guessed order of classes never becomes names in a file."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.commands import run_toast
 from tests.support.families import tiny_demo
-from tests.support.folders import make_folder
+from tests.support.folders import make_folder, pixels
 from toast_core.loading import load_model
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import FULL
@@ -91,3 +93,13 @@ def test_images_that_name_no_classes_are_said_when_a_file_is_written() -> None:
     status, out, said = run_toast("apply", *MODEL, *WRITE, "--num-classes", "11", "--json")
     assert status == 0 and "the file takes no class names from the images: photos has 12 classes" in said
     assert json.loads(out)["notes"] == [line.removeprefix("toast: ") for line in said.splitlines()]
+
+
+def test_what_pillow_warns_of_a_file_is_no_line_of_ours(folder: Path) -> None:
+    make_folder(folder / "tags", {str(number): 1 for number in range(12)})
+    image = Image.fromarray(pixels(1))
+    image.save(folder / "tags" / "0" / "000.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        status, _, said = run_toast("evaluate", *MODEL, "--random-classifier", "--data", "tags", "--class-order", "natural")
+    assert status == 0 and "Corrupt" not in said and not [one for one in found if "PIL" in one.filename]

@@ -109,6 +109,12 @@ class TestOrder:
         with pytest.raises(SetupError, match="both --class-order and --class-map are given; keep one of them"):
             Reading(class_order="natural", class_map="map.txt")
 
+    def test_a_class_folder_that_was_left_aside_is_named_in_the_refusal(self, tmp_path: Path, info: ModelInfo) -> None:
+        make_folder(tmp_path / "d", {str(n): 1 for n in range(11)})
+        (tmp_path / "d" / "11").symlink_to(tmp_path / "gone")
+        with pytest.raises(DataError, match=r"but demo_vit has 12; left aside: 1 link to nothing \(11\); pass --num-classes"):
+            match_classes(open_source(tmp_path / "d"), info, Reading())
+
     def test_fewer_classes_than_outputs_need_a_map(self, info: ModelInfo) -> None:
         with pytest.raises(DataError, match=r"photos has 11 classes but demo_vit has 12; pass --num-classes 11 .* or --class-map FILE"):
             match_classes(source_of(NUMBERS[:11]), info, Reading())
@@ -140,6 +146,12 @@ class TestNames:
     def test_a_folder_that_is_numbered_has_no_names_to_compare(self, info: ModelInfo) -> None:
         known = tuple(f"class {n}" for n in range(12))
         assert match_classes(source_of(NUMBERS), replace(info, classes=known), Reading(class_order="natural")).notes == ()
+
+    @pytest.mark.parametrize("names", [[f"{n:03}" for n in range(12)], [str(n) for n in range(1, 13)], [f"{n:02}" for n in range(1, 13)]])
+    def test_numbers_from_0_or_1_with_zeros_or_none_are_no_names(self, info: ModelInfo, names: list[str]) -> None:
+        known = tuple(f"bird {n}" for n in range(12))
+        found = match_classes(source_of(tuple(names)), replace(info, classes=known), Reading(class_order="natural"))
+        assert list(found.class_to_index) == sorted(names) and found.notes == ()
 
     def test_ambiguous_names_are_not_matched(self, info: ModelInfo) -> None:
         known = ("a b", "a_b", *map(str, range(10)))

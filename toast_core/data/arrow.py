@@ -15,7 +15,6 @@ from toast_core.data.packed import Packed
 from toast_core.errors import DataError
 from toast_core.files import first_line, printable
 
-PREFIX = "hfds-disk:"
 _STATE, _INFO, _DICT = "state.json", "dataset_info.json", "dataset_dict.json"
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
 _WHAT = "a folder that Dataset.save_to_disk wrote"

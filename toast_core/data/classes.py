@@ -15,6 +15,7 @@ from toast_core.models.info import ModelInfo
 from toast_core.preprocessing import Reading
 
 _SHOWN = 4
+_LOSES_CLASSES = ("link", "cannot be looked at", "hidden", "system")  # in what was left aside: a class folder may be among it
 _DIGITS = 4000  # of a number inside a name; Python reads no more than 4,300 into one
 
 
@@ -52,9 +53,11 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
         names = tuple(map(str, range(outputs)))
         source = replace(source, classes=names)
     if len(names) != outputs:
+        lost = [note for note in source.notes if note.startswith("left aside: ") and any(word in note for word in _LOSES_CLASSES)]
+        what = f"{source.name} has {len(names)} classes but {info.name} has {outputs}{'; '.join(('', *lost))}"
         raise DataError(
-            f"{source.name} has {len(names)} classes but {info.name} has {outputs}; pass --num-classes {len(names)} with weights trained "
-            "for it, or --class-map FILE with the names of the model's outputs where the images are of fewer"
+            f"{what}; pass --num-classes {len(names)} with weights trained for it, or --class-map FILE with the names of the model's "
+            "outputs where the images are of fewer"
         )
     order = list(range(outputs)) if source.numbered else _order(names, reading.class_order or info.class_order)
     index = [order.index(position) for position in range(outputs)]
@@ -115,8 +118,9 @@ def _orders_differ(names: Sequence[str], stored: str | None) -> str:
 
 
 def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
+    first = next((start for start in (0, 1) if all(_number(name) == number for number, name in enumerate(names, start))), 0)
     pairs = enumerate(zip(known, names, strict=True))
-    differ = [number for number, (one, other) in pairs if _plain(one) != _plain(other) and other != str(number)]  # a number is no name
+    differ = [number for number, (one, other) in pairs if _plain(one) != _plain(other) and _number(other) != number + first]  # no name
     if not differ:
         return ""
     shown = ", ".join(f"{known[number]} / {names[number]}" for number in differ[:_SHOWN])
@@ -124,6 +128,11 @@ def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
         f"class names do not belong together in {len(differ)} of {len(known)} outputs ({info.name}'s / the images': {shown}"
         f"{', ...' if len(differ) > _SHOWN else ''}); labels are matched by number, which --class-order and --class-map can change"
     )
+
+
+def _number(name: str) -> int | None:
+    """The number that a name is, zeros before it or not; None for another name."""
+    return int(name) if re.fullmatch(r"[0-9]{1,9}", name) else None
 
 
 def _renumbered(source: Source, index: Sequence[int], names: Sequence[str], notes: Sequence[str]) -> Source:

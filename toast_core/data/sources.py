@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toast_core.data.arrow import PREFIX, is_saved, read_saved
+from toast_core.data.arrow import is_saved, read_saved
 from toast_core.data.folders import any_tree, class_folders
 from toast_core.data.idx import read_idx
 from toast_core.data.image_set import Source, image_endings
@@ -17,7 +17,7 @@ from toast_core.data.tars import read_tars
 from toast_core.data.tree import walk
 from toast_core.errors import DataError
 from toast_core.files import printable
-from toast_core.setup import DEMO_CLASSES
+from toast_core.setup import DEMO_CLASSES, SAVED_DATA
 
 EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
 _ORIGINAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -55,8 +55,8 @@ def open_source(data: str | Path, labelled: bool = True, labels: str | Path | No
         return _embedded(name)
     if (path / f"{_ORIGINAL[0]}.gz").is_file():
         return _original(path)
-    if name.startswith(PREFIX) or (path.is_dir() and is_saved(path)):
-        return read_saved(Path(name.removeprefix(PREFIX)), labelled)
+    if name.startswith(SAVED_DATA) or (path.is_dir() and is_saved(path)):
+        return read_saved(Path(name.removeprefix(SAVED_DATA)), labelled)
     if path.is_dir():
         tars = _tars_alone(path)
         if tars:
@@ -76,7 +76,7 @@ def _hint() -> str:
 
 def _listing(name: str, path: Path) -> Listing:
     """The images that a table of labels is about."""
-    if name in EMBEDDED or name.startswith(PREFIX) or (path.is_dir() and is_saved(path)) or path.suffix.lower() == ".tar":
+    if name in EMBEDDED or name.startswith(SAVED_DATA) or (path.is_dir() and is_saved(path)) or path.suffix.lower() == ".tar":
         raise DataError(f"{name} has its own labels; leave out --labels, or give the folder of the images that the table is about")
     if path.is_dir():
         return walk(path)
