@@ -178,7 +178,7 @@ class TestPlaces:
         assert open_source(tmp_path / "link", labels=tmp_path / "l.csv").labels.tolist() == [0, 1, 2, 3]
 
     def test_the_name_alone_is_said_where_folders_differ(self, tmp_path: Path) -> None:
-        source = labelled(tmp_path, "train/a1.png,x\ntrain/a2.png,y\nd/b1.jpg,x\n")
+        source = labelled(tmp_path, "train/a1.png,x\ntrain/a2.png,y\n/elsewhere/d/b1.jpg,x\n")
         assert source.notes[-1] == (
             f"2 of 3 rows of {tmp_path}/labels.csv are matched by file name alone, their folders differ (first train/a1.png, "
             f"taken for a1.png of {tmp_path}/d)"

@@ -64,11 +64,12 @@ class Names:
                 return Found(table[hit], looseness)
         for looseness, table in enumerate(self._ends, len(self._whole)):
             if hit := next((one for one in _ends(parts) if one in table), None):
-                return Found(table[hit], looseness, len(parts) > 1 and "/" not in hit)
+                inside_it = hit in self._whole[looseness - len(self._whole)] and self._is_folder(parts[-2:-1])
+                return Found(table[hit], looseness, len(parts) > 1 and "/" not in hit and not inside_it)
         return Found(None, len(self._whole) + len(self._ends))
 
     def _is_folder(self, parts: tuple[str, ...]) -> bool:
-        return any(folder[-len(parts) :] == parts for folder in self._folders)
+        return bool(parts) and any(folder[-len(parts) :] == parts for folder in self._folders)
 
 
 def _ends(parts: Sequence[str]) -> list[str]:
