@@ -202,6 +202,17 @@ class TestClassMap:
         found = match_classes(open_source(tmp_path / "d"), info, Reading(class_map=str(tmp_path / "map.txt")))
         assert sorted(found.labels.tolist()) == [1, 2]
 
+    @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+    def test_one_without_a_line_is_empty(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "map.txt").write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=r"map\.txt is empty; write a name a line"):
+            read_class_map(tmp_path / "map.txt")
+
+    def test_one_that_numbers_from_1_is_refused(self, tmp_path: Path, info: ModelInfo) -> None:
+        (tmp_path / "map.json").write_text(json.dumps({f"n{n}": n + 1 for n in range(12)}))
+        with pytest.raises(DataError, match=r"numbers from 1 to 12; the model's outputs are 0 to 11: take 1 from each"):
+            match_classes(source_of(("n1", "n3")), info, Reading(class_map=str(tmp_path / "map.json")))
+
     def test_a_comment_is_no_class(self, tmp_path: Path) -> None:
         (tmp_path / "map.txt").write_text("# my classes\na\nb\n")
         with pytest.raises(DataError, match="begins with the comment '# my classes', which would count as a class; take it out"):

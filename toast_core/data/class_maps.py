@@ -27,11 +27,11 @@ def read_class_map(file: str | Path) -> dict[str, int]:
     path = Path(file)
     text = read_text(path, f"a class map: {_WHAT}")
     lines = [(number, line.strip()) for number, line in enumerate(re.split(r"\r\n|\r|\n", text)) if line.strip()]
-    is_json = path.suffix.lower() == ".json" or (text.lstrip()[:1] in ("[", "{") and text.rstrip()[-1] in ("]", "}"))
+    is_json = path.suffix.lower() == ".json" or (text.lstrip()[:1] in ("[", "{") and text.rstrip()[-1:] in ("]", "}"))
     if not is_json and lines and lines[0][1].startswith("# ") and not any(line.startswith("#") for _, line in lines[1:]):
         raise DataError(f"class map {file} begins with the comment {lines[0][1]!r:.60}, which would count as a class; take it out")
     try:
-        pairs = _pairs(json.loads(text, object_pairs_hook=_once)) if is_json else _named(lines)
+        pairs = [] if not lines else _pairs(json.loads(text, object_pairs_hook=_once)) if is_json else _named(lines)
     except _Twice as error:
         raise DataError(f"class map {file} has {error.args[0]!r:.60} twice; keep one of them") from error
     except (ValueError, TypeError, RecursionError) as error:

@@ -75,6 +75,8 @@ def _mapped(source: Source, found: Mapping[str, int], outputs: int, file: str) -
     if missing:
         what = f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}"
         raise DataError(f"{what}; it begins with {next(iter(found))!r:.60}: add them")
+    if min(found.values()) == 1 and max(found.values()) == outputs:
+        raise DataError(f"class map {file} numbers from 1 to {outputs}; the model's outputs are 0 to {outputs - 1}: take 1 from each")
     index = [found[map_key(name)] for name in source.classes]
     beyond = [(name, number) for name, number in zip(source.classes, index, strict=True) if not 0 <= number < outputs]
     if beyond:

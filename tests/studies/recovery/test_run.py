@@ -184,8 +184,11 @@ class TestRefusals:
         recipe, data = replace(RECIPE, epochs=1), grey_data(grey_model("vit"), 40)
         recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
         own = data.transform.description
-        data.transform = replace(data.transform, description=own.replace("crop_pct=1.0", "crop_pct=0.5"))
-        with pytest.raises(ModelError, match=r"belongs to a run with transform crop_pct=1.0, not crop_pct=0.5; use another"):
+        data.transform = replace(data.transform, description=own.replace("input_size=(1, 32, 32)", "input_size=(1, 9, 32)"))
+        with pytest.raises(ModelError, match=r"with transform input_size=\(1, 32, 32\), not input_size=\(1, 9, 32\); use another"):
+            recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
+        data.transform = replace(data.transform, description=f"{own} exif_rotate")
+        with pytest.raises(ModelError, match="belongs to a run with transform none, not exif_rotate; use another"):
             recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
 
     def test_a_checkpoint_that_does_not_say_its_preprocessing(self, tmp_path):

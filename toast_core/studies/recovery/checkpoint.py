@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from toast_core.errors import ModelError
 VERSION = 1
 FILE = "checkpoint.safetensors"
 _KEY = "toast_recovery"
+_BETWEEN = r" (?=[a-z_]+(?:[= ]|$))"  # the words of a text such as a transform's, whose values have blanks too
 _SHOWN, _SHOWN_WORDS = 16, 80  # characters of a value of one word, and of several
 
 
@@ -129,9 +131,10 @@ def _check_identity(path: Path, stored: Mapping[str, object], asked: Mapping[str
 
 def _differing(was: str, now: str) -> tuple[str, str]:
     """What to show of two values: the words that only one of them has, or the start of a long word such as a digest."""
-    words, others = was.split(), now.split()
+    words, others = re.split(_BETWEEN, was), re.split(_BETWEEN, now)
     return _start([word for word in words if word not in others]), _start([word for word in others if word not in words])
 
 
 def _start(words: list[str]) -> str:
-    return " ".join(words)[: _SHOWN_WORDS if len(words) > 1 else _SHOWN]
+    text = " ".join(words)
+    return (text[:_SHOWN_WORDS] if "=" in text or " " in text else text[:_SHOWN]) or "none"
