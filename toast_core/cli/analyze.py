@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -143,7 +144,8 @@ class _Work:
         statistics = self.workbench.statistics_for(schedule)
         with Bar("composition") as advance:
             return analyze_composition(
-                self._subject("composition"), self.evidence, schedule, statistics, advance, self.workbench.executor
+                self._subject("composition"), self.evidence, schedule, statistics, advance, self.workbench.executor,
+                partial(self.workbench.plan, schedule),
             )
 
 

@@ -1,6 +1,7 @@
 """Whether a schedule's accuracy depends on which images share a batch, as a job."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
@@ -55,7 +56,8 @@ class CompositionRun:
         """Measure the conditions that are not stored; steps are images, those of every condition."""
         statistics = workbench.statistics_for(self.schedule, self.batch_size)
         subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
-        return analyze_composition(subject, store, self.schedule, statistics, report)[0]
+        planner = partial(workbench.plan, self.schedule, self.batch_size)
+        return analyze_composition(subject, store, self.schedule, statistics, report, planner=planner)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """The verdict in a few words, such as `safe to deploy`."""

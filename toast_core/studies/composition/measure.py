@@ -17,6 +17,7 @@ from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.execution.ops import channel_mask
+from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
@@ -64,13 +65,16 @@ def measure_condition(
     data: ImageData,
     condition: Condition,
     progress: Callable[[int, int], None] | None = None,
+    fitted: Plan | None = None,
 ) -> Measured:
     """Evaluate a baseline model under a schedule, masked, on the images of `data` in the condition's order, batches and token sample.
+
+    `fitted` is the plan of a schedule with compensation, which no condition changes.
 
     Raises:
         DeviceError: a batch of this size does not fit into the device's memory.
     """
-    plan = make_plan(model, replace(schedule, seed=condition.token_seed), statistics)
+    plan = fitted or make_plan(model, replace(schedule, seed=condition.token_seed), statistics)
     pruned = apply_plan(model, plan, "masked")
     images = arranged(data, condition.order, condition.seed)
     dtype = dtype_name(next(model.parameters()).dtype)
@@ -87,17 +91,24 @@ def measure_condition(
 
 @dataclass(eq=False)
 class CompositionWork:
-    """A model, a schedule and images: a task is a condition. `advance` is told the images done within a task, in this process."""
+    """A model, a schedule and images: a task is a condition. `advance` is told the images done within a task, in this process.
+
+    `fitted` is the plan of a schedule with compensation.
+    """
 
     model: nn.Module
     schedule: Schedule
     statistics: Statistics | None
     data: ImageData
     advance: Callable[[int], None]
+    fitted: Plan | None = None
 
     def __call__(self, condition: Condition) -> Measured:
         """Measure one condition."""
-        return measure_condition(self.model, self.schedule, self.statistics, self.data, condition, lambda done, _: self.advance(done))
+        return measure_condition(self.model, self.schedule, self.statistics, self.data, condition, self._tell, self.fitted)
+
+    def _tell(self, done: int, _: int) -> None:
+        self.advance(done)
 
     def __getstate__(self) -> dict[str, object]:
         """What is sent to a worker: nobody to tell."""

@@ -11,8 +11,10 @@ from toast_core.errors import ScheduleError
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
+from toast_core.pruning.plan import Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.compensation import NONE
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.analyses import announce, finish, rows_of
 from toast_core.studies.composition.measure import CompositionWork, composition_row
@@ -33,7 +35,8 @@ def composition_identities(subject: Subject, schedule: Schedule, statistics: Sta
     check_classifier(get_info(subject.model).shape, "composition compares")
     if schedule.is_baseline:
         raise ScheduleError("the schedule prunes nothing, so nothing can depend on the batch; give a ratio above 0 in some block")
-    make_plan(subject.model, schedule, statistics)  # refuses what cannot be measured before anything is announced
+    # refuses what cannot be measured before anything is announced
+    make_plan(subject.model, replace(schedule, compensation=NONE), statistics)
     compared_with = {"deployed_seed": subject.data.seed, "deployed_token_seed": schedule.seed}
 
     def identity(condition: Condition) -> CellIdentity:
@@ -53,11 +56,12 @@ def composition_identities(subject: Subject, schedule: Schedule, statistics: Sta
 
 def analyze_composition(
     subject: Subject, store: EvidenceStore, schedule: Schedule, statistics: Statistics | None = None,
-    progress: Callable[[int, int], None] | None = None, executor: Executor = LOCAL,
+    progress: Callable[[int, int], None] | None = None, executor: Executor = LOCAL, planner: Callable[[], Plan] | None = None,
 ) -> tuple[Analysis, list[dict]]:
     """Return the analysis and its rows (`CompositionRow.to_dict`), deployment first, measuring the conditions that are not stored.
 
     Of the subject's images only the set and the seed matter, and its batch size does not: conditions have orders and sizes of their own.
+    `planner` makes the plan where the schedule asks for compensation.
 
     Raises:
         DataError: the model has no classifier.
@@ -82,7 +86,8 @@ def analyze_composition(
             if progress:
                 progress(ended * images + done, len(missing) * images)
 
-        work = CompositionWork(subject.model, schedule, statistics, subject.data, tell)
+        fitted = planner() if planner and not schedule.compensation.is_none else None
+        work = CompositionWork(subject.model, schedule, statistics, subject.data, tell, fitted)
         for wave in ([deployed] if deployed in missing else [], [condition for condition in missing if condition != deployed]):
             for condition, measured in executor.map(work, wave):
                 if condition == deployed:
