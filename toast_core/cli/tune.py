@@ -10,9 +10,9 @@ import typer
 
 from toast_core.cli.bench import latency_table, measured_latency, print_latency
 from toast_core.cli.lists import ratios_of, words_of
-from toast_core.cli.opened import open_workbench
+from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, Place, takes_executor, takes_setup
-from toast_core.cli.output import Bar, note, print_json, print_table
+from toast_core.cli.output import Bar, print_json, print_table
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
@@ -94,9 +94,10 @@ def tune(
         tuned = run(model, data, request, front, told, stored, runner)
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
-    note(report["notes"])
+    report["notes"] = [*workbench.notes(), *report["notes"]]
+    note_rest(workbench, report["notes"])
     if as_json:
-        print_json(report | {"notes": [*workbench.info.told, *report["notes"]]})
+        print_json(report)
     else:
         _print_report(report, task_of(workbench.shape).damage)
 
