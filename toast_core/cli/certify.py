@@ -63,14 +63,14 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
     schedule = read_schedule(file)
     asked = Asked(setup, str(file))
     workbench, subject = _subject(asked, schedule, setup.device)
-    certificate, _ = _measured(workbench, subject, subject.digests(), exports)
+    certificate, told = _measured(workbench, subject, subject.digests(), exports)
     try:
         write_text(output, certificate.to_json())
     except OSError as error:
         raise CertificateError(cannot_write(output, error)) from error
     differing = certificate.differing()
     if as_json:
-        print_json(certificate.to_dict())
+        print_json({**certificate.to_dict(), **told})
     else:
         _print(certificate)
         for line in differing:
