@@ -127,6 +127,7 @@ def _input_of(info: ModelInfo) -> dict:
     said = {
         "preprocessing": info.preprocessing.to_dict(), "classes": list(info.classes or ()), "class_order": info.class_order,
         "in_chans": info.in_chans, "random_classifier": info.random_classifier,
+        "projection": info.projection,
     }
     return {name: value for name, value in said.items() if value}
 
@@ -138,11 +139,15 @@ def _read_input(header: dict) -> dict:
         isinstance(classes, list) and len(classes) == header["num_classes"] and all(isinstance(name, str) for name in classes)
     ):
         raise ValueError("classes are no list of a name each")
+    projection = header.get("projection")
+    if projection not in (None, True):
+        raise ValueError(f"projection {projection!r:.40}")
     if order not in (None, *CLASS_ORDERS) or chans not in (None, 1, 3) or random not in (None, True):
         raise ValueError(f"class order {order!r:.40}, in_chans {chans!r:.40} or random_classifier {random!r:.40}")
     return {
         "preprocessing": Preprocessing(**header.get("preprocessing", {})), "classes": tuple(classes) if classes else None,
         "class_order": order, "in_chans": chans, "random_classifier": bool(random),
+        "projection": bool(projection),
     }
 
 

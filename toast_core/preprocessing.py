@@ -8,7 +8,9 @@ from toast_core.errors import SetupError
 CROP_MODES = ("center", "squash", "border")
 CLASS_ORDERS = ("alphabetical", "natural")
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
-_LARGEST_CROP = 10.0  # a crop of ten times the resized image is a slip of the pen
+_CROPS = (0.05, 10.0)  # a crop of less, or of ten times the resized image, is a slip of the pen
+_LEAST_STD = 1e-3
+_MOST = {"mean": 1.0, "std": 2.0}  # in shares of the brightest value; what is above is in steps of 255
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class Preprocessing:
                 object.__setattr__(self, name, tuple(map(float, values)))  # lists of a JSON file are tuples here
                 if len(values) not in (1, 3) or not all(-1e3 < value < 1e3 for value in getattr(self, name)):
                     raise SetupError(f"{name} is {values!r:.60}; write one number, or three with commas, such as 0.485,0.456,0.406")
-        if self.std is not None and min(self.std) <= 0:
-            raise SetupError(f"std is {','.join(map(str, self.std))}; write numbers above 0")
-        if self.crop_pct is not None and not 0 < self.crop_pct <= _LARGEST_CROP:
-            raise SetupError(f"crop-pct is {self.crop_pct}; write a number above 0, usually 0.8 to 1")
+                if max(map(abs, getattr(self, name))) > _MOST[name]:
+                    shown = ",".join(map(str, getattr(self, name)))
+                    raise SetupError(f"{name} is {shown}, above {_MOST[name]:g}; it is in shares of 1: divide by 255")
+        if self.std is not None and min(self.std) < _LEAST_STD:
+            raise SetupError(f"std is {','.join(map(str, self.std))}; write numbers of at least {_LEAST_STD:g}")
+        if self.crop_pct is not None and not _CROPS[0] <= self.crop_pct <= _CROPS[1]:
+            raise SetupError(f"crop-pct is {self.crop_pct}; write a number of {_CROPS[0]:g} to {_CROPS[1]:g}, usually 0.8 to 1")
         for name, known in (("crop_mode", CROP_MODES), ("interpolation", INTERPOLATIONS)):
             if getattr(self, name) not in (None, *known):
                 raise SetupError(f"{name.replace('_', '-')} is {getattr(self, name)!r:.40}; choose from {', '.join(known)}")

@@ -32,6 +32,7 @@ _KINDS: dict[str, tuple[str, Any]] = {
 }
 _MAY_BE_ZERO = ("seed", "num_classes")
 _FOLDER = "local-dir:"  # what a model that lies in a folder is called by
+SAVED_DATA = "hfds-disk:"  # what a data set that datasets saved to a folder may be called by
 _PLACES = ("weights", "data", "calibration", "train", "class_map", "labels", "class_embeddings")
 
 
@@ -203,6 +204,7 @@ class Setup:
 
 
 def _absolute(place: str | None) -> str | None:
-    if place and place.startswith(_FOLDER):
-        return f"{_FOLDER}{Path(place.removeprefix(_FOLDER)).absolute()}"
+    for prefix in (_FOLDER, SAVED_DATA):
+        if place and place.startswith(prefix):
+            return f"{prefix}{Path(place.removeprefix(prefix)).absolute()}"
     return str(Path(place).absolute()) if place and Path(place).exists() else place

@@ -87,7 +87,12 @@ class Workbench:
         return self.info.shape
 
     def check_classifier(self) -> None:
-        """Raise a DataError where the weights leave the classifier random and nobody said that labels may be measured all the same."""
+        """Raise a DataError where the head is no classifier, or is random and nobody said that labels may be measured all the same."""
+        if self.info.projection:
+            raise DataError(
+                f"the head of {self.info.name} is the projection to CLIP's space, {self.info.shape.num_classes} numbers and no classes; "
+                "pass --class-embeddings FILE for a classifier, or --num-classes 0 to compare features"
+            )
         if self.info.random_classifier and not self.setup.random_classifier:
             raise DataError(
                 f"the classifier of {self.info.name} is random, so its accuracy says nothing; pass weights with a classifier, "
@@ -95,10 +100,19 @@ class Workbench:
             )
 
     def name_classes(self, data: "ImageData") -> None:
-        """Let the model carry the class names of labelled images where nothing else has said them."""
-        if self.info.classes is None:
+        """Let the model carry the class names of labelled images where nothing else has said them and their order is no guess."""
+        if self.info.classes is None and not data.source.guessed:
             self.info = replace(self.info, classes=data.source.classes)
             self.model.toast_info = self.info  # type: ignore[assignment]  # a module takes any attribute
+
+    def notes(self) -> list[str]:
+        """What loading chose, and what was guessed or left aside of the images asked for last, calibration images too: each line once."""
+        said = list(self.info.told)
+        if self._images is not None:
+            said += self._images[1].notes()
+        if self._calibration is not None:
+            said += [f"calibration images: {line}" for line in self._calibration[1].notes()]
+        return list(dict.fromkeys(said))
 
     def images(self, count: int | None, order: str = "shuffled", labelled: bool = True) -> "ImageData":
         """The setup's images to measure on: `count` of them, class-balanced, None for all.
@@ -190,7 +204,11 @@ class Workbench:
         schedule.check_length(len(self.shape.blocks), self.shape.name)
 
         def images() -> "list[torch.Tensor]":
-            return [batch.images for batch in self.calibration(schedule.seed).batches(batch_size or self.setup.batch_size)]
+            data = self.calibration(schedule.seed)
+            found = [batch.images for batch in data.batches(batch_size or self.setup.batch_size)]
+            if not found:
+                raise data.unread()
+            return found
 
         statistics = partial(self.statistics_for, schedule, batch_size)
         return plan_for(self.model, schedule, statistics, images, partial(self.report, "compensating"))

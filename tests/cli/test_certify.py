@@ -110,9 +110,11 @@ class TestIssue:
         assert [(speed.batch_size, speed.pairs) for speed in exported.speeds] == [(1, 5), (4, 5)]
         assert certificate.setting.threads == torch.get_num_threads() and {"torch", "timm"} <= set(certificate.setting.versions)
 
-    def test_json_is_the_certificate(self, say: Say, folder: Path) -> None:
+    def test_json_is_the_certificate_and_what_is_said_beside_it(self, say: Say, folder: Path) -> None:
         code, out, _ = say(*ISSUE, "--json")
-        assert code == 0 and json.loads(out) == json.loads((folder / "c.json").read_text())
+        told = {name: (document := json.loads(out))[name] for name in ("transform", "class_to_index", "notes")}
+        assert code == 0 and document == json.loads((folder / "c.json").read_text()) | told
+        assert told["class_to_index"] == {"bag": 0, "coat": 1, "shirt": 2} and told["notes"] == []
 
     def test_people_read_the_forms_side_by_side(self, say: Say) -> None:
         code, out, _ = say(*ISSUE)

@@ -70,6 +70,10 @@ class TestForms:
         source = labelled(tmp_path, "a1.png,01\na2.png,02\nb1.jpg,01\nb2.webp,03\n")
         assert source.classes == ("01", "02", "03") and not source.numbered
 
+    def test_digits_of_other_scripts_are_names(self, tmp_path: Path) -> None:
+        source = labelled(tmp_path, "a1.png,1\na2.png,1\u0662\nb1.jpg,1\nb2.webp,\u0663\n")
+        assert source.classes == ("1", "1\u0662", "\u0663") and not source.numbered
+
     def test_names_that_are_no_utf8_are_found(self, tmp_path: Path) -> None:
         put(tmp_path / "d", FOUR[1:])
         rename_to_bytes(put(tmp_path / "d", ["x.png"]) / "x.png", b"caf\xe9.png")
@@ -123,6 +127,7 @@ class TestWhatDoesNotFit:
         ("a1.png\na2.png\n", "has no two columns"), ("", "has no two columns"), ("file,label\n", "has a header and no rows"),
         ("a1.png,-1\na2.png,0\nb1.jpg,1\n", "has the class -1, and outputs are numbered from 0"),
         ("a1.png,0\na2.png,7000000\nb1.jpg,1\n", "has the class 7000000, and outputs are numbered from 0 to 99,999"),
+        (f"a1.png,0\na2.png,{'9' * 5000}\nb1.jpg,1\n", r"has the class 9{20}\.\.\., and outputs are numbered from 0 to 99,999"),
         (b"PK\x03\x04\0\0", "is no text file"), (b"\xff\xfea", "cannot be read"),
     ])
     def test_it_is_refused(self, tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -144,3 +149,37 @@ class TestWhatDoesNotFit:
             open_source(put(tmp_path / "d", FOUR), labels=tmp_path / "none.csv")
         with pytest.raises(DataError, match="gone is not there"):
             open_source(tmp_path / "gone", labels=tmp_path / "none.csv")
+
+
+class TestPlaces:
+    """Rows name images by paths from other places: as much of the end as both have decides, and where that is the name alone it is said."""
+
+    NAMES = ("1.png", "a/1.png", "b/1.png", "b/c/2.png")
+
+    def found(self, root: Path, cells: tuple[str, ...]) -> object:
+        return labelled(root, "".join(f"{cell},{'wxyz'[number]}\n" for number, cell in enumerate(cells)), self.NAMES)
+
+    @pytest.mark.parametrize("before", ["{root}/d/", "d/", "/somewhere/else/d/", "C:\\photos\\d\\"])
+    @pytest.mark.parametrize("ending", [True, False])
+    def test_the_longest_end_decides(self, tmp_path: Path, before: str, ending: bool) -> None:
+        put(tmp_path / "d", self.NAMES)
+        cells = tuple(before.format(root=tmp_path) + (name if ending else name.removesuffix(".png")) for name in self.NAMES)
+        foreign = "where" in before or "photos" in before  # there 1.png may be any of three
+        if foreign:
+            cells = cells[1:]
+        source = self.found(tmp_path, cells)
+        assert classes_of(source, tmp_path) == dict(zip(self.NAMES[foreign:], "wxyz", strict=False))
+        assert not any("file name alone" in note for note in source.notes)
+
+    def test_a_link_to_the_folder_is_the_folder(self, tmp_path: Path) -> None:
+        put(tmp_path / "d", self.NAMES)
+        (tmp_path / "link").symlink_to(tmp_path / "d")
+        (tmp_path / "l.csv").write_text("".join(f"{tmp_path}/d/{name},{label}\n" for name, label in zip(self.NAMES, "wxyz", strict=True)))
+        assert open_source(tmp_path / "link", labels=tmp_path / "l.csv").labels.tolist() == [0, 1, 2, 3]
+
+    def test_the_name_alone_is_said_where_folders_differ(self, tmp_path: Path) -> None:
+        source = labelled(tmp_path, "train/a1.png,x\ntrain/a2.png,y\n/elsewhere/d/b1.jpg,x\n")
+        assert source.notes[-1] == (
+            f"2 of 3 rows of {tmp_path}/labels.csv are matched by file name alone, their folders differ (first train/a1.png, "
+            f"taken for a1.png of {tmp_path}/d)"
+        )

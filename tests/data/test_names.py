@@ -16,6 +16,7 @@ from toast_core.command import command_line
 from toast_core.data.digest import images_digest
 from toast_core.data.load import load_data
 from toast_core.data.sources import open_source
+from toast_core.errors import DataError
 from toast_core.files import escape_what_cannot_be_printed, printable, printable_values, shell_word
 from toast_core.loading import load_model
 from toast_core.setup import Setup
@@ -91,3 +92,15 @@ def test_other_command_lines_stay_as_they_are(word: str) -> None:
 def test_nothing_of_a_set_changes_by_the_escapes(tmp_path: Path) -> None:
     source = open_source(put(tmp_path, ["a/1.png", "\u00e9/1.png"]))
     assert source.classes == ("a", "\u00e9") and np.array_equal(source.labels, [0, 1])
+
+
+def test_two_classes_that_are_shown_alike_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, [r"\xe9/1.png", "x/1.png"])
+    rename_to_bytes(tmp_path / "x", b"\xe9")
+    with pytest.raises(DataError, match=r"has two classes that are both shown as \\xe9, as their bytes differ; rename one of them"):
+        open_source(tmp_path)
+
+
+def test_a_saved_data_set_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Setup(data="hfds-disk:d", calibration="hfds-disk:c").anchored().data == f"hfds-disk:{tmp_path}/d"

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,24 @@ class TestTar:
         with pytest.raises(DataError, match=r"cut.tar cannot be read as a tar file .*; copy it again"):
             open_source(tmp_path / "cut.tar")
 
+    @pytest.mark.parametrize(("change", "says"), [
+        (lambda whole, end: whole[:end], "has no end mark behind byte {end:,}, so that images may be missing; copy it again"),
+        (lambda whole, end: whole[:end] + b"x" * 600, "is damaged behind byte {end:,}, so that images may be missing; copy it again"),
+        (lambda whole, end: whole + inner_tar({"val/ant/9.png": png(grey(9))}), "goes on behind its end mark, as joined tar files do"),
+        (lambda whole, end: whole + b"\0" * (1 << 20), "zeros, as a copy that was not finished does; compare it with the original"),
+    ], ids=["cut", "damaged", "joined", "zeros"])
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_an_end_that_is_none_is_said(self, tmp_path: Path, change: Callable[[bytes, int], bytes], says: str, inside: bool) -> None:
+        whole = inner_tar({name.rpartition("/")[2]: content for name, content in MEMBERS.items()} if inside else MEMBERS)
+        with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+            tar.getmembers()
+            end = tar.offset
+        path = tmp_path / "d.tar"
+        content = change(whole, end)
+        path.write_bytes(inner_tar({"ant.tar": content}) if inside else content)
+        (note,) = open_source(path).notes
+        assert note.startswith(f"{path}:ant.tar " if inside else f"{path} ") and says.format(end=end) in note
+
     def test_a_file_that_shrinks_later_gives_a_reason(self, tmp_path: Path) -> None:
         path = make_tar(tmp_path / "d.tar", MEMBERS)
         data = load_data(path, load_model("demo_vit", "random", 2))
@@ -167,3 +187,45 @@ class TestSavedDataset:
         source = open_source(tmp_path / "d")
         assert source.labels.tolist() == saved["label"]
         assert all(np.array_equal(np.asarray(source.open(at)), np.asarray(saved[at]["img"])) for at in range(9))
+
+    @pytest.mark.parametrize(("labels", "message"), [
+        ([True, False], "holds no class numbers; cast it with"),
+        ([0, 10**11], r"has the class 100000000000, and outputs are numbered from 0 to 99,999; name them with"),
+    ])
+    def test_numbers_that_are_no_classes_are_refused(self, tmp_path: Path, labels: list, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            open_source(save_to_disk(tmp_path / "d", self.IMAGES[:2], labels, None))
+
+    @pytest.mark.parametrize(("file", "content", "message"), [
+        ("state.json", {"_data_files": "x"}, "_data_files of .*state.json is no list"),
+        ("state.json", {"_data_files": None}, "_data_files of .*state.json is no list"),
+        ("state.json", {"_data_files": [{"x": 1}]}, "state.json names no Arrow file"), ("state.json", {}, "names no Arrow file"),
+        ("state.json", {"_data_files": [{"filename": "dataset_info.json"}]}, "cannot be read as a data set's images"),
+        ("dataset_dict.json", {"splits": 5}, "splits of .*dataset_dict.json is no list"),
+        ("dataset_info.json", {"features": {"image": {"_type": "Image"}, "kind": {}}}, r"call it label with dataset.rename_column"),
+        ("dataset_info.json", {"features": {"image": {}, "label": {}}}, r"make one with dataset.cast_column\(NAME, datasets.Image\(\)\)"),
+    ], ids=str)
+    def test_odd_descriptions_are_refused(self, tmp_path: Path, file: str, content: dict, message: str) -> None:
+        folder = save_to_disk(tmp_path / "d", self.IMAGES[:2], [0, 1], None)
+        (folder / file).write_text(json.dumps(content))
+        with pytest.raises(DataError, match=message):
+            open_source(folder)
+
+    def test_columns_of_bytes_alone_are_refused(self, tmp_path: Path) -> None:
+        folder = save_to_disk(tmp_path / "d", self.IMAGES[:2], [0, 1], None)
+        (folder / "dataset_info.json").write_text('{"features": {"label": {"_type": "Image"}}}')
+        with pytest.raises(DataError, match=r"cannot be read as a data set's images \(images are stored as int64 and not as bytes"):
+            open_source(folder, labelled=False)
+
+    def test_a_batch_without_any_bytes_is_read_past(self, tmp_path: Path) -> None:
+        source = open_source(save_to_disk(tmp_path / "d", [None, *self.IMAGES[:3]], [0, 1, 0, 1], ["a", "b"], rows=1))
+        assert len(source) == 3 and all(np.array_equal(np.asarray(source.open(at)), grey(at)) for at in range(3))
+        with pytest.raises(DataError, match="holds paths of images and not the images"):
+            open_source(save_to_disk(tmp_path / "paths", [None, None], [0, 1], ["a", "b"]))
+        with pytest.raises(DataError, match="empty has no rows"):
+            open_source(save_to_disk(tmp_path / "empty", [], [], ["a", "b"]))
+
+    def test_a_folder_of_other_files_is_named_by_them(self, tmp_path: Path) -> None:
+        put(tmp_path, ["README.md", "train-0.parquet"])
+        with pytest.raises(DataError, match=r"holds no image but train-0.parquet, a table of a data set; write a folder with Dataset"):
+            open_source(tmp_path)

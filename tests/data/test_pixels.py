@@ -20,9 +20,11 @@ from toast_core.data.transform import transform_for
 from toast_core.errors import DataError
 from toast_core.loading import load_model
 from toast_core.models.build import load_baseline
-from toast_core.studies.recovery.images import TrainingImages
+from toast_core.preprocessing import Preprocessing
+from toast_core.studies.recovery.images import TrainingImages, looked_at
 
 SIXTEEN = grey(3).astype(np.uint16) * 257
+DARK = "4 of 4 images have grey of more than 8 bits, where white is 65535; the brightest is {most}: save with 8 bits, or scaled to 16"
 
 
 def decoded(image: Image.Image, ending: str, **options: object) -> Image.Image:
@@ -246,3 +248,48 @@ class TestReasons:
         assert data.notes() == [
             f"skipped 4 of 5 images, first {folder}/a/000.png: it is a Git LFS pointer, not the image; run git lfs pull"
         ]
+
+
+class TestDeepGrey:
+    """Grey of more than 8 bits that never comes near its white is counted and said: it may have another white."""
+
+    @pytest.mark.parametrize(("kind", "most"), [("uint16", 255), ("uint16", 4095), ("int32", 255)])
+    def test_it_is_said_where_it_is_dark(self, tmp_path: Path, kind: str, most: int) -> None:
+        for number in range(4):
+            pixel = np.interp(grey(number), (0, 255), (0, most)).astype(kind)
+            save(tmp_path / "ab"[number % 2] / f"{number}.tif", pixel)
+        data = load_data(tmp_path, load_model("demo_vit", "random", 2))
+        assert len(next(data.batches(4)).labels) == 4 and data.notes() == [f"{DARK.format(most=most)}, what has another white"]
+        assert looked_at(data).notes() == data.notes()
+
+    def test_it_is_not_said_of_whole_range(self, folders: tuple[Path, Path]) -> None:
+        data = load_data(folders[1], load_model("demo_vit", "random", 2))
+        assert len(next(data.batches(4)).labels) == 2 and data.notes() == []
+
+
+class TestShapes:
+    """One image that cannot be resized is skipped and said, and ends nothing."""
+
+    @pytest.mark.parametrize("mode", ["center", "border"])
+    def test_a_line_of_millions_of_pixels_is_skipped(self, tmp_path: Path, mode: str) -> None:
+        put(tmp_path, [f"{name}/{number}.png" for name in "ab" for number in range(4)])
+        save(tmp_path / "a" / "line.png", Image.new("L", (1, 20_000_000), 90))
+        model = load_model("demo_vit", "random", 2)
+        model.toast_info = replace(model.toast_info, preprocessing=Preprocessing(crop_mode=mode))
+        data = load_data(tmp_path, model)
+        assert sum(len(batch.labels) for batch in data.batches(3)) == 8
+        says = "it is 1 x 20,000,000 pixels, too long and thin to be resized to the model's 28; cut it into parts"
+        assert data.reasons == [says] and looked_at(data).left_out == ((str(tmp_path / "a" / "line.png"), says),)
+        position = [file.name for file in data.source.files].index("line.png")
+        with pytest.raises(DataError, match=r"line.png cannot be used: it is 1 x 20,000,000 pixels"):
+            next(TrainingImages(data, False, True, 0, workers=0).batches([np.array([position])], 0))
+
+    def test_what_no_rule_foresees_is_skipped_too(self, tmp_path: Path) -> None:
+        put(tmp_path, ["a/1.png", "b/1.png"])
+        data = load_data(tmp_path, load_model("demo_vit", "random", 2))
+
+        def fails(image: Image.Image) -> torch.Tensor:
+            raise ValueError("height and width must be > 0")
+
+        data.transform = replace(data.transform, pipeline=fails)
+        assert not list(data.batches(2)) and "28 x 28 pixels, which cannot be resized (height and width" in data.reasons[0]

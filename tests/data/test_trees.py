@@ -34,6 +34,11 @@ class TestTheRightFolder:
         (("train/ant", "val/ant", "extra/ant"), "data/val or data/train or data/extra"),
         (("train_images/ant", "test-images/ant"), "data/test-images or data/train_images"),
         (("fold1/ant", "fold2/ant"), "data/fold1 or data/fold2"),
+        (("Val/ant", "extra/ant"), "data/Val or data/extra"),
+        (("labels", "valid"), "data/valid or data/labels"),
+        (("bad", "validation", "good"), "data/validation or data/bad or data/good"),
+        (("sample/ant", "sample/bee", "test/ant", "test/bee"), "data/test or data/sample"),
+        (("train/ant", "train/bee", "train_masks/ant", "train_masks/bee"), "data/train or data/train_masks"),
     ])
     def test_one_above_is_refused_with_the_one_to_give(self, tmp_path: Path, folders: tuple[str, ...], give: str) -> None:
         root = put(tmp_path / "data", [f"{folder}/1.png" for folder in folders])
@@ -51,10 +56,14 @@ class TestTheRightFolder:
 
     @pytest.mark.parametrize("names", [
         ("bus", "car", "train"), ("bullet_train", "steam_train"), ("control", "test"), ("invalid", "valid"), ("devil", "latest", "trains"),
-        ("a", "b"), ("cat",), ("1", "2"), ("image 1", "image 2"),
+        ("a", "b"), ("cat",), ("1", "2"), ("image 1", "image 2"), ("not valid", "valid"), ("train", "valley"),
     ])
     def test_classes_that_sound_alike_stay_classes(self, tmp_path: Path, names: tuple[str, ...]) -> None:
         assert open_source(put(tmp_path / "d", [f"{name}/1.png" for name in names])).classes == names
+
+    def test_a_test_strip_by_camera_stays_a_class(self, tmp_path: Path) -> None:
+        names = ["control/day 1/1.png", "control/day 2/1.png", "test/day 2/1.png", "test/day 3/1.png"]
+        assert open_source(put(tmp_path / "d", names)).classes == ("control", "test")
 
     def test_the_rule_is_quick_with_as_many_names_as_image_net_has(self) -> None:
         names = [f"n{number:08}/{image}.jpg" for number in range(1000) for image in range(50)]
@@ -230,6 +239,13 @@ class TestList:
         (tmp_path / "list.txt").write_text("1.png\ngone.png\n")
         with pytest.raises(DataError, match=r"names 1 images and 1 files that are not there, it begins with '1.png'; give a text file"):
             open_source(tmp_path / "list.txt", labelled=False)
+
+    @pytest.mark.parametrize("line", ['""', '" "', '"', '"""'])
+    def test_a_line_of_quotes_names_no_file(self, tmp_path: Path, line: str) -> None:
+        put(tmp_path, ["1.png", "2.png"])
+        (tmp_path / "list.txt").write_text(f'1.png\n{line}\n"2.png"\n')
+        source = open_source(tmp_path / "list.txt", labelled=False)
+        assert len(source) == 2 and source.notes == (f"left aside: 1 line of the list that names no file ({line})",)
 
     def test_it_has_no_classes(self, tmp_path: Path) -> None:
         put(tmp_path, ["1.png"])

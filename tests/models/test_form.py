@@ -152,9 +152,19 @@ class TestImageSize:
 
     @pytest.mark.parametrize("size", [None, 64, 160])
     def test_a_rectangular_grid_is_refused(self, tmp_path: Path, size: int | None) -> None:
-        path = written(tmp_path, made(img_size=(64, 32)))
-        with pytest.raises(ModelError, match="of 8 patches, which make no square grid; rectangular input is not supported"):
+        path = written(tmp_path, made(img_size=(96, 32)))
+        with pytest.raises(ModelError, match="of 12 patches, which make no square grid; rectangular input is not supported"):
             load_model(NAME, weights=path, img_size=size)
+
+    @pytest.mark.usefixtures("quick_search")
+    def test_a_class_token_without_a_position_makes_no_rectangle(self, tmp_path: Path) -> None:
+        path = written(tmp_path, made(no_embed_class=True))
+        with pytest.raises(ModelError, match=r"it has 16 positions, a square grid of 16 patches that gives no position to the class token, "
+                           r"the model gives a position to the class token .or a rectangle of 15 .*; check --model: one would"):
+            load_model(NAME, weights=path)
+        state = made().state_dict()
+        with pytest.raises(ModelError, match=r"it has 17 positions, .* gives a position to the class token, the model gives no position"):
+            choose_build(state, FILE, made(no_embed_class=True, img_size=96), Build())
 
     def test_a_rectangle_of_a_squares_count_is_said_to_be_taken_as_a_square(self, tmp_path: Path) -> None:
         model = load_model(NAME, weights=written(tmp_path, made(img_size=(128, 32))))

@@ -139,7 +139,7 @@ class TestRefusals:
             load_model("demo_vit", weights=path)
 
     def test_a_tensor_too_many(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "w.safetensors", edit=lambda state: state.update(extra=torch.zeros(1)))
+        path = write(tmp_path / "w.safetensors", edit=lambda state: state.update(extra=torch.zeros(2)))
         with pytest.raises(ModelError, match="does not fit demo_vit: it has extra and 0 more too many; check --model"):
             load_model("demo_vit", weights=path)
 

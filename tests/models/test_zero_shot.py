@@ -2,18 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.support.checkpoints import FORMS, named, state_of
 from tests.support.commands import run_toast, toast
 from tests.support.families import randomise, tiny_swin, tiny_vit
 from tests.support.folders import make_folder
 from toast_core.errors import ModelError, SetupError
 from toast_core.models.adapters import adapter_for
+from toast_core.models.checkpoint.config import is_projection
 from toast_core.models.counting import count_macs, counted_macs
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.models.info import ModelInfo
@@ -67,18 +71,26 @@ def test_the_scale_is_the_embeddings_the_weights_or_one(tmp_path: Path) -> None:
     assert float(with_class_embeddings(tower(True), file, weights).head.scale) == pytest.approx(20)
     own = embeddings(tmp_path / "scaled.safetensors", 16, scale=30.0)
     assert float(with_class_embeddings(tower(True), own, weights).head.scale) == pytest.approx(30)
+    torch.save({"logit_scale": torch.tensor(20.0)}, weights)
+    with pytest.raises(ModelError, match=r"tower.pth has logit_scale 20, beyond 6.91; it is the natural logarithm"):
+        with_class_embeddings(tower(True), file, weights)
     found = with_class_embeddings(tower(True), file)
     assert float(found.head.scale) == 1 and "logit scale not known, taken as 1" in found.toast_info.notes[-1]
 
 
 @pytest.mark.parametrize(("write", "says"), [
-    (lambda path: save_file({"text": torch.ones(3, 9)}, path), "9 wide, those of tiny 16"),
+    (lambda path: save_file({"text": torch.ones(3, 9)}, path), "9 wide, .* tiny gives 16: .*; a classifier of 16 classes needs"),
     (lambda path: save_file({"a": torch.ones(3, 16), "b": torch.ones(3, 16)}, path), "2 float matrices, not 1"),
     (lambda path: save_file({"text": torch.ones(3, 16, dtype=torch.int8)}, path), "0 float matrices, not 1"),
     (lambda path: save_file({"text": torch.zeros(3, 16)}, path), "zero or not finite"),
     (lambda path: save_file({"text": torch.full((3, 16), torch.nan)}, path), "zero or not finite"),
     (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": "no list"}), "no JSON list"),
     (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '["one"]'}), "name 1 classes and embed 3"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '{"a": 0, "b": 1, "c": 2}'}), "is an object, no JSON list"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '"abc"'}), "is a text, no JSON list"),
+    (lambda path: save_file({"text": torch.ones(3, 16)}, path, {"classes": '["a", "b", "a"]'}), "name the class 'a' twice"),
+    (lambda path: embeddings(path, 16, logit_scale=torch.tensor(100.0)), "natural logarithm of the scale: write 4.6052 for a scale of 100"),
+    (lambda path: embeddings(path, 16, logit_scale=torch.tensor(math.nan)), "natural logarithm of the scale"),
     (lambda path: path.write_bytes(b"\x80\x04pickle"), "no readable safetensors file"),
     (lambda path: None, "no readable safetensors file"),
 ])
@@ -127,3 +139,44 @@ def test_from_the_command_line_all_is_classification_and_a_pruned_file_carries_t
 def test_a_swin_has_no_place_for_them(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="CLIP and SigLIP towers"):
         with_class_embeddings(tiny_swin(), embeddings(tmp_path / "c.safetensors", 16))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options of a tower of CLIP's in open_clip's names: its head is the projection, of 5 numbers."""
+    form, folder = FORMS["open-clip"], tmp_path_factory.mktemp("clip")
+    place = form.write(folder, state_of(named(form.model)))
+    return "--model", form.model, "--weights", str(place), "--img-size", "32", "--device", "cpu"
+
+
+def test_a_projection_is_no_classifier_in_its_pruned_file_neither(clip: tuple[str, ...], tmp_path: Path) -> None:
+    data, pruned = make_folder(tmp_path / "val", dict.fromkeys("abcde", 1)), tmp_path / "p.safetensors"
+    says = "is the projection to CLIP's space, 5 numbers and no classes; pass --class-embeddings FILE for a classifier, or --num-classes 0"
+    status, _, said = run_toast("evaluate", *clip, "--data", data)
+    assert status == 2 and says in said
+    assert run_toast("evaluate", *clip, "--num-classes", "0", "--data", data)[0] == 0
+    schedule = tmp_path / "s.json"
+    schedule.write_text(Schedule.uniform(10, fc2=0.5, selection="per_image").to_json())
+    toast("apply", *clip, "--schedule", schedule, "-o", pruned)
+    status, _, said = run_toast("evaluate", "--weights", pruned, "--data", data)
+    assert status == 2 and says in said
+
+
+def test_class_embeddings_take_the_projection_s_place_and_a_classifier_s_not(clip: tuple[str, ...], tmp_path: Path) -> None:
+    file = embeddings(tmp_path / "c.safetensors", 5)
+    workbench = Workbench.load(Setup(clip[1], clip[3], img_size=32, class_embeddings=str(file)))
+    assert not workbench.info.projection and workbench.shape.num_classes == 3
+    workbench.check_classifier()
+    model = tower(True)
+    model.toast_info = replace(model.toast_info, classes=tuple("abcdefghijklmnop"))
+    with pytest.raises(ModelError, match="that of tiny is a classifier of 16 named classes; leave out --class-embeddings"):
+        with_class_embeddings(model, embeddings(tmp_path / "d.safetensors", 16))
+
+
+@pytest.mark.parametrize(("name", "is_one"), [
+    ("vit_base_patch16_clip_224.openai", True), ("vit_base_patch16_clip_224.laion2b_ft_in12k_in1k", False),
+    ("vit_pe_core_base_patch16_224.fb", True), ("vit_base_patch16_224.augreg_in21k", False), ("eva02_base_patch16_clip_224.merged2b", True),
+])
+def test_timm_s_own_towers_are_known_by_name_and_tag(name: str, is_one: bool) -> None:
+    architecture, _, tag = name.partition(".")
+    assert timm.get_pretrained_cfg(name) is not None and is_projection(architecture, tag) is is_one

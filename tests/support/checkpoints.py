@@ -182,12 +182,16 @@ def hub_cache(home: Path, state: State) -> Path:
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a model: its title, the model that is saved in it, the writer (folder, state) -> place, and the options that read it."""
+    """One form of a model: its title, the model that is saved in it, the writer (folder, state) -> place, and the options that read it.
+
+    classes  of the model that is saved; a demo has 5
+    """
 
     title: str
     write: Callable[[Path, State], Path]
     options: str = "--model test_vit --weights {place}"
     model: str = "test_vit"
+    classes: int = 5
 
 
 _NAMELESS, _SWIN = "--weights {place}", "--model demo_swin --weights {place}"
@@ -223,6 +227,7 @@ FORMS: dict[str, Form] = {
                 "epoch": 9,
             },
         ),
+        classes=0,
     ),
     "sharded": Form("several shards and their index", sharded),
     "transformers-vit": Form("transformers, ViT", safetensors(as_transformers_vit)),

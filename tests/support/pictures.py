@@ -75,7 +75,7 @@ def save_to_disk(
     label = {"names": list(names), "_type": "ClassLabel"} if names is not None else {"dtype": "int64", "_type": "Value"}
     schema = pyarrow.schema({
         "image": pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()}),
-        "label": pyarrow.int64() if not labels or not isinstance(labels[0], str) else pyarrow.string(),
+        "label": {str: pyarrow.string(), bool: pyarrow.bool_()}.get(type(labels[0]) if labels else int, pyarrow.int64()),
     })
     table = pyarrow.table({"image": structs, "label": list(labels)}, schema)
     half = len(images) // 2

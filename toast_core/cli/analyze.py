@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toast_core.cli.lists import ratios_of, words_of
+from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, print_json, print_table, show_steps
+from toast_core.cli.output import Bar, print_json, print_table, show_steps, told_of
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -75,7 +76,7 @@ def analyze(
         from toast_core.workbench import Workbench
 
         rule = Rule(mode, width, tolerance)
-        loaded = Workbench.load(setup, show_steps, runner)
+        loaded = open_workbench(setup, runner)
         workbench = Workbench(cast(loaded.model, dtype), setup, show_steps, runner)
         evidence = opened.enter_context(EvidenceStore.open(setup.store))
         work = _Work(workbench, evidence, bool(set(asked) & {"sensitivity", "composition"}), memory_gb)
@@ -87,17 +88,21 @@ def analyze(
             found["sketch"] = work.sketch(cells_of, draws, wanted.selection or "per_image")
         if chosen is not None:
             found["composition"] = work.composition(chosen)
+        data, notes = workbench.images(setup.images, labelled=work.labelled), workbench.notes()
+    note_rest(workbench, notes)
     if as_json:
         ids = {metric: analysis.short_id for metric, (analysis, _) in found.items()}
-        documents = {metric: _composition_document(rows) if metric == "composition" else rows for metric, (_, rows) in found.items()}
-        print_json({"id": next(iter(ids.values())), "ids": ids, **documents})
+        documents: dict[str, object] = {metric: rows for metric, (_, rows) in found.items()}
+        if "composition" in found:
+            documents["composition"] = _composition_document(found["composition"][1], data.source.guessed)
+        print_json({"id": next(iter(ids.values())), "ids": ids, **documents, **told_of(data, notes)})
         return
     tables = {
         "redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table, "sketch": _sketch_table,
     }
     for metric, (analysis, rows) in found.items():
         if metric == "composition":
-            print(_composition_document(rows)["sentence"])
+            print(_composition_document(rows, data.source.guessed)["sentence"])
         print_table(f"{analysis.label}, analysis {analysis.short_id}", *tables[metric](rows))
 
 
@@ -207,9 +212,11 @@ def _sketch_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _composition_document(rows: list[dict]) -> dict:
+def _composition_document(rows: list[dict], guessed: bool) -> dict:
+    """The verdict with its rows; what it says of accuracy is qualified where the order of classes is a guess."""
     verdict = judge([CompositionRow.from_dict(row) for row in rows])
-    return {"sentence": verdict.sentence, "safe": verdict.safe, "rows": rows}
+    doubt = " Accuracy is of a guessed order of classes, see the notes: choose one with --class-order." if guessed else ""
+    return {"sentence": verdict.sentence + doubt, "safe": verdict.safe, "rows": rows}
 
 
 def _composition_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:

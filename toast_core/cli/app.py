@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +85,7 @@ def root(
 def main() -> None:
     """Run the command line and exit with its status."""
     wait_asleep()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of tags and sizes of people's files; what cannot be read is said with its reason
     escape_what_cannot_be_printed()
     try:
         status = app(standalone_mode=False)

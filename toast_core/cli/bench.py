@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toast_core.cli.lists import sizes_of, words_of
+from toast_core.cli.opened import open_workbench
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
 from toast_core.cli.output import Bar, print_json
 from toast_core.cost.latency import LatencyTable
@@ -45,12 +46,11 @@ def bench(
     import torch
 
     from toast_core.machine import cast
-    from toast_core.workbench import Workbench
 
     if threads is not None:
         torch.set_num_threads(threads)
     wanted.schedule()
-    workbench = Workbench.load(setup)
+    workbench = open_workbench(setup)
     chosen = wanted.schedule(workbench.info.schedule)
     if chosen is None and not table:
         raise ScheduleError("toast bench needs a schedule or --table; pass --schedule FILE, --preset NAME (see toast presets) or --table")
@@ -66,7 +66,7 @@ def bench(
             rows += [_timed(baseline, compact, size, each, how, pairs) for how in ((False, True) if compiled else (False,))]
     document["latencies"] = [row.to_dict() for row in rows]
     if as_json:
-        print_json(document)
+        print_json(document | {"notes": list(workbench.info.told)})
     else:
         _print(document, rows, found, chosen)
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, read_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json, show_steps
+from toast_core.cli.output import Bar, print_json, told_of
 from toast_core.errors import CertificateError
 from toast_core.files import cannot_write, check_can_write, write_text
 from toast_core.schedule.schedule import Schedule
@@ -62,14 +63,14 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
     schedule = read_schedule(file)
     asked = Asked(setup, str(file))
     workbench, subject = _subject(asked, schedule, setup.device)
-    certificate = _measured(workbench, subject, subject.digests(), exports)
+    certificate, told = _measured(workbench, subject, subject.digests(), exports)
     try:
         write_text(output, certificate.to_json())
     except OSError as error:
         raise CertificateError(cannot_write(output, error)) from error
     differing = certificate.differing()
     if as_json:
-        print_json(certificate.to_dict())
+        print_json({**certificate.to_dict(), **told})
     else:
         _print(certificate)
         for line in differing:
@@ -88,12 +89,12 @@ def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device:
     digests = subject.digests()
     changed = changed_inputs(record, digests, subject.schedule, files)
     failed = broken_seal(record) + changed
-    found = None if changed else _measured(workbench, subject, digests, exports)
+    found, told = (None, {}) if changed else _measured(workbench, subject, digests, exports)
     if found is not None:
         failed += failed_claims(record, found)
     if as_json:
         document = {"certificate": record.sha256, "holds": not failed, "failed": failed, "measured_again": found and found.to_dict()}
-        print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind})
+        print_json(document | {"same_machine_kind": found and found.setting.kind == record.setting.kind} | told)
         return 1 if failed else 0
     for line in failed:
         print(f"fails: {line}")
@@ -137,18 +138,21 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
 
 def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, CertificateSubject]":
     from toast_core.studies.certificate.issue import subject_of
-    from toast_core.workbench import Workbench
 
-    return subject_of(Workbench.load(replace(asked.setup, device=device), show_steps), schedule, asked.schedule_file)
+    return subject_of(open_workbench(replace(asked.setup, device=device)), schedule, asked.schedule_file)
 
 
-def _measured(workbench: "Workbench", subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]) -> Certificate:
+def _measured(
+    workbench: "Workbench", subject: "CertificateSubject", digests: Digests, exports: tuple[Path, ...]
+) -> tuple[Certificate, dict[str, object]]:
+    """The certificate, and what stands beside it in JSON: class numbers and notes, which are no part of what is sealed."""
     from toast_core.studies.certificate.issue import issue_for
 
     with Bar("certifying") as advance:
         certificate, notes = issue_for(workbench, subject, digests, exports, advance)
-    note(notes)
-    return certificate
+    notes = (*workbench.notes(), *notes)
+    note_rest(workbench, notes)
+    return certificate, told_of(subject.data, notes)
 
 
 def _print(certificate: Certificate) -> None:

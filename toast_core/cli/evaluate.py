@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from toast_core.cli.opened import note_rest
 from toast_core.cli.options import Execution, Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json, told_of
+from toast_core.cli.output import Bar, print_json, told_of
 from toast_core.cli.pruned import pruned_model
 from toast_core.setup import Setup
 from toast_core.studies.tasks.neighbours import NEIGHBOURS
@@ -41,8 +42,8 @@ def evaluate(
             bank, left_out = bank_of(workbench, data)
             beside = Beside(workbench.model if workbench.info.execution == "baseline" else None, bank)
             result = run(pruned, data, setup.batch_size, dtype, advance, runner, beside)
-    notes = [*workbench.info.notes, *data.notes(), *left_out]
-    note(notes)
+    notes = [*workbench.notes(), *left_out]
+    note_rest(workbench, notes)
     info, figures, task = pruned.toast_info, result.to_dict(), task_of(pruned.toast_info.shape)
     compared = {} if bank is None else {"neighbours": bank.to_dict()}
     if as_json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toast_core.cli.opened import note_rest
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
 from toast_core.cli.output import print_json
 from toast_core.cli.pruned import pruned_model
@@ -44,9 +45,12 @@ def export(
             "toast export needs a pruned model; pass --schedule FILE, --preset NAME (see toast presets) or --weights with a file from "
             "toast apply"
         )
-    _, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
+    workbench, pruned = pruned_model(replace(setup, device="cpu"), wanted, "compact")
     compared = data or setup.calibration
-    record = export_model(pruned, form, output, _images(pruned, compared, images, setup.seed), opset)
+    batch, left_aside = _images(pruned, compared, images, setup.seed)
+    notes = list(dict.fromkeys((*workbench.notes(), *left_aside)))
+    note_rest(workbench, notes)
+    record = export_model(pruned, form, output, batch, opset)
     info = pruned.toast_info
     report = {
         **record.to_dict(),
@@ -56,6 +60,7 @@ def export(
         "selection": info.schedule.selection,
         "schedule_digest": info.schedule.digest(),
         "data": compared or "random",
+        "notes": notes,
     }
     if as_json:
         print_json(report)
@@ -68,17 +73,17 @@ def export(
     )
 
 
-def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "torch.Tensor":
-    """Images (B, C, H, W) to compare on: of a source, or random where none is named."""
+def _images(model: "nn.Module", data: str | None, count: int, seed: int) -> "tuple[torch.Tensor, list[str]]":
+    """Images (B, C, H, W) to compare on, of a source, or random where none is named; and what of them was left aside."""
     import torch
 
     from toast_core.data.load import load_data
     from toast_core.data.noise import random_images
 
     if data is None:
-        return random_images(model, count, seed)
+        return random_images(model, count, seed), []
     source = load_data(data, model, count, seed=seed, labelled=False)
     batches = [batch.images for batch in source.batches(count)]
     if not batches:
         raise source.unread()
-    return torch.cat(batches)
+    return torch.cat(batches), [f"images to compare on: {line}" for line in source.notes()]

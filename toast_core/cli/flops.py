@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from toast_core.cli.opened import open_workbench
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
 from toast_core.cli.output import print_json, print_table
 from toast_core.setup import Setup
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 def flops(setup: Setup, wanted: Wanted, as_json: Json = False) -> None:
     """Count multiply-accumulates, parameters and activation memory, baseline and scheduled, per block and part."""
     from toast_core.cost.macs import count_cost
-    from toast_core.workbench import Workbench
 
-    info = Workbench.load(replace(setup, weights=setup.weights or "none", device="cpu")).info
+    info = open_workbench(replace(setup, weights=setup.weights or "none", device="cpu")).info
     chosen = wanted.schedule(info.schedule)
     costs = {"baseline": count_cost(info.shape), "scheduled": count_cost(info.shape, chosen)}
     if as_json:
-        about = {"model": info.name, "selection": chosen.selection if chosen else None}
+        about = {"model": info.name, "selection": chosen.selection if chosen else None, "notes": list(info.told)}
         print_json(about | {name: _document(cost) for name, cost in costs.items()})
         return
     base, new = costs["baseline"], costs["scheduled"]

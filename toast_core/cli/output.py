@@ -48,9 +48,10 @@ def note(lines: Iterable[str]) -> None:
         print(f"toast: {line}", file=sys.stderr)
 
 
-def told_of(data: "ImageData", notes: Iterable[str]) -> dict[str, object]:
+def told_of(data: "ImageData | None", notes: Iterable[str]) -> dict[str, object]:
     """What stands beside figures in JSON: how images became input, which output each class is, and what was guessed or left aside."""
-    return {"transform": data.transform.description, "class_to_index": data.source.class_to_index, "notes": list(notes)}
+    about = {} if data is None else {"transform": data.transform.description, "class_to_index": data.source.class_to_index}
+    return {**about, "notes": list(notes)}
 
 
 def print_json(document: object) -> None:

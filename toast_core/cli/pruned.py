@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from toast_core.cli.opened import open_workbench
 from toast_core.cli.options import Wanted
-from toast_core.cli.output import note, show_steps
+from toast_core.cli.output import note
 from toast_core.setup import Setup
 
 if TYPE_CHECKING:
@@ -18,19 +19,18 @@ def pruned_model(
 ) -> "tuple[Workbench, nn.Module]":
     """Load the model and put the schedule into effect: the workbench, and the model to measure or write.
 
-    That is the loaded one where no schedule is wanted, or where the weights are a file that one was applied to. What compensation
-    could not do as asked is said on stderr.
+    That is the loaded one where no schedule is wanted, or where the weights are a file that one was applied to. What loading
+    guessed and what compensation could not do as asked is said on stderr.
 
     Raises:
         ToastError: see `Wanted.schedule`, `Workbench.load` and `Workbench.plan`; what needs no model is checked before it is loaded.
     """
     from toast_core.pruning.execution.apply import apply_plan
     from toast_core.schedule.execution import check_execution
-    from toast_core.workbench import Workbench
 
     check_execution(execution)
     wanted.schedule()
-    workbench = Workbench.load(setup, show_steps, executor)
+    workbench = open_workbench(setup, executor)
     applied = workbench.info.schedule
     chosen = wanted.schedule(applied)
     if chosen is None or applied is not None:

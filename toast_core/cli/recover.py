@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
+from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
@@ -71,7 +72,6 @@ def recover(
     from toast_core.studies.recovery.loop import recover as run
     from toast_core.studies.recovery.processes import process_group
     from toast_core.studies.recovery.store import recover_into
-    from toast_core.workbench import Workbench
 
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
@@ -80,10 +80,11 @@ def recover(
         validation_share=validation_share, precision=precision, execution=execution, seed=seed,
     )
     with process_group(setup.device) as world:
-        workbench = Workbench.load(replace(setup, device=str(world.device), batch_size=batch_size), show_steps)
+        workbench = open_workbench(replace(setup, device=str(world.device), batch_size=batch_size), quiet=not world.is_first)
         data = looked_at(workbench.training(images, seed, labels), world)
+        notes = list(dict.fromkeys([*workbench.notes(), *data.notes()]))
         if world.is_first:
-            note([*workbench.info.notes, *data.notes()])
+            note_rest(workbench, notes)
         with Bar("recovering", with_note=True) as advance:
             spoke = time.monotonic()
 
@@ -104,10 +105,12 @@ def recover(
                 return
             with EvidenceStore.open(setup.store) as evidence:
                 recovered, _ = recover_into(evidence, workbench.model, start, data, recipe, **settings)
+        later = [line for line in workbench.notes() if line not in notes]  # of the calibration images, which planning read
+        note_rest(workbench, later)
         save_model(recovered.model, output)
     report = recovered.report | {"output": str(output), "bytes": output.stat().st_size}
     if as_json:
-        print_json(report)
+        print_json(report | told_of(data, [*notes, *later]))
     else:
         _print_report(report)
 

@@ -10,8 +10,9 @@ import typer
 
 from toast_core.cli.bench import latency_table, measured_latency, print_latency
 from toast_core.cli.lists import ratios_of, words_of
+from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, Place, takes_executor, takes_setup
-from toast_core.cli.output import Bar, note, print_json, print_table, show_steps
+from toast_core.cli.output import Bar, print_json, print_table
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
@@ -76,10 +77,9 @@ def tune(
         from toast_core.studies.tuning.measure import tune as run
         from toast_core.studies.tuning.request import TuningRequest
         from toast_core.studies.tuning.store import TuningStore
-        from toast_core.workbench import Workbench
 
         # here whatever runs the curves: candidates are fitted and judged in this process
-        workbench = Workbench.load(replace(setup, device=runner.device), show_steps)
+        workbench = open_workbench(replace(setup, device=runner.device))
         model, table = workbench.model, partial(latency_table, workbench.model, latency_batch_size, setup.store)
         budget = read_budget(workbench.shape, reduction, gmacs, params, latency_ms, table)
         data = workbench.calibration()
@@ -94,7 +94,8 @@ def tune(
         tuned = run(model, data, request, front, told, stored, runner)
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
-    note(report["notes"])
+    report["notes"] = [*workbench.notes(), *report["notes"]]
+    note_rest(workbench, report["notes"])
     if as_json:
         print_json(report)
     else:

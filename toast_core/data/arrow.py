@@ -10,12 +10,11 @@ import numpy as np
 
 from toast_core.data.aside import NO_BYTES, Aside
 from toast_core.data.image_set import Source
-from toast_core.data.listing import UNLABELLED, Listing
+from toast_core.data.listing import MOST_CLASSES, UNLABELLED, Listing
 from toast_core.data.packed import Packed
 from toast_core.errors import DataError
 from toast_core.files import first_line, printable
 
-PREFIX = "hfds-disk:"
 _STATE, _INFO, _DICT = "state.json", "dataset_info.json", "dataset_dict.json"
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
 _WHAT = "a folder that Dataset.save_to_disk wrote"
@@ -33,7 +32,7 @@ def read_saved(folder: Path, labelled: bool) -> Source:
         DataError: it is none, is damaged, holds several sets, or has no column of images, or none of labels where they are asked for.
     """
     if (folder / _DICT).is_file():
-        splits = _json(folder / _DICT).get("splits", [])
+        splits = _list_in(folder / _DICT, "splits", str)
         give = " or ".join(str(folder / str(name)) for name in sorted(map(str, splits), key=lambda name: (name == "train", name)))
         raise DataError(f"{folder} holds the parts {', '.join(map(str, splits))} of a data set; give {give or 'one of its folders'}")
     if not is_saved(folder):
@@ -44,10 +43,13 @@ def read_saved(folder: Path, labelled: bool) -> Source:
         raise DataError(f"{folder} is not as today's datasets saves it; save it again with load_from_disk(...).save_to_disk(FOLDER)")
     image = _image_column(folder, features)
     label = _label_column(folder, features, labelled)
-    files = [folder / str(entry["filename"]) for entry in state.get("_data_files", [])]
+    entries = _list_in(folder / _STATE, "_data_files", dict)
+    if not entries or not all(isinstance(entry.get("filename"), str) and entry["filename"] for entry in entries):
+        raise DataError(f"{folder / _STATE} names no Arrow file; save it again with save_to_disk")
+    files = [folder / entry["filename"] for entry in entries]
     parts = [_read(file, number, image, label) for number, file in enumerate(files)]
-    if not parts:
-        raise DataError(f"{folder} names no Arrow file; save it again with save_to_disk")
+    if not sum(len(part.which) for part in parts):
+        raise DataError(f"{folder} has no rows; save one that has with save_to_disk")
     return _as_set(folder, files, parts, features, label, labelled)
 
 
@@ -90,12 +92,15 @@ def _classes(folder: Path, features: dict, label: str | None, values: list) -> t
     feature = features.get(label)
     names = feature.get("names") if isinstance(feature, dict) else None
     if isinstance(names, list):
-        if not all(isinstance(value, int) and 0 <= value < len(names) for value in values):
+        if not all(type(value) is int and 0 <= value < len(names) for value in values):
             raise DataError(f"column {label!r} of {folder} has rows without a class, as test sets have; give a part with labels")
         if len(set(map(str, names))) != len(names):
             raise DataError(f"column {label!r} of {folder} names a class twice; mend its names")
         return [str(name) for name in names], [str(names[value]) for value in values]
-    if values and all(isinstance(value, int) and value >= 0 for value in values):
+    if values and all(type(value) is int and value >= 0 for value in values):
+        if max(values) >= MOST_CLASSES:
+            what = f"column {label!r} of {folder} has the class {max(values)}, and outputs are numbered from 0 to {MOST_CLASSES - 1:,}"
+            raise DataError(f"{what}; name them with dataset.class_encode_column({label!r})")
         return [str(number) for number in range(max(values) + 1)], [str(value) for value in values]
     raise DataError(f"column {label!r} of {folder} holds no class numbers; cast it with dataset.class_encode_column({label!r})")
 
@@ -104,7 +109,8 @@ def _image_column(folder: Path, features: dict) -> str:
     found = [name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "Image"]
     if len(found) != 1:
         what = f"several columns of images ({', '.join(found)})" if found else f"no column of images among {', '.join(features)}"
-        raise DataError(f"{folder} has {what}; keep one of type Image")
+        give = "keep one with dataset.remove_columns" if found else "make one with dataset.cast_column(NAME, datasets.Image())"
+        raise DataError(f"{folder} has {what}; {give}")
     return found[0]
 
 
@@ -115,7 +121,8 @@ def _label_column(folder: Path, features: dict, labelled: bool) -> str | None:
         if not labelled:
             return None
         what = f"several columns of classes ({', '.join(found)})" if found else f"no column of classes among {', '.join(features)}"
-        raise DataError(f"{folder} has {what}; keep one of type ClassLabel with dataset.remove_columns")
+        give = "keep one with dataset.remove_columns" if found else "call it label with dataset.rename_column(NAME, 'label')"
+        raise DataError(f"{folder} has {what}; {give}")
     return found[0]
 
 
@@ -127,6 +134,14 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DataError(f"{path} holds no object; save the data set again with save_to_disk")
     return document
+
+
+def _list_in(file: Path, name: str, kind: type) -> list[Any]:
+    """The list of values of one kind under a name of a JSON file; empty where it is not there."""
+    found = _json(file).get(name, [])
+    if not isinstance(found, list) or not all(isinstance(value, kind) for value in found):
+        raise DataError(f"{name} of {file} is no list of what save_to_disk writes; save the data set again with it")
+    return found
 
 
 def _read(file: Path, number: int, image: str, label: str | None) -> _Part:
@@ -141,7 +156,7 @@ def _read(file: Path, number: int, image: str, label: str | None) -> _Part:
         table = pyarrow.ipc.open_stream(pyarrow.BufferReader(whole)).read_all()
         column, labels = table[image], table[label].to_pylist() if label else []
         chunks = [_bytes_in(chunk, whole) for chunk in column.chunks]
-    except (OSError, ValueError, KeyError, NotImplementedError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, pyarrow.ArrowException) as error:
         what = f"{printable(file)} cannot be read as a data set's images ({first_line(error)})"
         raise DataError(f"{what}; save it again with save_to_disk") from error
     nothing = (np.empty(0, np.int64),) * 3
@@ -151,13 +166,18 @@ def _read(file: Path, number: int, image: str, label: str | None) -> _Part:
 
 def _bytes_in(chunk: Any, whole: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each row of a column of images: where its bytes begin in the file, how many there are, and whether there are any."""
+    if not str(chunk.type).startswith("struct<"):
+        raise ValueError(f"images are stored as {chunk.type} and not as bytes with a path")
     inner = chunk.field("bytes")
     wide = {"binary": np.int32, "large_binary": np.int64}.get(str(inner.type))
     if wide is None:
         raise ValueError(f"images are stored as {inner.type}")
+    if not len(inner):
+        return (np.empty(0, np.int64),) * 3
     bounds = np.frombuffer(inner.buffers()[1], wide)[inner.offset : inner.offset + len(inner) + 1].astype(np.int64)
     content = inner.buffers()[2]
-    first = content.address - whole.address if content is not None else 0
+    is_empty = content is None or bounds[0] == bounds[-1]  # then it has no place in the file
+    first = 0 if is_empty else content.address - whole.address
     if not 0 <= first <= whole.size:
         raise ValueError("it is compressed")
     has_bytes = np.array([bool(one and two) for one, two in zip(inner.is_valid(), chunk.is_valid(), strict=True)]) & (np.diff(bounds) > 0)

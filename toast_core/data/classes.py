@@ -5,16 +5,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from toast_core.data.class_maps import map_key, names_by_output, read_class_map
 from toast_core.data.sources import Source
 from toast_core.errors import DataError
 from toast_core.models.info import ModelInfo
 from toast_core.preprocessing import Reading
 
 _SHOWN = 4
+_LOSES_CLASSES = ("link", "cannot be looked at", "hidden", "system")  # in what was left aside: a class folder may be among it
+_DIGITS = 4000  # of a number inside a name; Python reads no more than 4,300 into one
 
 
 def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
@@ -35,87 +37,47 @@ def match_classes(source: Source, info: ModelInfo, reading: Reading) -> Source:
         if known is not None and (line := _differ(info, known, all_names)):
             notes.append(line)
         return _renumbered(source, index, all_names, notes)
-    by_name = _by_name(names, known) if known is not None else None
+    says_numbers = source.numbered and names == tuple(map(str, range(len(names))))  # they are outputs, whatever a file calls those
+    by_name = _by_name(names, known) if known is not None and not says_numbers else None
     if by_name is not None and known is not None and reading.class_order is None and not (source.numbered and names == known):
         if list(by_name) != list(range(len(names))):
             notes.append(f"the {len(names)} classes of {source.name} are matched by name to the {outputs} that {info.name}'s weights name")
         return _renumbered(source, by_name, known, notes)
-    if source.numbered and len(names) < outputs and names == tuple(map(str, range(len(names)))):
+    if says_numbers and len(source) and int(source.labels.min()) == 1:
+        if len(names) == outputs + 1:
+            what = f"{source.name} numbers its classes from 1 to {outputs} but the outputs of {info.name} are 0 to {outputs - 1}"
+            raise DataError(f"{what}: numbered from 1? outputs are numbered from 0; take 1 from each")
+        notes.append(f"no image of {source.name} is of output 0: numbered from 1? outputs are numbered from 0")
+    if says_numbers and len(names) < outputs:
         # a table of labels says outputs by number; that it has no image of the last ones is no error
         names = tuple(map(str, range(outputs)))
         source = replace(source, classes=names)
     if len(names) != outputs:
+        lost = [note for note in source.notes if note.startswith("left aside: ") and any(word in note for word in _LOSES_CLASSES)]
+        what = f"{source.name} has {len(names)} classes but {info.name} has {outputs}{'; '.join(('', *lost))}"
         raise DataError(
-            f"{source.name} has {len(names)} classes but {info.name} has {outputs}; pass --num-classes {len(names)} with weights trained "
-            "for it, or --class-map FILE with the names of the model's outputs where the images are of fewer"
+            f"{what}; pass --num-classes {len(names)} with weights trained for it, or --class-map FILE with the names of the model's "
+            "outputs where the images are of fewer"
         )
     order = list(range(outputs)) if source.numbered else _order(names, reading.class_order or info.class_order)
     index = [order.index(position) for position in range(outputs)]
-    if not source.numbered and reading.class_order is None and (line := _orders_differ(names, info.class_order)):
-        notes.append(line)
+    doubt = _orders_differ(names, info.class_order) if not source.numbered and reading.class_order is None else ""
+    if doubt:
+        notes.append(doubt)
     ordered = tuple(names[position] for position in order)
     if known is not None and (line := _differ(info, known, ordered)):
         notes.append(line)
-    return _renumbered(source, index, ordered, notes)
-
-
-def read_class_map(file: str | Path) -> dict[str, int]:
-    """Return the outputs by name of a class map: a name a line, or JSON as a list of names, {name: number}, or {number: name}.
-
-    Values of {number: name} may be lists, as Keras writes them: every entry is a name of that output.
-
-    Raises:
-        DataError: it cannot be read, has another form, or names a class twice.
-    """
-    path = Path(file)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"class map {file} cannot be read ({reason}); give a text file with a name a line, or JSON") from error
-    if path.suffix.lower() != ".json":
-        lines = [line.strip() for line in text.splitlines()]
-        pairs = [(name, number) for number, name in enumerate(lines) if name]
-    else:
-        try:
-            pairs = _pairs(json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise DataError(f"class map {file} is no JSON of names and numbers; write a list of names, or {{name: number}}") from error
-    found: dict[str, int] = {}
-    for name, number in pairs:
-        if found.setdefault(name, number) != number:
-            raise DataError(f"class map {file} has {name!r:.60} twice, as {found[name]} and {number}; keep one of them")
-    if not found:
-        raise DataError(f"class map {file} is empty; write a name a line")
-    return found
-
-
-def names_by_output(found: Mapping[str, int], outputs: int) -> tuple[str, ...]:
-    """Return the first name of each of `outputs` outputs, its number where the map has none."""
-    first: dict[int, str] = {}
-    for name, number in found.items():
-        first.setdefault(number, name)
-    return tuple(first.get(number, str(number)) for number in range(outputs))
-
-
-def _pairs(document: object) -> list[tuple[str, int]]:
-    if isinstance(document, list) and all(isinstance(name, str) for name in document):
-        return [(name, number) for number, name in enumerate(document)]
-    if not isinstance(document, dict):
-        raise TypeError
-    if all(type(number) is int for number in document.values()):
-        return list(document.items())
-    named = [(int(number), [names] if isinstance(names, str) else names) for number, names in document.items()]
-    return [(str(name), number) for number, names in named for name in dict.fromkeys(names)]
+    return replace(_renumbered(source, index, ordered, notes), guessed=bool(doubt))
 
 
 def _mapped(source: Source, found: Mapping[str, int], outputs: int, file: str) -> list[int]:
-    missing = [name for name in source.classes if name not in found]
+    missing = [name for name in source.classes if map_key(name) not in found]
     if missing:
-        raise DataError(
-            f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}; add them"
-        )
-    index = [found[name] for name in source.classes]
+        what = f"class map {file} lacks {len(missing)} of the {len(source.classes)} classes of {source.name}, first {missing[0]}"
+        raise DataError(f"{what}; it begins with {next(iter(found))!r:.60}: add them")
+    if min(found.values()) == 1 and max(found.values()) == outputs:
+        raise DataError(f"class map {file} numbers from 1 to {outputs}; the model's outputs are 0 to {outputs - 1}: take 1 from each")
+    index = [found[map_key(name)] for name in source.classes]
     beyond = [(name, number) for name, number in zip(source.classes, index, strict=True) if not 0 <= number < outputs]
     if beyond:
         raise DataError(f"class map {file} numbers {beyond[0][0]} as {beyond[0][1]}; the model's outputs are 0 to {outputs - 1}")
@@ -142,7 +104,8 @@ def _order(names: Sequence[str], order: str | None) -> list[int]:
 
 def natural_key(name: str) -> list[int | str]:
     """What timm's training sorts class folders by: numbers inside a name by value, case ignored."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part) if len(part) <= _DIGITS else 10**_DIGITS) if part.isdecimal() else part for part in parts]
 
 
 def _orders_differ(names: Sequence[str], stored: str | None) -> str:
@@ -157,8 +120,9 @@ def _orders_differ(names: Sequence[str], stored: str | None) -> str:
 
 
 def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
+    first = next((start for start in (0, 1) if all(_number(name) == number for number, name in enumerate(names, start))), 0)
     pairs = enumerate(zip(known, names, strict=True))
-    differ = [number for number, (one, other) in pairs if _plain(one) != _plain(other) and other != str(number)]  # a number is no name
+    differ = [number for number, (one, other) in pairs if _plain(one) != _plain(other) and _number(other) != number + first]  # no name
     if not differ:
         return ""
     shown = ", ".join(f"{known[number]} / {names[number]}" for number in differ[:_SHOWN])
@@ -166,6 +130,11 @@ def _differ(info: ModelInfo, known: Sequence[str], names: Sequence[str]) -> str:
         f"class names do not belong together in {len(differ)} of {len(known)} outputs ({info.name}'s / the images': {shown}"
         f"{', ...' if len(differ) > _SHOWN else ''}); labels are matched by number, which --class-order and --class-map can change"
     )
+
+
+def _number(name: str) -> int | None:
+    """The number that a name is, zeros before it or not; None for another name."""
+    return int(name) if re.fullmatch(r"[0-9]{1,9}", name) else None
 
 
 def _renumbered(source: Source, index: Sequence[int], names: Sequence[str], notes: Sequence[str]) -> Source:

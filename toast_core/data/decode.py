@@ -1,18 +1,21 @@
 """Decoding one image of a set, and why one could not be: no file that people bring ends a pass over the others. Imports no torch."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from toast_core.data.image_set import Source
-from toast_core.data.pixels import as_seen, is_turned
+from toast_core.data.pixels import WHITE_16, as_seen, is_turned
 from toast_core.errors import DataError
 from toast_core.files import first_line
 
+_Input = TypeVar("_Input")
 _HEAD_BYTES = 512
+_DARK = 0.5  # of white: 15 bits and less, which cameras and scanners also write into 16
 _MILLION = 1_000_000
 _TEXT_ENDS = b"\t\n\r\f\b\x1b"
 # What files under an image's name turn out to be, by their first bytes
@@ -36,10 +39,14 @@ class Marks(NamedTuple):
 
     is_turned  whether it carries an EXIF rotation, applied or not
     is_float   whether its pixels are floating-point numbers, whose white is guessed
+    is_deep    whether they are whole numbers of more than 8 bits, whose white is taken to be 65535
+    brightest  of those, the largest; 0 for other images
     """
 
     is_turned: bool = False
     is_float: bool = False
+    is_deep: bool = False
+    brightest: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,22 @@ def see(source: Source, index: int, channels: int | None = None, exif_rotate: bo
         return Unreadable(why_unreadable(source, index, error))
 
 
-def check(source: Source, index: int) -> Marks | Unreadable:
-    """Read one image to its end, JPEGs in an eighth of their size, which is quick, and forget it."""
+def transformed(image: Image.Image, pipeline: Callable[[Image.Image], _Input], misfit: str | None) -> _Input | Unreadable:
+    """What a transform makes of a decoded image, or why it cannot; `misfit` is what is known of that before."""
+    if misfit is not None:
+        return Unreadable(misfit)
+    try:
+        return pipeline(image)
+    except Exception as error:  # Pillow and torchvision raise whatever they meet at sides of odd lengths
+        return Unreadable(f"it is {image.width:,} x {image.height:,} pixels, which cannot be resized ({first_line(error, 80)})")
+
+
+def check(source: Source, index: int, misfit: Callable[[tuple[int, int]], str | None] = lambda size: None) -> Marks | Unreadable:
+    """Read one image to its end, JPEGs in an eighth of their size, and forget it; `misfit` says what is wrong with a size."""
     try:
         with source.open_lazily(index) as image:
+            if reason := misfit(image.size):
+                return Unreadable(reason)
             image.draft("RGB", (1, 1))
             image.load()
             if image.mode == "F" or image.mode.startswith("I"):
@@ -80,12 +99,14 @@ def check(source: Source, index: int) -> Marks | Unreadable:
 
 
 def _marks(image: Image.Image) -> Marks:
-    return Marks(is_turned(image), image.mode == "F")
+    is_deep = image.mode.startswith("I")
+    return Marks(is_turned(image), image.mode == "F", is_deep, int(np.max(np.asarray(image), initial=0)) if is_deep else 0)
 
 
 def pixel_notes(marks: Sequence[Marks], exif_rotate: bool) -> list[str]:
-    """What is said of pixels whose reading is a choice: how many of these images carry an EXIF rotation, or floating-point numbers."""
-    turned, floats = (sum(values) for values in zip(*marks, strict=True)) if marks else (0, 0)
+    """What is said of pixels whose reading is a choice: how many of these carry an EXIF rotation, or numbers of unknown white."""
+    turned, floats, deep = (sum(getattr(one, name) for one in marks) for name in ("is_turned", "is_float", "is_deep"))
+    brightest = max((one.brightest for one in marks), default=0)
     notes = []
     if turned:
         what = "that is applied" if exif_rotate else "that is not applied, as in timm; --exif-rotate turns them"
@@ -93,6 +114,9 @@ def pixel_notes(marks: Sequence[Marks], exif_rotate: bool) -> list[str]:
     if floats:
         has = "has" if floats == 1 else "have"
         notes.append(f"{floats:,} of {len(marks):,} images {has} floating-point pixels, read as 0 to 1, or to 255 if one is above 1")
+    if deep and brightest <= WHITE_16 * _DARK:
+        what = f"{deep:,} of {len(marks):,} images {'has' if deep == 1 else 'have'} grey of more than 8 bits, where white is {WHITE_16}"
+        notes.append(f"{what}; the brightest is {brightest}: save with 8 bits, or scaled to 16, what has another white")
     return notes
 
 

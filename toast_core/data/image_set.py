@@ -39,6 +39,7 @@ class Source:
 
     numbered        whether the set itself numbers its classes, so that no order of names does
     class_to_index  the set's classes by name with their labels, once they are those of a model; None before
+    guessed         whether those follow an order that nobody chose and timm's training would not, so that no file may state them
     notes           what was left aside or guessed, a line each
     has_classes     whether `classes` are more than groups to draw evenly from
     """
@@ -51,6 +52,7 @@ class Source:
     files: tuple[Path, ...] = ()
     numbered: bool = False
     class_to_index: Mapping[str, int] | None = None
+    guessed: bool = False
     notes: tuple[str, ...] = ()
     packed: Packed | None = None
     has_classes: bool = True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toast_core.data.aside import NO_CLASS, NO_LABEL
 from toast_core.data.image_set import Source
-from toast_core.data.listing import Listing
+from toast_core.data.listing import MOST_CLASSES, Listing
 from toast_core.data.text import Names, read_text
 from toast_core.errors import DataError
 from toast_core.files import printable
@@ -28,9 +28,8 @@ _CLASS_HEADS = {
 _BOXES = "predictionstring"  # ImageNet's own form: the class is its first word, boxes follow
 _DELIMITERS = (",", ";", "\t", None)
 _SAMPLE = 200
-_MOST_CLASSES = 100_000
-_NUMBER = re.compile(r"(0|[1-9]\d*)(\.0*)?")
-_MINUS = re.compile(r"-\d+(\.0*)?")
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.0*)?")
+_MINUS = re.compile(r"-[0-9]+(\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,16 @@ def with_labels(listing: Listing, file: Path) -> Source:
     Raises:
         DataError: the table cannot be read, its columns are not clear, it has two classes for an image, or most images have no row.
     """
-    names = Names(listing.names)
+    names = Names(listing.names, Path(listing.root) if Path(listing.root).is_dir() else Path(listing.root).parent)
     table = _read(file, names, listing)
     of_image: dict[int, str] = {}
     strangers: list[str] = []
     classless: set[int] = set()
+    elsewhere: list[tuple[str, int]] = []
     for row in table.rows:
-        position, _ = names.find(row[table.image])
+        position, _, by_name_alone = names.find(row[table.image])
+        if by_name_alone and position is not None:
+            elsewhere.append((row[table.image], position))
         label = _label(row[table.label], table)
         if position is None:
             strangers.append(row[table.image])
@@ -78,6 +80,10 @@ def with_labels(listing: Listing, file: Path) -> Source:
     for position in sorted(classless - of_image.keys()):
         listing.aside.add(NO_CLASS, listing.names[position])
     notes = [f"classes of {len(of_image):,} images are those of {table.column(table.label)} of {file}, by {table.column(table.image)}"]
+    if elsewhere:
+        named, position = elsewhere[0]
+        what = f"{len(elsewhere):,} of {len(table.rows):,} rows of {file} are matched by file name alone, their folders differ"
+        notes.append(f"{what} (first {printable(named)}, taken for {printable(listing.names[position])} of {listing.root})")
     if strangers:
         notes.append(f"{len(strangers):,} of {len(table.rows):,} rows of {file} name no image here (first {printable(strangers[0])})")
     return _as_set(listing, of_image, file, notes)
@@ -91,10 +97,11 @@ def _as_set(listing: Listing, of_image: dict[int, str], file: Path, notes: Seque
         raise DataError(f"{file} has the class {below}, and outputs are numbered from 0; mend it, or leave out the rows of unknown class")
     if numbered:
         of_image = {position: label.partition(".")[0] for position, label in of_image.items()}
-        most = max(map(int, of_image.values()))
-        if most >= _MOST_CLASSES:
-            raise DataError(f"{file} has the class {most}, and outputs are numbered from 0 to {_MOST_CLASSES - 1:,}; number the classes so")
-        classes = [str(number) for number in range(most + 1)]
+        longest = max(of_image.values(), key=lambda label: (len(label), label))  # whole numbers of any length, which int would not all read
+        if len(longest) > len(str(MOST_CLASSES)) or int(longest) >= MOST_CLASSES:
+            shown = f"{longest:.20}..." if len(longest) > 20 else longest
+            raise DataError(f"{file} has the class {shown}, and outputs are numbered from 0 to {MOST_CLASSES - 1:,}; number the classes so")
+        classes = [str(number) for number in range(int(longest) + 1)]
     else:
         classes = sorted(labels)
     positions = sorted(of_image)
@@ -142,7 +149,7 @@ def _rows(text: str, delimiter: str | None, file: Path) -> list[list[str]]:
 
 def _fits(rows: list[list[str]], names: Names) -> int:
     """In how many of the first rows a cell names an image."""
-    return sum(any(names.find(cell)[0] is not None for cell in row) for row in rows[:_SAMPLE])
+    return sum(any(names.find(cell).position is not None for cell in row) for row in rows[:_SAMPLE])
 
 
 def _key(head: str) -> str:
@@ -151,17 +158,17 @@ def _key(head: str) -> str:
 
 def _is_head(row: Sequence[str], names: Names) -> bool:
     known = sum(_key(cell) in _IMAGE_HEADS | _CLASS_HEADS for cell in row)
-    return known > 1 or (known == 1 and not any(names.find(cell)[0] is not None for cell in row))
+    return known > 1 or (known == 1 and not any(names.find(cell).position is not None for cell in row))
 
 
 def _image_column(rows: list[list[str]], head: list[str], names: Names, file: Path, listing: Listing) -> int:
     """The column whose cells name images, closest to their whole names and hardly any twice."""
     found: list[tuple[int, int, set[int | None]]] = []
     for column in range(len(rows[0])):
-        hits = [hit for row in rows if (hit := names.find(row[column]))[0] is not None]
-        distinct = {position for position, _ in hits}
+        hits = [hit for row in rows if (hit := names.find(row[column])).position is not None]
+        distinct = {hit.position for hit in hits}
         if hits and (2 * len(distinct) > len(hits) or (head and _key(head[column]) in _IMAGE_HEADS)):
-            found.append((min(looseness for _, looseness in hits), column, distinct))
+            found.append((min(hit.looseness for hit in hits), column, distinct))
     named = [one for one in found if head and _key(head[one[1]]) in _IMAGE_HEADS]
     best = min((looseness for looseness, _, _ in found), default=0)
     left = named or [one for one in found if one[0] == best]
@@ -173,7 +180,7 @@ def _image_column(rows: list[list[str]], head: list[str], names: Names, file: Pa
         )
     columns = [column for _, column, _ in left]
     # several that say the same, such as a path and a name, are as good as one
-    if any(names.find(row[column])[0] != names.find(row[columns[0]])[0] for column in columns[1:] for row in rows):
+    if any(names.find(row[column]).position != names.find(row[columns[0]]).position for column in columns[1:] for row in rows):
         raise DataError(f"several columns of {file} may name the images ({_shown(head, columns)}); keep one")
     return columns[0]
 

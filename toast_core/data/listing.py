@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,9 +12,11 @@ import numpy as np
 from toast_core.data.aside import NO_IMAGE, OTHER_KIND, Aside
 from toast_core.data.image_set import Source, image_endings
 from toast_core.data.packed import Packed
+from toast_core.errors import DataError
 from toast_core.files import printable
 
 UNLABELLED = "(no class)"
+MOST_CLASSES = 100_000  # that a label may number: a larger number is none of a class
 # Endings of images that Pillow cannot read, or would have to run a program for
 _OTHER_KINDS = {
     ".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".ps", ".wmf", ".emf", ".exr", ".hdr", ".dcm", ".dng", ".cr2", ".cr3", ".nef",
@@ -54,6 +57,10 @@ class Listing:
         numbered: bool = False, has_classes: bool = True,
     ) -> Source:
         """The set of the images at these positions, with the class of each, in the order of `classes`; see `Source`."""
+        alike = Counter(map(printable, classes))
+        if len(alike) < len(classes):
+            what = f"{printable(self.root)} has two classes that are both shown as {alike.most_common(1)[0][0]}"
+            raise DataError(f"{what}, as their bytes differ; rename one of them")
         number = {name: label for label, name in enumerate(classes)}
         labels = np.array([number[name] for name in of_class], np.int64)
         packed = None

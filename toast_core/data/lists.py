@@ -40,7 +40,9 @@ def read_list(file: Path) -> Listing:
 
 def _named(folder: Path, line: str) -> tuple[str | None, int]:
     """The path in a line and the size of its file; the first of its readings that names a file."""
-    text = line.strip().strip('"')
+    text = line.strip().strip('"').strip()
+    if not text:
+        return None, 0
     readings = (line, text, text.replace("\\", "/"), text.rsplit(None, 1)[0], text.partition(",")[0], text.partition("\t")[0])
     for name in dict.fromkeys(readings):
         try:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from toast_core.data.classes import match_classes
-from toast_core.data.decode import Marks, Seen, Unreadable, pixel_notes, see
+from toast_core.data.decode import Marks, Seen, Unreadable, pixel_notes, see, transformed
 from toast_core.data.sources import Source, open_source
 from toast_core.data.transform import Transform, transform_for
 from toast_core.errors import DataError
@@ -45,13 +45,16 @@ class ImageData:
         self.reasons: list[str] = []
         self.left_out: tuple[tuple[str, str], ...] | None = None
         self.marks: list[Marks] = []
+        self._whole: ImageData | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def part(self, start: int, stop: int) -> "ImageData":
-        """The images at these positions of the order."""
-        return ImageData(self.source, self.transform, self.index[start:stop], self.order, self.seed)
+        """The images at these positions of the order; what it cannot read is counted among the skipped of the whole, too."""
+        found = ImageData(self.source, self.transform, self.index[start:stop], self.order, self.seed)
+        found._whole = self
+        return found
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield batches in order, decoding ahead in threads.
@@ -100,8 +103,11 @@ class ImageData:
         return Batch(torch.stack(images), torch.from_numpy(self.source.labels[positions]), positions)
 
     def _skip(self, position: int, seen: Seen | Unreadable) -> None:
-        self.skipped.append(self.source.label_name(position))
+        name = self.source.label_name(position)
+        self.skipped.append(name)
         self.reasons.append(seen.reason if isinstance(seen, Unreadable) else "")
+        if self._whole is not None and name not in self._whole.skipped:
+            self._whole._skip(position, seen)
 
     def _decoded(self, ahead: int) -> Iterator[tuple[int, tuple[Seen | Unreadable, torch.Tensor | None]]]:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -117,7 +123,10 @@ class ImageData:
 
     def _read(self, position: int) -> tuple[Seen | Unreadable, torch.Tensor | None]:
         seen = see(self.source, position, self.transform.channels, self.transform.exif_rotate)
-        return seen, None if isinstance(seen, Unreadable) else self.transform.pipeline(seen.image)
+        if isinstance(seen, Unreadable):
+            return seen, None
+        image = transformed(seen.image, self.transform.pipeline, self.transform.misfit(seen.image.size))
+        return (image, None) if isinstance(image, Unreadable) else (seen, image)
 
 
 def _told(what: str, found: Sequence[tuple[str, str]], images: int) -> list[str]:

@@ -6,7 +6,7 @@ from PIL import ExifTags, Image, ImageOps
 from toast_core.errors import DataError
 
 _GREY = {"1", "L", "LA", "I", "F"}
-_WHITE_16 = 65535
+WHITE_16 = 65535
 _WHITE_8 = 255
 _UPRIGHT = 1
 
@@ -27,7 +27,7 @@ def as_seen(image: Image.Image, channels: int | None = None, exif_rotate: bool =
     if exif_rotate and is_turned(image):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        image = _scaled(image, _WHITE_16)
+        image = _scaled(image, WHITE_16)
     elif image.mode == "F":
         image = _scaled(image, 1 if float(np.max(np.asarray(image), initial=0)) <= 1 else _WHITE_8)
     elif image.mode == "La":

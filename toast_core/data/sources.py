@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toast_core.data.arrow import PREFIX, is_saved, read_saved
+from toast_core.data.arrow import is_saved, read_saved
 from toast_core.data.folders import any_tree, class_folders
 from toast_core.data.idx import read_idx
 from toast_core.data.image_set import Source, image_endings
@@ -17,7 +17,7 @@ from toast_core.data.tars import read_tars
 from toast_core.data.tree import walk
 from toast_core.errors import DataError
 from toast_core.files import printable
-from toast_core.setup import DEMO_CLASSES
+from toast_core.setup import DEMO_CLASSES, SAVED_DATA
 
 EMBEDDED = {"fashion-mnist": "test", "fashion-mnist:calibration": "calibration"}
 _ORIGINAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -55,13 +55,16 @@ def open_source(data: str | Path, labelled: bool = True, labels: str | Path | No
         return _embedded(name)
     if (path / f"{_ORIGINAL[0]}.gz").is_file():
         return _original(path)
-    if name.startswith(PREFIX) or (path.is_dir() and is_saved(path)):
-        return read_saved(Path(name.removeprefix(PREFIX)), labelled)
+    if name.startswith(SAVED_DATA) or (path.is_dir() and is_saved(path)):
+        return read_saved(Path(name.removeprefix(SAVED_DATA)), labelled)
     if path.is_dir():
         tars = _tars_alone(path)
         if tars:
             return read_tars(tars, path, labelled)
-        return (class_folders if labelled else any_tree)(walk(path), _hint())
+        listing = walk(path)
+        if not len(listing) and not listing.folders:
+            _refuse_others(path)
+        return (class_folders if labelled else any_tree)(listing, _hint())
     if path.suffix.lower() == ".tar" and path.is_file():
         return read_tars([path], path, labelled)
     return _file(path, labelled)
@@ -73,7 +76,7 @@ def _hint() -> str:
 
 def _listing(name: str, path: Path) -> Listing:
     """The images that a table of labels is about."""
-    if name in EMBEDDED or name.startswith(PREFIX) or (path.is_dir() and is_saved(path)) or path.suffix.lower() == ".tar":
+    if name in EMBEDDED or name.startswith(SAVED_DATA) or (path.is_dir() and is_saved(path)) or path.suffix.lower() == ".tar":
         raise DataError(f"{name} has its own labels; leave out --labels, or give the folder of the images that the table is about")
     if path.is_dir():
         return walk(path)
@@ -98,6 +101,13 @@ def _file(path: Path, labelled: bool) -> Source:
     if labelled:
         raise DataError(f"data {path} is a file, and a list of images has no classes; pass --labels FILE.csv with it, or {_hint()}")
     return read_list(path).unlabelled(kind="list\n")
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise a DataError where a folder without images holds what people also keep images in; it says which, and what to do with it."""
+    found = next((path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_FILES and path.is_file()), None)
+    if found is not None:
+        raise DataError(f"data folder {folder} holds no image but {printable(found.name)}, {_OTHER_FILES[found.suffix.lower()]}")
 
 
 def _tars_alone(folder: Path) -> list[Path]:

@@ -15,6 +15,8 @@ _ADDED = ["set", "data", "dataset", "split", "images", "image", "imgs", "img", "
 # Folders that hold a data set and are named after that
 _CONTAINERS = {"data", "dataset", "datasets", "images", "image", "imgs", "img", "pictures", "photos", "files"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_VALIDATION = {"val", "valid", "validation"}  # no thing that a picture shows is called so
+_REPEATED = 2  # folders below that a part and its neighbour have in common: one may be a camera or a day
 _FOLD = re.compile(r"(fold|split|cv)[\W_]*\d+", re.IGNORECASE)
 
 
@@ -34,10 +36,14 @@ def _mentioned(name: str) -> str | None:
 
 
 def are_splits(names: Sequence[str]) -> bool:
-    """Whether folders with images are the parts of a data set: all of them, or two different ones beside others.
+    """Whether folders with images are the parts of a data set: all of them, two different ones beside others, or one for validation.
 
-    One folder `train` beside others is a class, for there are trains; so are `bullet_train` and `steam_train`.
+    One folder `train` beside others is a class, for there are trains; so are `bullet_train` and `steam_train`. `valid` beside `invalid` is
+    one too.
     """
+    if any(name.lower() in _VALIDATION and not any(other.lower().endswith(name.lower()) for other in names if other != name)
+           for name in names):
+        return True
     exact = [part_of(name) for name in names]
     named = {part for part in exact if part is not None}
     if len(named) > 1:
@@ -56,7 +62,7 @@ def folders_to_give(names: Sequence[str], root_name: str) -> list[str]:
         root_name: the folder's own name; archives often hold a folder of their own name.
     """
     tops = sorted({name.partition("/")[0] for name in names if "/" in name})
-    if not are_splits(tops):
+    if not are_splits(tops) and not _hold_the_same(names, tops):
         if len(tops) != 1:
             return []
         deeper = folders_to_give(_below(names, tops[0]), tops[0])
@@ -65,6 +71,15 @@ def folders_to_give(names: Sequence[str], root_name: str) -> list[str]:
     order = list(_PARTS)
     ranked = sorted(tops, key=lambda top: (order.index(part) if (part := part_of(top) or _mentioned(top)) in order else len(order), top))
     return [f"{top}/{deeper[0]}" if (deeper := folders_to_give(_below(names, top), top)) else top for top in ranked]
+
+
+def _hold_the_same(names: Sequence[str], tops: Sequence[str]) -> bool:
+    """Whether a part's folder, such as `test`, and one beside it are divided into folders of the same names, as parts are by class."""
+    parts = [top for top in tops if part_of(top)]
+    if not parts or len(parts) == len(tops):
+        return False
+    inside = {top: {below.partition("/")[0] for below in _below(names, top) if "/" in below} for top in tops}
+    return any(len(inside[part] & inside[top]) >= _REPEATED for part in parts for top in tops if top != part)
 
 
 def _below(names: Sequence[str], top: str) -> list[str]:

@@ -4,6 +4,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from toast_core.data.listing import UNLABELLED, Listing, why_no_image
 from toast_core.data.packed import Packed
 from toast_core.data.splits import are_splits
 from toast_core.errors import DataError
-from toast_core.files import first_line
+from toast_core.files import first_line, printable
 
 _KIND = "tar\n"
+_PADDING = 1 << 20  # zeros that tar programs write at an end, at most
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ def read_tars(files: list[Path], root: Path, labelled: bool) -> Source:
     """
     aside = Aside()
     found: dict[str, _Member] = {}
+    ends: list[str] = []
     for number, file in enumerate(files):
-        for member in _members(file, number, file.stem if len(files) > 1 else "", aside):
+        for member in _members(file, number, file.stem if len(files) > 1 else "", aside, ends):
             if member.name in found:
                 aside.add(LATER, member.name)
             found[member.name] = member
@@ -58,7 +61,8 @@ def read_tars(files: list[Path], root: Path, labelled: bool) -> Source:
             raise
         has_classes = False
     named = [name or UNLABELLED for name in classes]
-    return listing.source(everything, named, sorted(set(named)), listing.digest(everything, kind=_KIND), has_classes=has_classes)
+    digest = listing.digest(everything, kind=_KIND)
+    return listing.source(everything, named, sorted(set(named)), digest, map(printable, ends), has_classes=has_classes)
 
 
 def _check_classes(root: Path, names: tuple[str, ...], classes: list[str]) -> None:
@@ -79,8 +83,8 @@ def _check_classes(root: Path, names: tuple[str, ...], classes: list[str]) -> No
         )
 
 
-def _members(file: Path, number: int, folder: str, aside: Aside) -> Iterator[_Member]:
-    """The images of one tar file, under `folder` where it has one."""
+def _members(file: Path, number: int, folder: str, aside: Aside, ends: list[str]) -> Iterator[_Member]:
+    """The images of one tar file, under `folder` where it has one; `ends` takes what is wrong at its end."""
     try:
         most = file.stat().st_size
         with tarfile.open(file, "r:") as tar:
@@ -90,8 +94,10 @@ def _members(file: Path, number: int, folder: str, aside: Aside) -> Iterator[_Me
                     within = "/".join(filter(None, (folder, _clean(entry.name)[: -len(".tar")])))
                     with tarfile.open(fileobj=inner, mode="r:") as below:
                         yield from _images(below, number, within, entry.offset_data, most, aside)
+                        ends.extend(_wrong_at_end(below, f"{file}:{entry.name}"))
                 else:
                     yield from _images([entry], number, folder, 0, most, aside)
+            ends.extend(_wrong_at_end(tar, str(file)))
     except (OSError, tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise DataError(f"{file} cannot be read as a tar file without compression ({first_line(error)}); {_advice(file)}") from error
 
@@ -111,6 +117,24 @@ def _images(
             continue
         offset = before + entry.offset_data
         yield _Member(name, number, offset, max(0, min(entry.size, most - offset)))
+
+
+def _wrong_at_end(tar: tarfile.TarFile, name: str) -> list[str]:
+    """A line where a tar file that was listed to its end has no mark there, or more behind it."""
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE or any(block):
+        what = "is damaged" if any(block) else "has no end mark"
+        return [f"{name} {what} behind byte {tar.offset:,}, so that images may be missing; copy it again"]
+    zeros = tarfile.BLOCKSIZE
+    while content := file.read(_PADDING):
+        if any(content):
+            return [f"{name} goes on behind its end mark, as joined tar files do, and that is not read; give each as a file of its own"]
+        zeros += len(content)
+    if zeros > _PADDING:
+        return [f"{name} ends in {zeros:,} zeros, as a copy that was not finished does; compare it with the original"]
+    return []
 
 
 def _clean(name: str) -> str:

@@ -4,6 +4,7 @@ import codecs
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from toast_core.errors import DataError
 from toast_core.files import first_line
@@ -31,28 +32,56 @@ def read_text(path: Path, what: str) -> str:
     return text
 
 
+class Found(NamedTuple):
+    """Which image a text means: its position, None for none and -1 where several may be meant; how loosely, from 0 to 3.
+
+    by_name_alone  whether the text has folders and not even the last of them is the image's
+    """
+
+    position: int | None
+    looseness: int
+    by_name_alone: bool = False
+
+
 class Names:
-    """Finds images by what tables and lists call them: a path, a file name, each with or without its ending."""
+    """Finds images by what tables and lists call them: a path from anywhere or a part of its end, each with or without its ending."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        """`names` are relative to `folder`, or absolute."""
         whole = [PurePosixPath(_plain(name)) for name in names]
-        self._tables = [_table(map(str, whole)), _table(str(name.with_suffix("")) for name in whole)]
-        self._tables += [_table(name.name for name in whole), _table(name.stem for name in whole)]
+        bare = [name.with_suffix("") for name in whole]
+        self._whole = [_table((str(name),) for name in paths) for paths in (whole, bare)]
+        self._ends = [_table(_ends(name.parts) for name in paths) for paths in (whole, bare)]
+        self._folders = [tuple(map(_plain, place.parts)) for place in dict.fromkeys((folder.absolute(), folder.resolve()))]
 
-    def find(self, text: str) -> tuple[int | None, int]:
-        """The position of the image that is meant, -1 where several may be and None where none is, and how loosely, from 0 to 3."""
+    def find(self, text: str) -> Found:
+        """The image that is meant: the one of that path, else the only one whose path ends as the text does, the longest end first."""
         name = _plain(text)
-        last = name.rpartition("/")[2]
-        for looseness, (table, key) in enumerate(zip(self._tables, (name, name, last, last), strict=True)):
-            if key in table:
-                return table[key], looseness
-        return None, len(self._tables)
+        parts = PurePosixPath(name).parts if "/" in name else (name,)
+        inside = [name, *("/".join(parts[cut:]) for cut in range(len(parts) - 1, 0, -1) if self._is_folder(parts[:cut]))]
+        for looseness, table in enumerate(self._whole):
+            if hit := next((one for one in inside if one in table), None):
+                return Found(table[hit], looseness)
+        for looseness, table in enumerate(self._ends, len(self._whole)):
+            if hit := next((one for one in _ends(parts) if one in table), None):
+                inside_it = hit in self._whole[looseness - len(self._whole)] and self._is_folder(parts[-2:-1])
+                return Found(table[hit], looseness, len(parts) > 1 and "/" not in hit and not inside_it)
+        return Found(None, len(self._whole) + len(self._ends))
+
+    def _is_folder(self, parts: tuple[str, ...]) -> bool:
+        return bool(parts) and any(folder[-len(parts) :] == parts for folder in self._folders)
 
 
-def _table(keys: Iterable[str]) -> dict[str, int]:
+def _ends(parts: Sequence[str]) -> list[str]:
+    """The ends of a path by its parts, the longest first."""
+    return ["/".join(parts[cut:]) for cut in range(len(parts))]
+
+
+def _table(keys: Iterable[Sequence[str]]) -> dict[str, int]:
     table: dict[str, int] = {}
-    for position, key in enumerate(keys):
-        table[key] = -1 if key in table else position
+    for position, of_one in enumerate(keys):
+        for key in of_one:
+            table[key] = -1 if key in table else position
     return table
 
 

@@ -87,7 +87,7 @@ class WarmModel:
         self.source = source = data.source
         card = DataCard(
             source.name, tuple(source.classes), len(source), source.digest, self.images_in(len(self.batches)), setup.batch_size, data.order,
-            data.seed, data.transform.description, (*self.workbench.info.notes, *data.notes()),
+            data.seed, data.transform.description, (*self.workbench.info.told, *data.notes()),
         )
         self._evaluator = LiveEvaluator(self.workbench.model, self.batches)
         self._run = self._evaluator.measure(Schedule.uniform(len(self.shape.blocks)))

@@ -1,6 +1,7 @@
 """Building supported models: with seeded random values, timm's pretrained ones, or those of a file."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -10,7 +11,8 @@ from torch import nn
 from toast_core.errors import ModelError
 from toast_core.files import first_line
 from toast_core.models.adapters import adapter_for
-from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, is_place
+from toast_core.models.checkpoint import DEMO_WEIGHTS, Checkpoint, asked_for, check_claims, fitting, is_place
+from toast_core.models.checkpoint.config import is_projection
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.demo import DEMO_BUILDERS, DEMO_IMAGE_SIZE, DEMO_MEAN, DEMO_STD
 from toast_core.models.fill import classifier_keys, fill
@@ -47,7 +49,12 @@ def load_baseline(
         return load_pretrained(name, asked, seed) if weights is None else build_baseline(name, asked, seed, f"random, seed {seed}")
     with torch.device("meta"):
         named = build_baseline(name, Build(), seed, "none")
-    known = replace(asked, img_size=img_size or checkpoint.img_size)
+    if num_classes and checkpoint.other_head:
+        raise ModelError(
+            f"weights file {checkpoint.path} {checkpoint.other_head}, and one of {num_classes} classes would be random; "
+            "pass --num-classes 0 to compare features"
+        )
+    known = replace(asked, img_size=img_size or checkpoint.img_size, other_head=checkpoint.other_head)
     chosen = choose_build(checkpoint.state, checkpoint.path, named, known)
     model = build_baseline(name, chosen, seed, checkpoint.source)
     filled = fill(model, checkpoint.state, checkpoint.path, sized=img_size is not None)
@@ -65,9 +72,10 @@ def _informed(model: nn.Module, checkpoint: Checkpoint, notes: tuple[str, ...]) 
     state = checkpoint.state
     if checkpoint.verbatim and state.keys() == own.keys() and all(state[key].shape == own[key].shape for key in own):
         file = (path.relative_to(DEMO_WEIGHTS.parents[1]) if path.is_relative_to(DEMO_WEIGHTS) else path).as_posix()
-    told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name))
+    told = (*checkpoint.notes, *notes, *check_claims(model, checkpoint.claims, info.name, partial(fitting, state, checkpoint.claims)))
     classes = checkpoint.classes if checkpoint.num_classes == info.shape.num_classes else None
-    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told)
+    projection = checkpoint.projection and bool(info.shape.num_classes)
+    return replace(info, weights_file=file, preprocessing=checkpoint.preprocessing, classes=classes, notes=told, projection=projection)
 
 
 def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
@@ -92,7 +100,8 @@ def load_pretrained(name: str, asked: Build, seed: int) -> nn.Module:
             f"the pretrained weights of {name} lack {rest[0]} and {len(rest) - 1} more, which would stay random; "
             "use another tag, or --weights FILE"
         )
-    info = replace(model.toast_info, notes=tuple(notes))
+    projection = described is not None and is_projection(described.architecture, described.tag) and model.num_classes == trained != 0
+    info = replace(model.toast_info, notes=tuple(notes), projection=projection)
     is_random = bool(head & set(missing)) or bool(head and trained is not None and model.num_classes != trained)
     model.toast_info = with_random_classifier(info) if is_random else info
     return model

@@ -20,12 +20,16 @@ _SWIN_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Build:
-    """What a model is built with beside its name; None: the name's own. `notes` say what was taken from a file, a sentence each."""
+    """What a model is built with beside its name; None: the name's own. `notes` say what was taken from a file, a sentence each.
+
+    other_head  "has a head that ..." of a file whose classifier no model of timm has
+    """
 
     num_classes: int | None = None
     img_size: int | None = None
     in_chans: int | None = None
     global_pool: str | None = None
+    other_head: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -55,7 +59,7 @@ def choose_build(state: Mapping[str, torch.Tensor], path: Path, named: nn.Module
         notes.append(_size_note(file, shape.image_size, size))
     return Build(
         _classes(file, asked, notes), size or asked.img_size, _channels(file, own, path, asked, notes), _pooling(file, own, notes),
-        tuple(notes),
+        notes=tuple(notes),
     )
 
 
@@ -80,14 +84,28 @@ def _image_size(file: Form, own: Form, shape: ModelShape, state: Mapping[str, to
         return None if size == shape.image_size else size
     if file.positions is None or own.positions is None or file.positions == own.positions or file.patch is None:
         return None
-    patches = file.positions - (own.positions - shape.patches)
+    prefix = own.positions - shape.patches
+    patches = file.positions - prefix
     side = square_side(patches)
     if side is None:
+        others = range(1 + int(bool(file.class_token)) + int(bool(file.distillation)) + (file.registers or 0))
+        given = next((count for count in others if count != prefix and square_side(file.positions - count)), None)
+        if given is not None:
+            raise ModelError(
+                f"weights file {path} does not fit {shape.name}: it has {file.positions} positions, a square grid of "
+                f"{file.positions - given} patches that gives {_prefix_words(given)}, the model gives {_prefix_words(prefix)} "
+                f"(or a rectangle of {patches} with {prefix} more, which is not supported); check --model: {nearest(state, shape.name)}"
+            )
         raise ModelError(
             f"weights file {path} has position embeddings of {patches} patches, which make no square grid; rectangular input is not "
             f"supported: resample them to a square grid first, with timm.layers.resample_abs_pos_embed"
         )
     return side * file.patch[0]
+
+
+def _prefix_words(count: int) -> str:
+    """How many positions the tokens before the patches have, the first being the class token."""
+    return ("no position to the class token", "a position to the class token")[count] if count < 2 else f"positions to {count} more tokens"
 
 
 def _swin_size(file: Form, windows: tuple[int, ...], state: Mapping[str, torch.Tensor]) -> int | None:
@@ -114,6 +132,9 @@ def _size_note(file: Form, usual: int, size: int) -> str:
 
 
 def _classes(file: Form, asked: Build, notes: list[str]) -> int | None:
+    if not asked.num_classes and file.classes == 0 and asked.other_head:
+        notes.append(f"the file {asked.other_head}; it is left aside, and the model is built without one: its features are compared")
+        return 0
     if asked.num_classes is None and file.classes == 0:
         notes.append("the file has no classifier, so the model is built without one: its features are compared")
         return 0

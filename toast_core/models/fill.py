@@ -1,8 +1,11 @@
 """Putting a file's tensors into the model that was built for them: strictly, and nothing resampled that was not asked for."""
 
 import inspect
+import io
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,17 @@ from torch import nn
 
 from toast_core.errors import ModelError
 from toast_core.files import first_line
+from toast_core.models.checkpoint.numbers import COMPUTED
 from toast_core.models.demo import DEMO_BUILDERS
-from toast_core.models.form import Form, form_of, square_side
+from toast_core.models.form import Form, form_of, square_side, zero_biases
 from toast_core.models.info import get_info
 
 _RESAMPLED = {
     "patch": "the patch embedding, in pixels,", "positions": "the position embedding, in patches of a square grid,",
     "windows": "a relative position table, in tokens,",
 }
+# what conversions drop and nothing is lost by: tables that follow from sizes, and what stands for a hidden patch in pretraining
+_NO_LOSS = re.compile(rf"{COMPUTED.pattern}|(.*\.)?(mask_token|rope\.freqs_(cos|sin))")
 _CONVERSION_ERRORS = (KeyError, RuntimeError, ValueError, IndexError, AttributeError, TypeError, ZeroDivisionError)
 
 
@@ -48,6 +54,10 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path, sized:
     converted = _converted(model, name, state, path)
     notes = _resampled(form_of(state), form_of(converted), model, path, sized)
     head = classifier_keys(model)
+    notes += _dropped(state, converted, head, name, path)
+    if free := sorted(zero_biases(converted) - own.keys()):
+        converted = {key: value for key, value in converted.items() if key not in free}
+        notes += (f"left {len(free)} biases of q and v aside, first {free[0]}: all are zero, and {name} has none",)
     if not head:
         converted = {key: value for key, value in converted.items() if not key.startswith(("head.", "head_dist."))}
     missing, unexpected = sorted(own.keys() - converted.keys()), sorted(converted.keys() - own.keys())
@@ -83,9 +93,29 @@ def _converted(model: nn.Module, name: str, state: Mapping[str, torch.Tensor], p
         return dict(state)
     options = {"adapt_layer_scale": True} if "adapt_layer_scale" in inspect.signature(convert).parameters else {}
     try:
-        return convert(dict(state), model, **options)
+        with redirect_stdout(io.StringIO()):  # one of timm's conversions prints what it tried
+            return convert(dict(state), model, **options)
     except _CONVERSION_ERRORS as error:
         raise ModelError(f"weights file {path} is no checkpoint of {name} ({first_line(error)}); check --model") from error
+
+
+def _dropped(
+    state: Mapping[str, torch.Tensor], converted: Mapping[str, torch.Tensor], head: frozenset[str], name: str, path: Path
+) -> tuple[str, ...]:
+    """Say what timm's conversion left out: neither its name nor its very tensor is in what came of it.
+
+    Raises:
+        ModelError: it is a layer that the file's classifier was trained behind.
+    """
+    kept = {id(value) for value in converted.values()}
+    left = [key for key, value in state.items() if key not in converted and id(value) not in kept and not _NO_LOSS.fullmatch(key)]
+    layer = next((key for key in left if "pre_logits" in key), None)
+    if layer is not None and head and head <= converted.keys():
+        raise ModelError(
+            f"weights file {path} has the layer {layer} before its classifier, which {name} no longer has in timm; "
+            "pass --num-classes 0 to compare the features before it, or use newer weights"
+        )
+    return (f"timm's conversion left {len(left)} tensors aside, first {left[0]}",) if left else ()
 
 
 def _resampled(before: Form, after: Form, model: nn.Module, path: Path, sized: bool) -> tuple[str, ...]:

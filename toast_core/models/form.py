@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 
 _BLOCK = re.compile(r"(?:blocks\.(\d+)|layers\.(\d+)\.blocks\.(\d+))\.")
+_QV_BIAS = re.compile(r"blocks\.\d+\.attn\.[qv]_bias")
 _TABLE = "attn.relative_position_bias_table"
 _NAMES = {
     "patch": ("patch_embed.proj.weight",),
     "positions": ("pos_embed",),
-    "registers": ("reg_token", "storage_tokens"),
+    "registers": ("reg_token",),
     "class_token": ("cls_token",),
     "distillation": ("dist_token",),
     "q_norm": ("blocks.0.attn.q_norm.weight",),
@@ -115,10 +116,18 @@ def form_of(state: Mapping[str, torch.Tensor]) -> Form:
         class_token=None if is_swin else first("class_token") is not None,
         distillation=None if is_swin else first("distillation") is not None,
         layer_scale=None if qkv is None else first("layer_scale") is not None,
-        qkv_bias=None if qkv is None or "storage_tokens" in state else first("qkv_bias") is not None,
+        qkv_bias=None if qkv is None or zero_biases(state) else first("qkv_bias") is not None,
         pooled_norm=None if (norm is None) == (pooled is None) else pooled is not None,
         classes=shape["classifier"][0] if len(shape.get("classifier", ())) == 2 else 0,
     )
+
+
+def zero_biases(state: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """The names of q's and v's own biases where all of them are zero, as distilled DINOv3s have them: a model without fits as well."""
+    biases = {name: value for name, value in state.items() if _QV_BIAS.fullmatch(name)}
+    if any(value.is_meta or bool((value != 0).any()) for value in biases.values()):
+        return frozenset()
+    return frozenset(biases)
 
 
 def square_side(count: int) -> int | None:

@@ -20,6 +20,7 @@ class ModelInfo:
     classes            names by output, where the weights or a class map say them
     class_order        in which class folders are numbered for this model, where its file says it
     random_classifier  whether the weights leave the classifier random
+    projection         whether the head is CLIP's projection to the space that texts share: its outputs are no classes
     in_chans           channels of the input, where they are not the name's own
     notes              what loading took away, chose, resampled or guessed, a line each
     """
@@ -34,8 +35,15 @@ class ModelInfo:
     classes: tuple[str, ...] | None = None
     class_order: str | None = None
     random_classifier: bool = False
+    projection: bool = False
     in_chans: int | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What whoever loads the model has to be told, a line each: the notes, and that the classifier is random where it is."""
+        random = (f"the classifier of {self.name} is random: its answers say nothing",) if self.random_classifier else ()
+        return (*self.notes, *random)
 
 
 def check_baseline(info: ModelInfo, instead: str) -> None:

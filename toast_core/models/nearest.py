@@ -42,6 +42,15 @@ def nearest(state: Mapping[str, torch.Tensor], name: str) -> str:
     return f"no supported model of timm has just these tensors; closest: {', '.join(ranked[:_SHOWN])}"
 
 
+def why_none(state: Mapping[str, torch.Tensor]) -> str:
+    """Return as half a sentence that no supported model of timm has these tensors, and in what the closest differs."""
+    said, file = nearest(state, ""), form_of(state)
+    first = said.rpartition("closest: ")[2].partition(",")[0]
+    own = _named(first) if "closest: " in said else None
+    differs = [theirs for _, _, theirs in file.differences(own)] if own is not None else []
+    return f"{said}; {first} has {', '.join(differs[:3])}" if differs else said
+
+
 def _candidates(file: Form) -> list[str]:
     """Names of supported modules whose patch and window, as far as they name them, are the file's."""
     modules = sorted(module.rpartition(".")[2] for module in timm_modules() if module.startswith("timm."))

@@ -15,9 +15,13 @@ from torch.nn import functional as F
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.checkpoint.tensors import read_tensors
-from toast_core.models.info import get_info
+from toast_core.models.info import ModelInfo, get_info
 
-_FORM = "one float tensor (classes, width), their names as JSON under `classes` in the metadata, and a tensor logit_scale where it is known"
+_FORM = (
+    "one float tensor (classes, width), their names as a JSON list under `classes` in the metadata, and where it is known a tensor "
+    "logit_scale: the natural logarithm of what cosines are multiplied by, as CLIP and SigLIP keep it"
+)
+_LARGEST_SCALE = 1000.0  # CLIP stops at 100, SigLIP ends near 112: more is a scale where its logarithm should be
 _SCALE_KEYS = ("logit_scale", "model.logit_scale")
 
 
@@ -74,20 +78,32 @@ def read_class_embeddings(path: str | Path) -> ClassEmbeddings:
             state, said = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"class embeddings {path} are no readable safetensors file ({error}); write {_FORM}") from error
-    scale = _scale_in(state)
+    scale = _scale_in(state, path)
     matrices = {key: value for key, value in state.items() if value.ndim == 2 and value.is_floating_point() and value.numel()}
     if len(matrices) != 1:
         raise ModelError(f"class embeddings {path} hold {len(matrices)} float matrices, not 1; write {_FORM}")
     ((key, vectors),) = matrices.items()
     if not bool(torch.isfinite(vectors).all()) or bool((vectors.float().norm(dim=1) == 0).any()):
         raise ModelError(f"class embeddings {path} have a class in {key} that is zero or not finite; embed the class names again")
+    return ClassEmbeddings(vectors.float(), _names_in(said, path, len(vectors)), scale)
+
+
+def _names_in(said: Mapping[str, str], path: str | Path, count: int) -> tuple[str, ...] | None:
+    """The class names of the metadata: a list of a name each, no name twice; None where there is none."""
+    if "classes" not in said:
+        return None
     try:
-        names = tuple(json.loads(said["classes"])) if "classes" in said else None
-    except (ValueError, TypeError) as error:
+        names = json.loads(said["classes"])
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"class embeddings {path} have metadata `classes` that is no JSON list; write {_FORM}") from error
-    if names is not None and (len(names) != len(vectors) or not all(isinstance(name, str) for name in names)):
-        raise ModelError(f"class embeddings {path} name {len(names)} classes and embed {len(vectors)}; write a name each")
-    return ClassEmbeddings(vectors.float(), names, scale)
+    if not isinstance(names, list):
+        kind = "an object" if isinstance(names, dict) else "a text" if isinstance(names, str) else type(names).__name__
+        raise ModelError(f"class embeddings {path} have metadata `classes` that is {kind}, no JSON list; write {_FORM}")
+    if len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"class embeddings {path} name {len(names)} classes and embed {count}; write a name each")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ModelError(f"class embeddings {path} name the class {twice!r:.60} twice; write a name of its own for each row")
+    return tuple(names)
 
 
 def logit_scale_of(weights: str | Path | None) -> float | None:
@@ -96,16 +112,26 @@ def logit_scale_of(weights: str | Path | None) -> float | None:
         return None
     tensors = read_tensors(Path(weights))
     inside = (value for value in tensors.values() if isinstance(value, Mapping))
-    return next((scale for state in (tensors, *inside) if (scale := _scale_in(state)) is not None), None)
+    return next((scale for state in (tensors, *inside) if (scale := _scale_in(state, weights)) is not None), None)
 
 
-def _scale_in(state: Mapping[Any, Any]) -> float | None:
-    """CLIP's and SigLIP's files hold its logarithm."""
+def _scale_in(state: Mapping[Any, Any], path: str | Path) -> float | None:
+    """The scale whose logarithm a file holds.
+
+    Raises:
+        ModelError: the logarithm is of no number, or of one that no tower has.
+    """
     for key in _SCALE_KEYS:
         value = state.get(key)
         if isinstance(value, torch.Tensor) and value.numel() == 1:
-            scale = math.exp(min(float(value.float().reshape(())), 100.0))
-            return scale if math.isfinite(scale) else None
+            logarithm = float(value.float().reshape(()))
+            if not -math.inf < logarithm <= math.log(_LARGEST_SCALE):
+                instead = f": write {math.log(logarithm):.4f} for a scale of {logarithm:g}" if 1 < logarithm <= _LARGEST_SCALE else ""
+                raise ModelError(
+                    f"{path} has {key} {logarithm:g}, beyond {math.log(_LARGEST_SCALE):.2f}; it is the natural logarithm of the scale"
+                    f"{instead or ', so write that'}"
+                )
+            return math.exp(logarithm)
     return None
 
 
@@ -123,18 +149,30 @@ def with_class_embeddings(model: nn.Module, file: str | Path, weights: str | Pat
     if not isinstance(head, nn.Linear | nn.Identity):
         raise ModelError(f"{info.name} has a head of its own ({type(head).__name__}); class embeddings are for CLIP and SigLIP towers")
     classes, width = found.vectors.shape
-    own = head.out_features if isinstance(head, nn.Linear) else model.num_features
-    if own != width:
+    own = int(head.out_features if isinstance(head, nn.Linear) else model.num_features)  # type: ignore[arg-type]  # a number in timm
+    if isinstance(head, nn.Linear) and info.classes is not None and not info.projection:
         raise ModelError(
-            f"class embeddings {file} are {width} wide, those of {info.name} {own}; embed the class names with the text tower of these "
-            "weights"
+            f"class embeddings {file} take the place of a tower's head, and that of {info.name} is a classifier of {own} named classes; "
+            "leave out --class-embeddings, or use the weights of a CLIP or SigLIP tower"
         )
+    if own != width:
+        raise ModelError(f"class embeddings {file} are {width} wide, {_own_width(info, head, own)}")
     scaled = "logit scale not known, taken as 1: it changes loss and KL, not accuracy" if scale is None else f"logit scale {scale:g}"
     note = f"zero-shot: {classes} class embeddings of {Path(file).name}, cosines of width {width}, {scaled}"
     attach(model, found.vectors, 1.0 if scale is None else scale)
-    changed = replace(get_info(model), classes=found.names, notes=(*info.notes, note), random_classifier=False)
+    changed = replace(get_info(model), classes=found.names, notes=(*info.notes, note), random_classifier=False, projection=False)
     model.toast_info = changed  # type: ignore[assignment]  # a module takes any attribute
     return model
+
+
+def _own_width(info: ModelInfo, head: nn.Module, own: int) -> str:
+    """What a model gives instead of embeddings of the file's width, and what to do."""
+    embed = "embed the class names with the text tower of these weights"
+    if not isinstance(head, nn.Linear):
+        return f"the features of {info.name}, which has no projection, {own}; {embed}"
+    if info.projection:
+        return f"the projection of {info.name} gives {own}; {embed}"
+    return f"the head of {info.name} gives {own}: of a tower's projection, {embed}; a classifier of {own} classes needs no class embeddings"
 
 
 def attach(model: Any, vectors: torch.Tensor, scale: float) -> None:

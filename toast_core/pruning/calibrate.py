@@ -50,5 +50,7 @@ def calibrate(
             found[number] = statistics
             progress(sum(one.images for one in found.values()), len(data))
     if not found:
+        if data.skipped:
+            raise data.unread()
         raise DataError("there are no calibration images; give a data set with at least one readable image")
     return reduce(Statistics.merge, (found[number] for number in sorted(found)))

@@ -27,17 +27,18 @@ def folder(place: Path, config: dict, **beside: dict) -> Path:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"num_attention_heads": 4}, "config.json says 4 heads, not 2 as test_vit has"),
-        ({"hidden_act": "relu"}, "config.json says the activation relu, not gelu as test_vit has"),
-        ({"hidden_act": "quick_gelu"}, "config.json says the activation quick_gelu, not gelu"),
+        ({"num_attention_heads": 4}, "config.json says 4 heads, not 2"),
+        ({"hidden_act": "relu"}, "config.json says the activation relu, not gelu"),
+        ({"layer_norm_eps": 1e-3}, "config.json says the norms' epsilon 0.001, not 1e-06"),
     ],
 )
 def test_what_no_tensor_shows_must_agree(tmp_path: Path, change: dict, what: str) -> None:
     place = folder(tmp_path, TRANSFORMERS_CONFIG | change)
-    with pytest.raises(ModelError, match=what):
+    with pytest.raises(ModelError, match=f"{what}.* as test_vit has; timm has no model of these shapes with it"):
         load_model("test_vit", weights=place)
-    with pytest.raises(ModelError, match=r"no model is named, and .*; it holds a ViT with 6 blocks of width 64"):
+    with pytest.raises(ModelError, match=r"no model is named, and .*; it holds a ViT with 6 blocks of width 64") as nameless:
         load_model(weights=place)
+    assert f"test_vit has these shapes, but {what}" in str(nameless.value)
 
 
 def test_small_differences_are_said(tmp_path: Path) -> None:
@@ -180,3 +181,54 @@ def test_a_training_program_keeps_the_models_name_in_the_file(tmp_path: Path) ->
         assert get_info(load_model(weights=tmp_path / f"{number}.pth", img_size=32)).name == "test_vit"
     torch.save({"state_dict": state, "arch": "resnet9000"}, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").architecture is None
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"hidden_size": 128}, "says hidden_size 128, the tensors of model.safetensors show 64"),
+    ({"num_hidden_layers": 12}, "says num_hidden_layers 12, .* show 6"),
+    ({"patch_size": [8, 8]}, "says patch_size 8, .* show 16"),
+    ({"intermediate_size": 256}, "says intermediate_size 256, .* show 192"),
+    ({"num_channels": 1}, "says num_channels 1, .* show 3"),
+    ({"num_labels": 7}, "says num_labels 7, .* show 5"),
+    ({"model_type": "swin", "num_heads": [3, 6]}, "says model_type a Swin, .* show a ViT"),
+    ({"hidden_size": "64"}, "has a value that is not understood .hidden_size '64'."),
+])
+def test_sizes_that_are_not_the_tensors_are_refused(tmp_path: Path, change: dict, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        read_checkpoint(folder(tmp_path, TRANSFORMERS_CONFIG | change))
+
+
+@pytest.mark.parametrize("classes", ["5", True, -5, 5.0])
+def test_a_number_of_classes_is_a_whole_number(tmp_path: Path, classes: object) -> None:
+    place = folder_of(TIMM_CONFIG | {"num_classes": classes})(tmp_path, state_of(named()))
+    with pytest.raises(ModelError, match="has a value that is not understood"):
+        read_checkpoint(place)
+
+
+def test_what_is_read_off_the_tensors_is_not_said_to_be_the_configs(tmp_path: Path) -> None:
+    notes = read_checkpoint(folder(tmp_path, TRANSFORMERS_CONFIG)).notes
+    said = "the tensors are a ViT with 6 blocks of width 64, 16-pixel patches of 3 channels, 5 outputs: test_vit fits them and config.json"
+    assert any(note.startswith(said) for note in notes) and not any("config.json (transformers, vit) describes" in note for note in notes)
+
+
+def test_a_name_that_fits_is_advised(tmp_path: Path) -> None:
+    model = named("vit_xsmall_patch16_clip_224")
+    config = TRANSFORMERS_CONFIG | {"model_type": "clip_vision_model", "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+    sizes = {"hidden_size": 256, "num_hidden_layers": 10, "num_attention_heads": 4, "intermediate_size": len(model.blocks[0].mlp.fc1.bias)}
+    place = folder_of(config | sizes, as_open_clip)(tmp_path, state_of(model))
+    says = r"says the activation quick_gelu, not gelu as vit_xsmall_patch16_clip_224 has; (pass --model|timm)"
+    with pytest.raises(ModelError, match=says):
+        load_model("vit_xsmall_patch16_clip_224", weights=place)
+
+
+def test_without_biases_the_closest_name_is_said_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toast_core.models.nearest._candidates", lambda file: ["test_vit", "test_vit2"])
+    state = {name: value for name, value in state_of(named()).items() if not name.endswith("qkv.bias")}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"no model is named.*closest: test_vit.*; test_vit\w* has a bias of q, k and v"):
+        load_model(weights=tmp_path / "w.pth")
+
+
+def test_epsilons_that_are_close_are_said_in_true_words(tmp_path: Path) -> None:
+    notes = get_info(load_model("test_vit", weights=folder(tmp_path, TRANSFORMERS_CONFIG | {"layer_norm_eps": 1e-12}))).notes
+    assert any("differs by a share of 5e-07 over the variance" in note for note in notes)

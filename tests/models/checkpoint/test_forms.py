@@ -31,7 +31,7 @@ def load(form: Form, place: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.M
 @pytest.mark.parametrize("key", FORMS)
 def test_a_form_gives_the_logits_of_the_model_that_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     form = FORMS[key]
-    model = named(form.model)
+    model = named(form.model, num_classes=form.classes)
     if key.startswith("open-clip") and form.model != "test_vit":
         with torch.no_grad():
             model.head.bias.zero_()  # CLIP's projection has none
@@ -59,14 +59,14 @@ def test_what_was_taken_off_chosen_or_renamed_is_said(tmp_path: Path, monkeypatc
         "open-clip": "no classifier",
     }
     form = FORMS[key]
-    notes = get_info(load(form, form.write(tmp_path, state_of(named(form.model))), monkeypatch)).notes
+    notes = get_info(load(form, form.write(tmp_path, state_of(named(form.model, num_classes=form.classes))), monkeypatch)).notes
     assert any(said[key].replace("*", "") in note.replace("*", "") for note in notes), notes
 
 
 @pytest.mark.parametrize("key", ["local-dir", "folder", "hub", "transformers-folder"])
 def test_a_config_says_classes_and_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     form = FORMS[key]
-    info = get_info(load(form, form.write(tmp_path, state_of(named(form.model))), monkeypatch))
+    info = get_info(load(form, form.write(tmp_path, state_of(named(form.model, num_classes=form.classes))), monkeypatch))
     assert info.classes == ("ant", "bee", "cat", "dog", "eel")
     assert info.preprocessing == Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 0.8, "squash", "bilinear")
     assert ("hf-hub:someone/vit@000000000000" in info.weights) == (key == "hub")

@@ -80,7 +80,8 @@ def test_a_classifier_that_reads_what_timms_does_not_is_left_and_said(tmp_path: 
     torch.save(state, tmp_path / "w.bin")
     checkpoint = read_checkpoint(tmp_path / "w.bin")
     assert "head.weight" not in checkpoint.state and checkpoint.num_classes == 0
-    assert any("left the classifier of 3 classes aside" in note for note in checkpoint.notes)
+    assert checkpoint.other_head.startswith("has a classifier of 3 classes that reads class token and mean of the patches together")
+    assert not any("no classifier" in note for note in checkpoint.notes)
 
 
 def test_a_distilled_model_with_one_classifier_gives_that_ones_logits(tmp_path: Path) -> None:
@@ -120,6 +121,7 @@ def test_a_name_that_no_rule_knows_is_refused_by_name(tmp_path: Path) -> None:
     ("key", "names", "whose"),
     [
         ("transformers-swin", ["swin.encoder.layers.0.blocks.0.attention.self.logit_scale"], "transformers"),
+        ("microsoft-swin", ["layers.0.blocks.0.attn.logit_scale", "layers.0.blocks.0.attn.cpb_mlp.0.weight"], "timm's and Microsoft"),
         ("torchvision-swin", ["features.1.0.attn.logit_scale", "features.1.0.attn.cpb_mlp.0.weight"], "torchvision"),
     ],
 )
@@ -130,7 +132,7 @@ def test_swin_v2_is_refused_by_its_name(tmp_path: Path, key: str, names: list[st
 
 
 @pytest.mark.parametrize(
-    "more", ["storage_tokens", "rope_embed.periods", "blocks.0.mlp.w1.weight", "blocks.0.attn.q_bias", "blocks.0.gamma_1"]
+    "more", ["rope_embed.periods", "blocks.0.mlp.w1.weight", "blocks.0.attn.q_bias", "blocks.0.gamma_1"]
 )
 def test_names_that_timm_itself_converts_are_left_to_it(tmp_path: Path, more: str) -> None:
     state = state_of(tiny("transformers-vit")) | {
@@ -140,3 +142,11 @@ def test_names_that_timm_itself_converts_are_left_to_it(tmp_path: Path, more: st
     }
     torch.save(state, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").state.keys() == state.keys()
+
+
+def test_a_stem_of_convolutions_is_refused_by_its_name(tmp_path: Path) -> None:
+    state = MODELS["torchvision-vit"][2](state_of(tiny("torchvision-vit")))
+    stem = {name: torch.zeros(2) for name in ("conv_proj.conv_bn_relu_0.0.weight", "conv_proj.conv_last.weight")}
+    torch.save({name: value for name, value in state.items() if not name.startswith("conv_proj")} | stem, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="names for a ViT whose patches several convolutions make"):
+        read_checkpoint(tmp_path / "w.pth")

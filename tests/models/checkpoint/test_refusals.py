@@ -64,6 +64,12 @@ def test_a_file_of_another_kind_is_named_whatever_its_suffix(tmp_path: Path, kin
     assert "\n" not in str(refusal.value)
 
 
+def test_what_torch_wrote_is_read_under_the_other_suffix(tmp_path: Path) -> None:
+    state = state_of(named())
+    torch.save({"state_dict": state}, tmp_path / "w.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in read_checkpoint(tmp_path / "w.safetensors").state.items())
+
+
 def whole_model() -> object:
     return torch.nn.Linear(2, 2)
 

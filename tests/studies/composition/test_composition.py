@@ -250,7 +250,7 @@ class TestCommand:
         schedule.write_text(Schedule(blocks, seed=4).to_json(), encoding="utf-8")
         asked = ("--metrics", "composition", "--schedule", schedule, "--store", store)
         document = json.loads(self.run(*asked, "--json").stdout)
-        assert set(document) == {"id", "ids", "composition"}
+        assert set(document) == {"id", "ids", "composition", "transform", "class_to_index", "notes"}
         assert document["composition"]["safe"] is True
         assert document["composition"]["sentence"].startswith("Safe to deploy: accuracy is ")
         assert len(document["composition"]["rows"]) == 14

@@ -21,7 +21,7 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.checkpoint import FILE, Checkpoints
+from toast_core.studies.recovery.checkpoint import FILE, Checkpoint, Checkpoints, RunState, read_checkpoint, write_checkpoint
 from toast_core.studies.recovery.loop import RecoveryStart, recover
 from toast_core.studies.recovery.processes import device_of_rank
 from toast_core.studies.recovery.recipe import Recipe
@@ -179,6 +179,24 @@ class TestRefusals:
             recovered(replace(recipe, lr=0.1), checkpoints=Checkpoints(tmp_path))
         with pytest.raises(ModelError, match="belongs to a run with image positions"):
             recovered(recipe, data=grey_data(grey_model("vit"), 39), checkpoints=Checkpoints(tmp_path))
+
+    def test_a_checkpoint_of_other_preprocessing(self, tmp_path):
+        recipe, data = replace(RECIPE, epochs=1), grey_data(grey_model("vit"), 40)
+        recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
+        own = data.transform.description
+        data.transform = replace(data.transform, description=own.replace("input_size=(1, 32, 32)", "input_size=(1, 9, 32)"))
+        with pytest.raises(ModelError, match=r"with transform input_size=\(1, 32, 32\), not input_size=\(1, 9, 32\); use another"):
+            recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
+        data.transform = replace(data.transform, description=f"{own} exif_rotate")
+        with pytest.raises(ModelError, match="belongs to a run with transform none, not exif_rotate; use another"):
+            recovered(recipe, data=data, checkpoints=Checkpoints(tmp_path))
+
+    def test_a_checkpoint_that_does_not_say_its_preprocessing(self, tmp_path):
+        said, own = {"lr": 1.0}, {"transform": "mean=(0.5,)"}
+        write_checkpoint(tmp_path, Checkpoint(said, RunState(), {"model": {"a": torch.zeros(1)}}, {}, {}))
+        assert read_checkpoint(tmp_path, said | own, unsaid=own) is not None
+        with pytest.raises(ModelError, match=r"a run with transform that it does not say, not mean=\(0.5,\); use another"):
+            read_checkpoint(tmp_path, said | own, unsaid={})
 
     def test_a_damaged_checkpoint(self, tmp_path):
         recipe = replace(RECIPE, epochs=1)

@@ -13,12 +13,16 @@ from typing import Any
 import torch
 
 from toast_core.errors import ModelError
+from toast_core.models.checkpoint.heads import beside, has_classifier
 from toast_core.models.checkpoint.names import NAMINGS, Naming, Tensors
 
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # what PyTorch itself puts before the names of any model
 # what compiling, sharding or checkpointing single blocks puts in the middle of their names
 _INSIDE = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# what a training program registers beside a model and that is no part of it; a single number without a module is none either
+_STRAY = re.compile(r"(criterion|criterions|loss|losses|loss_fn|loss_func|metrics?|(train|val|valid|test)_\w+|ema|optimizer|scheduler)\..*")
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "module", "net", "network", "weights", "params")
+_DINO = re.compile(r"head\.(mlp|last_layer)\b|mask")
 _AVERAGED = {"ema", "swa", "averaged"}
 _DEEPEST = 3
 
@@ -90,11 +94,17 @@ def places_in(path: Path, found: Mapping[Any, Any]) -> list[Place]:
     return [Place(container, _common_prefix(tensors), None, *_unwrapped(tensors)) for container, tensors in (known or groups).items()]
 
 
+def is_stray(name: str, value: torch.Tensor) -> bool:
+    """Whether a tensor at the top of a file's names is a training program's and none of a model's, such as `ema_decay`."""
+    return (value.numel() == 1 and "." not in name) or bool(_STRAY.fullmatch(name))
+
+
 def choose(path: Path, places: list[Place], use_ema: bool) -> tuple[Place, tuple[str, ...]]:
     """Return the place to read, and a note for every choice that was made.
 
     Averaged weights (containers or prefixes with the word ema, swa or averaged) are taken where `use_ema` asks for them or where there
-    are no others. Of a teacher and a student of the same shapes, as DINO saves them, the teacher is taken, as DINO evaluates it; a
+    are no others. Of a teacher and a student of the same shapes and without classifiers, as DINO saves them, the teacher is taken, as
+    DINO evaluates it; with classifiers it is any distillation, and the file is refused with both named. A
     teacher beside a model that is no student of that kind is left. Of an online and a target network (BYOL) the online one, of an encoder
     and a momentum encoder (MoCo) the former, of an encoder and a target encoder (I-JEPA) the latter.
 
@@ -174,11 +184,14 @@ def _is_averaged(name: str) -> bool:
 
 
 def _equal(places: list[Place], first: str, second: str) -> bool:
-    """Whether there is one place of each word, and both hold the same names in the same shapes, heads of pretraining aside."""
+    """Whether there is one place of each word, both in the same shapes and without a classifier: DINO's own heads are not looked at."""
     pair = [[place for place in places if word in place.words] for word in (first, second)]
     if any(len(found) != 1 for found in pair):
         return False
-    shapes = [{name: value.shape for name, value in found[0].inside.items() if not name.startswith(("head.", "mask"))} for found in pair]
+    for (place,) in pair:
+        if has_classifier(place.inside, {short: place.tensors[name] for short, name in beside(place.prefix, place.tensors).items()}):
+            return False
+    shapes = [{name: value.shape for name, value in found[0].inside.items() if not _DINO.match(name)} for found in pair]
     return shapes[0] == shapes[1]
 
 

@@ -1,6 +1,6 @@
 """What a config.json says of a model that no tensor shows: heads, activation, the norms' epsilon. A model that is built must agree."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from timm.layers import GELUTanh, QuickGELU
@@ -32,6 +32,7 @@ class Claims:
 
 
 NOTHING_CLAIMED = Claims()
+_EPS_APART = 1e-5  # further apart norms' epsilons give other outputs, not other last digits
 
 
 def activation_of(word: object) -> str | None:
@@ -49,27 +50,39 @@ def contradiction(model: nn.Module, claims: Claims) -> str:
     known = claims.activation is not None and activation is not None
     if known and claims.activation != activation and {claims.activation, activation} != {_EXACT, _TANH}:
         return f"the activation {claims.activation}, not {activation}"
+    eps = _eps(model)
+    if claims.eps is not None and any(abs(one - claims.eps) > _EPS_APART for one in eps):
+        return f"the norms' epsilon {claims.eps:g}, not {_list(eps)}"
     pooling = getattr(model, "global_pool", None)
     if claims.pooling and pooling and claims.pooling != pooling:
         return f"the pooling {claims.pooling}, not {pooling}"
     return ""
 
 
-def check_claims(model: nn.Module, claims: Claims, name: str) -> tuple[str, ...]:
+def check_claims(model: nn.Module, claims: Claims, name: str, fitting: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     """Return a line for each small difference between a model and what its config.json says.
 
+    `fitting` gives the names of the models that meet the claims; it takes a while.
+
     Raises:
-        ModelError: it has other heads or another activation than the weights were trained with.
+        ModelError: it has other heads, another activation or a far other epsilon than the weights were trained with.
     """
     if what := contradiction(model, claims):
-        raise ModelError(f"config.json says {what} as {name} has; choose a model with it (--model), or leave --model out")
+        fits = fitting()
+        none = "timm has no model of these shapes with it: correct config.json, or use other weights"
+        instead = f"pass --model {fits[0]}" if fits else none
+        raise ModelError(f"config.json says {what} as {name} has; {instead}")
     notes = []
     activation = _activation(model)
     if claims.activation is not None and activation is not None and claims.activation != activation:
         notes.append(f"config.json says the activation {claims.activation}, {name} has {activation}: values differ from the third digit on")
-    eps = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
-    if claims.eps is not None and eps and eps != {claims.eps}:
-        notes.append(f"config.json says the norms' epsilon {claims.eps:g}, {name} has {_list(eps)}: last digits may differ")
+    eps = _eps(model)
+    if claims.eps is not None and eps and eps != [claims.eps]:
+        apart = max(abs(one - claims.eps) for one in eps)
+        notes.append(
+            f"config.json says the norms' epsilon {claims.eps:g}, {name} has {_list(eps)}: a norm's output differs by a share of "
+            f"{apart / 2:.1g} over the variance that it divides by"
+        )
     return tuple(notes)
 
 
@@ -81,6 +94,11 @@ def _activation(model: nn.Module) -> str | None:
     if isinstance(act, GELUTanh) or (isinstance(act, nn.GELU) and act.approximate == "tanh"):
         return _TANH
     return _EXACT if isinstance(act, nn.GELU) or type(act).__name__ == "GELU" else type(act).__name__
+
+
+def _eps(model: nn.Module) -> list[float]:
+    """The epsilons of the model's norms, ascending."""
+    return sorted({module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)})
 
 
 def _list(values: Iterable[float]) -> str:

@@ -1,6 +1,7 @@
 """What a config.json, and a preprocessor_config.json beside it, say of a model: in timm's, transformers' or open_clip's form."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ class Said:
     architecture   timm's name
     prefer         what timm's name begins with, where only sizes are given
     img_size       side of the image in pixels
+    projection     whether the head is a tower's projection, and no classifier
+    sizes          (config's word, field of a Form or `kind`, value) of each size that the tensors have to show as well
     claims         what a model has to meet and no tensor shows
     """
 
@@ -71,8 +74,15 @@ class Said:
     img_size: int | None = None
     preprocessing: Preprocessing = OWN
     classes: tuple[str, ...] | None = None
+    projection: bool = False
+    sizes: tuple[tuple[str, str, object], ...] = ()
     claims: Claims = NOTHING_CLAIMED
     notes: tuple[str, ...] = ()
+
+
+def is_projection(architecture: object, tag: object) -> bool:
+    """Whether timm keeps a tower's projection in the head of these weights: a CLIP's, not trained further on classes as in `.x_ft_in1k`."""
+    return re.search(r"_(clip|pe_core)_", str(architecture)) is not None and bool(tag) and re.search(r"(^|_)in\d", str(tag)) is None
 
 
 def read_config(folder: Path) -> Said:
@@ -105,6 +115,26 @@ def _config(found: dict[str, Any], folder: Path) -> Said:
     return Said(notes=(f"{folder / 'config.json'} names no model: it has neither architecture nor model_type",))
 
 
+def _sizes(found: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, str, object]]:
+    """Of each word that a config has a value for: the word, what it is called in a Form, and the value.
+
+    Raises:
+        ValueError: a value is neither a whole number nor a list of such.
+    """
+    sizes: list[tuple[str, str, object]] = []
+    for word, field in words.items():
+        value = found.get(word)
+        if value is None:
+            continue
+        parts = value if isinstance(value, list) else [value]
+        if not all(type(part) is int for part in parts) or not parts:
+            raise ValueError(f"{word} {value!r:.40}")
+        if field == "patch" and len(set(parts)) == 1:
+            value = parts[0]
+        sizes.append((word, field, tuple(value) if isinstance(value, list) else value))
+    return sizes
+
+
 def _timm(found: dict[str, Any]) -> Said:
     inner = found.get("pretrained_cfg", found)
     args = {key: value for key, value in (found.get("model_args") or {}).items() if value is not None}
@@ -123,10 +153,11 @@ def _timm(found: dict[str, Any]) -> Said:
     return Said(
         "config.json (timm)",
         found["architecture"].partition(".")[0],
-        num_classes=found.get("num_classes", inner.get("num_classes")),
+        num_classes=_count(found.get("num_classes", inner.get("num_classes")), "num_classes"),
         img_size=side,
         preprocessing=Preprocessing(**given),
         classes=classes,
+        projection=is_projection(found["architecture"], inner.get("tag")),
         claims=Claims(pooling=args.get("global_pool") or found.get("global_pool") or None),
         notes=notes + more,
     )
@@ -142,6 +173,15 @@ def _transformers(found: dict[str, Any], processor: dict[str, Any]) -> Said:
     if isinstance(vision.get("num_heads"), list):
         heads = vision["num_heads"]
     size = vision.get("image_size") or size
+    words = {"hidden_size": "width", "num_hidden_layers": "depth", "intermediate_size": "hidden"}
+    if kind == "swin":
+        words = {"embed_dim": "width", "depths": "stages"}
+    sizes = [
+        ("model_type", "kind", "a Swin" if kind == "swin" else "a ViT"),
+        *_sizes(vision, words | {"patch_size": "patch", "num_channels": "channels"}),
+    ]
+    if labels := _count(found.get("num_labels"), "num_labels"):
+        sizes.append(("num_labels", "classes", labels))
     names = found.get("id2label") if any("Classification" in str(name) for name in found.get("architectures") or ()) else None
     classes, notes = _labels(names)
     preprocessing, more = _processor(processor)
@@ -156,6 +196,7 @@ def _transformers(found: dict[str, Any], processor: dict[str, Any]) -> Said:
         img_size=side,
         preprocessing=preprocessing,
         classes=classes,
+        sizes=tuple(sizes),
         claims=Claims(
             tuple(heads) if isinstance(heads, list | tuple) else (int(heads),),
             activation_of(vision.get("hidden_act") or activation),
@@ -228,6 +269,13 @@ def _processor(found: dict[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
         share, mode = 1.0, "squash" if square else "center"
     resampling = found.get("resample")
     return Preprocessing(mean, std, share, mode, _RESAMPLING.get(resampling) if isinstance(resampling, int) else None), tuple(notes)
+
+
+def _count(value: Any, word: str) -> int | None:
+    """A whole number of at least 0, or None; a text or a truth value is none."""
+    if value is not None and (type(value) is not int or value < 0):
+        raise ValueError(f"{word} {value!r:.40}")
+    return value
 
 
 def _square(size: Any) -> int | None:

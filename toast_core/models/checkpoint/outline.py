@@ -12,7 +12,7 @@ from torch import nn
 from toast_core.models.adapters import timm_modules
 from toast_core.models.checkpoint.claims import NOTHING_CLAIMED, Claims, contradiction
 from toast_core.models.demo import DEMO_BUILDERS
-from toast_core.models.form import Form, form_of
+from toast_core.models.form import Form, form_of, zero_biases
 
 # the width that a word of timm's names stands for; names without such a word are built to see
 _WIDTHS = {
@@ -36,8 +36,11 @@ _MOST = 3
 State = Mapping[str, torch.Tensor]
 
 
-def described(state: State) -> str:
-    """Return in words what model a state dict in timm's names is of, as far as shapes say it: blocks, width, patch, classes."""
+def described(state: State, other_head: str = "") -> str:
+    """Return in words what model a state dict in timm's names is of, as far as shapes say it: blocks, width, patch, classes.
+
+    `other_head` is not empty where the file has a classifier that is left aside.
+    """
     form = form_of(state)
     if form.patch is None or not form.depth:
         return f"{len(state)} tensors of no vision transformer that is known, first {next(iter(state), 'none')}"
@@ -50,7 +53,8 @@ def described(state: State) -> str:
         more.append("a distillation token")
     if form.windows:
         more.append(f"windows of {form.windows[0]}")
-    return f"{kind} {', '.join(more)}, {f'{form.classes} outputs' if form.classes else 'no classifier'}"
+    head = f"{form.classes} outputs" if form.classes else "another head than timm's" if other_head else "no classifier"
+    return f"{kind} {', '.join(more)}, {head}"
 
 
 def fitting(state: State, claims: Claims = NOTHING_CLAIMED, img_size: int | None = None, prefer: str = "") -> tuple[str, ...]:
@@ -71,6 +75,13 @@ def fitting(state: State, claims: Claims = NOTHING_CLAIMED, img_size: int | None
         if len(found) < _MOST and _fits(name, state, form, claims):
             found.append(name)
     return tuple(found)
+
+
+def hindrance(state: State, claims: Claims) -> str:
+    """Why no name of `fitting` meets the claims, where the shapes alone have one; empty where they have none."""
+    names = fitting(state)
+    what = contradiction(_outline(names[0], state, form_of(state), {}), claims) if names else ""
+    return f"{names[0]} has these shapes, but config.json says {what}" if what else ""
 
 
 def _same_beginning(name: str, other: str) -> int:
@@ -99,7 +110,8 @@ def _fits(name: str, state: State, form: Form, claims: Claims) -> bool:
             own = _shapes(_outline(name, state, form, first))
         except (RuntimeError, ValueError, TypeError, AssertionError):
             return False
-        given = {key: tuple(value.shape) for key, value in state.items() if not _CHANGEABLE.fullmatch(key)}
+        free = zero_biases(state) - own.keys()
+        given = {key: tuple(value.shape) for key, value in state.items() if not _CHANGEABLE.fullmatch(key) and key not in free}
         if first:
             given = {key: shape for key, shape in given.items() if not re.match(r"blocks\.[1-9]", key)}
         if own != given:

@@ -106,9 +106,15 @@ def _read_torch(path: Path) -> Mapping[Any, Any]:
 
 
 def _load(path: Path) -> Any:
-    """Read with memory mapping, so that what is not used is not read; files of before PyTorch 1.6 cannot be mapped."""
+    """Read with memory mapping, so that what is not used is not read; files of before PyTorch 1.6 cannot be mapped.
+
+    torch.load tells safetensors by a path's suffix: a file of its own that is called so is given to it open, which cannot be mapped.
+    """
     with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of old pickle protocols, which are read or refused all the same
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:

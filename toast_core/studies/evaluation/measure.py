@@ -19,11 +19,17 @@ from toast_core.models.info import get_info
 from toast_core.studies.evaluation.result import Evaluation, Outcomes
 from toast_core.studies.tasks.bank import Bank
 from toast_core.studies.tasks.base import ImageOutcomes, Probe
+from toast_core.studies.tasks.finiteness import check_finite
 from toast_core.studies.tasks.registry import task_of
 
 
 def outcomes_of(logits: torch.Tensor, labels: torch.Tensor, index: np.ndarray) -> Outcomes:
-    """Reduce logits (B, classes) to per-image outcomes."""
+    """Reduce logits (B, classes) to per-image outcomes.
+
+    Raises:
+        PlanError: a logit is not a finite number.
+    """
+    check_finite(logits, "logits", index)
     logits, labels = logits.detach().float().cpu(), labels.cpu()
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
     loss = F.cross_entropy(logits.double(), labels, reduction="none")
@@ -105,6 +111,7 @@ def evaluate(
 
     Raises:
         DataError: no image could be read.
+        PlanError: the model's output is not finite.
         DeviceError: an unknown dtype, or the device ran out of memory.
     """
     info = get_info(model)

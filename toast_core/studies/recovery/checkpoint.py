@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from toast_core.errors import ModelError
 VERSION = 1
 FILE = "checkpoint.safetensors"
 _KEY = "toast_recovery"
-_SHOWN = 16  # characters of a value
+_BETWEEN = r" (?=[a-z_]+(?:[= ]|$))"  # the words of a text such as a transform's, whose values have blanks too
+_SHOWN, _SHOWN_WORDS = 16, 80  # characters of a value of one word, and of several
 
 
 @dataclass
@@ -91,8 +93,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise ModelError(f"cannot write {path} ({error}); make room, then start the same command again: it goes on") from error
 
 
-def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> Checkpoint | None:
-    """Return the folder's checkpoint; None where there is none.
+def read_checkpoint(folder: Path, identity: Mapping[str, object], unsaid: Mapping[str, object]) -> Checkpoint | None:
+    """Return the folder's checkpoint; None where there is none. `unsaid` is what a checkpoint that does not say it was made with.
 
     Raises:
         ModelError: it is damaged, or belongs to a run of another identity.
@@ -105,7 +107,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> Checkpoint 
             header = json.loads((file.metadata() or {})[_KEY])
             if header["version"] != VERSION:
                 raise ModelError(f"{path} has version {header['version']!r}, this program reads {VERSION}; use another folder")
-            _check_identity(path, header["identity"], identity)
+            _check_identity(path, {**unsaid, **header["identity"]}, identity)
             tensors: dict[str, dict[str, torch.Tensor]] = {}
             for key in file.keys():  # noqa: SIM118 (no mapping)
                 part, _, name = key.partition(".")
@@ -120,8 +122,19 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> Checkpoint 
 def _check_identity(path: Path, stored: Mapping[str, object], asked: Mapping[str, object]) -> None:
     for name in asked:
         if stored.get(name) != asked[name]:
-            was, now = (str(value)[:_SHOWN] for value in (stored.get(name), asked[name]))
+            was, now = _differing(str(stored.get(name, "that it does not say")), str(asked[name]))
             raise ModelError(
                 f"checkpoint {path} belongs to a run with {name.replace('_', ' ')} {was}, not {now}; "
                 "use another --checkpoint folder, or ask for what that run asked"
             )
+
+
+def _differing(was: str, now: str) -> tuple[str, str]:
+    """What to show of two values: the words that only one of them has, or the start of a long word such as a digest."""
+    words, others = re.split(_BETWEEN, was), re.split(_BETWEEN, now)
+    return _start([word for word in words if word not in others]), _start([word for word in others if word not in words])
+
+
+def _start(words: list[str]) -> str:
+    text = " ".join(words)
+    return (text[:_SHOWN_WORDS] if "=" in text or " " in text else text[:_SHOWN]) or "none"

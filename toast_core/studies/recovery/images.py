@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from toast_core.data.decode import Marks, Unreadable, check, see
+from toast_core.data.decode import Marks, Unreadable, check, see, transformed
 from toast_core.data.image_set import Source
 from toast_core.data.load import ImageData, balanced_subset
 from toast_core.data.sources import EMBEDDED
@@ -51,24 +52,25 @@ def looked_at(data: ImageData, world: World = World()) -> ImageData:  # noqa: B0
         with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
             for start in range(0, len(mine), _CHUNK):
                 part = mine[start : start + _CHUNK]
-                looks = pool.map(lambda at: check(data.source, int(positions[at])), part)
+                looks = pool.map(lambda at: check(data.source, int(positions[at]), data.transform.misfit), part)
                 found[:, part] = np.array([[1, *Marks()] if isinstance(look, Unreadable) else [0, *look] for look in looks]).T
-    broken, *marks = np.array(world.sums(found.ravel().tolist())).reshape(found.shape) > 0
+    summed = np.array(world.sums(found.ravel().tolist())).reshape(found.shape)
+    broken, marks = summed[0] > 0, summed[1:].astype(int)
     out = positions[broken]
     if len(out) > _MOST_BROKEN * len(positions):
-        name, reason = _why(data.source, int(out[0]))
+        name, reason = _why(data, int(out[0]))
         raise DataError(
             f"{len(out):,} of {len(positions):,} training images cannot be read, more than a quarter; first {name}: {reason}"
         )
     left = ImageData(data.source, data.transform, data.index[~np.isin(data.index, out)], data.order, data.seed)
-    left.marks = [Marks(*map(bool, row)) for row in np.array(marks)[:, ~broken].T]
-    left.left_out = tuple(_why(data.source, int(position)) for position in out)
+    left.marks = [Marks(*map(int, row)) for row in marks[:, ~broken].T]
+    left.left_out = tuple(_why(data, int(position)) for position in out)
     return left
 
 
-def _why(source: Source, position: int) -> tuple[str, str]:
-    found = check(source, position)
-    return source.label_name(position), found.reason if isinstance(found, Unreadable) else "another process could not read it"
+def _why(data: ImageData, position: int) -> tuple[str, str]:
+    found = check(data.source, position, data.transform.misfit)
+    return data.source.label_name(position), found.reason if isinstance(found, Unreadable) else "another process could not read it"
 
 
 def shared_images(one: Source, other: Source) -> int:
@@ -158,10 +160,11 @@ class _Pictures(Dataset):
         seen = see(source, position, transform.channels, transform.exif_rotate)
         if isinstance(seen, Unreadable):
             return f"{source.label_name(position)} cannot be read: {seen.reason}"
-        if not self.images.augment or transform.training is None:
-            return transform.pipeline(seen.image)
-        with drawn_from(seed_of(self.images.seed, _PICTURE, self.epoch, position), torch.device("cpu")):
-            return transform.training(seen.image)
+        plain = not self.images.augment or transform.training is None
+        pipeline = transform.pipeline if plain or transform.training is None else transform.training
+        with nullcontext() if plain else drawn_from(seed_of(self.images.seed, _PICTURE, self.epoch, position), torch.device("cpu")):
+            image = transformed(seen.image, pipeline, transform.misfit(seen.image.size))
+        return f"{source.label_name(position)} cannot be used: {image.reason}" if isinstance(image, Unreadable) else image
 
 
 def _stacked(items: list[torch.Tensor | str]) -> torch.Tensor | str:

@@ -18,6 +18,7 @@ from toast_core.loading import unfilled
 from toast_core.machine import dtype_name
 from toast_core.models.info import check_baseline, get_info
 from toast_core.models.weights import weights_digest
+from toast_core.preprocessing import OWN
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
@@ -135,7 +136,8 @@ def recover(
     if checkpoint is not None:
         identity = _identity(baseline, schedule, data, parts, recipe, step_images) | {"calibration": start.fitted_on}
         prepare_folder(checkpoint)
-        found = read_checkpoint(checkpoint, identity)
+        # checkpoints did not name the transform while it was always the model's own
+        found = read_checkpoint(checkpoint, identity, {"transform": identity["transform"]} if info.preprocessing == OWN else {})
         _check_shared(checkpoint, found, world)
     student = unfilled(baseline, schedule, recipe.execution) if found else apply_plan(baseline, start.planner(), recipe.execution)
     trainer = Trainer(student.to(world.device), baseline, recipe, world, len(parts.train) // step_images)
@@ -170,6 +172,7 @@ def _identity(
     positions = hashlib.sha256(parts.train.astype("<i8").tobytes() + parts.validation.astype("<i8").tobytes()).hexdigest()
     named = {"model": get_info(baseline).name, "schedule": schedule.digest(), "weights": weights_digest(baseline)}
     named |= {"training_data": data.source.digest, "image_positions": positions, "images_of_a_step": step_images}
+    named["transform"] = data.transform.description
     return named | {name: value for name, value in asdict(recipe).items() if name != "accumulate"}
 
 

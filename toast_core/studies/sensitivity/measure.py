@@ -28,6 +28,7 @@ from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
 from toast_core.studies.sensitivity.suffix import Suffix
 from toast_core.studies.tasks.base import CellOutcomes as AnyCellOutcomes
 from toast_core.studies.tasks.base import ImageOutcomes, Output
+from toast_core.studies.tasks.finiteness import check_finite
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,13 @@ def nested_outputs(blocks: list[PrunedBlock], stream: torch.Tensor, hidden: torc
 
 
 def cell_outcomes(logits: torch.Tensor, baseline_logits: torch.Tensor, labels: torch.Tensor) -> CellOutcomes:
-    """Reduce a cell's and the baseline's logits (B, classes) to per-image outcomes of the cell."""
+    """Reduce a cell's and the baseline's logits (B, classes) to per-image outcomes of the cell.
+
+    Raises:
+        PlanError: a logit is not a finite number.
+    """
+    for one in (baseline_logits, logits):
+        check_finite(one, "logits")
     logits, baseline_logits = logits.float(), baseline_logits.float()
     labels = labels.to(logits.device)
     log_p, log_q = F.log_softmax(baseline_logits, 1), F.log_softmax(logits, 1)

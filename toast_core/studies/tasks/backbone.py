@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from toast_core.errors import PlanError
 from toast_core.models.adapters.base import Adapter
 from toast_core.studies.tasks.bank import Bank
 from toast_core.studies.tasks.base import Forward
+from toast_core.studies.tasks.finiteness import check_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,7 @@ def likeness(output: BackboneOutput, reference: BackboneOutput) -> tuple[np.ndar
         PlanError: a feature is not a finite number, so that nothing can be compared.
     """
     for one in (output, reference):
-        if not bool(torch.isfinite(one.pooled).all()):
-            raise PlanError("the features are not finite numbers; check the weights, or choose smaller ratios")
+        check_finite(one.pooled, "features")
     pooled = _cosines(output.pooled, reference.pooled)
     if output.tokens is None or reference.tokens is None:
         return pooled, np.full(len(pooled), np.nan, np.float32)
@@ -65,11 +64,17 @@ def _cosines(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
 
 
 def bank_features(run: Forward, bank: Bank, parameter: torch.Tensor, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled features (n, D) of the bank's images in the dtype and on the device of `parameter`, and their class numbers (n,)."""
+    """Pooled features (n, D) of the bank's images in the dtype and on the device of `parameter`, and their class numbers (n,).
+
+    Raises:
+        PlanError: a feature is not a finite number.
+    """
     found, labels = [], []
     with torch.inference_mode():
         for batch in bank.images.batches(batch_size):
-            found.append(run(batch.images.to(parameter.device, parameter.dtype)).float().cpu().numpy())
+            features = run(batch.images.to(parameter.device, parameter.dtype))
+            check_finite(features, "features of the known images", batch.index)
+            found.append(features.float().cpu().numpy())
             labels.append(bank.numbers[batch.labels.numpy()])
     if not found:
         raise bank.images.unread()

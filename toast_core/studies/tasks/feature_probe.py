@@ -11,6 +11,7 @@ from toast_core.studies.tasks.backbone import BackboneOutput, bank_features, out
 from toast_core.studies.tasks.bank import Bank
 from toast_core.studies.tasks.base import Forward
 from toast_core.studies.tasks.features import FeatureOutcomes, Features
+from toast_core.studies.tasks.finiteness import check_finite
 from toast_core.studies.tasks.neighbours import nearest_classes
 
 _FEWEST_AT_ONCE = 8  # of the bank, where images are measured one by one
@@ -33,6 +34,7 @@ class Neighbours:
         """Class numbers (B,); None without a bank."""
         if self.bank is None:
             return None
+        check_finite(output.pooled, "features")
         features = output.pooled.float().cpu().numpy()
         if self._known is None:
             self._known = bank_features(self.run, self.bank, self.parameter, max(len(features), _FEWEST_AT_ONCE))

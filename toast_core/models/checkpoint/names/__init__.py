@@ -11,6 +11,7 @@ NAMINGS: tuple[Naming, ...] = (
     clip.CLIP,
     clip.SIGLIP,
     torchvision.VIT,
+    torchvision.CONV_STEM,
     torchvision.SWIN,
 )
 """In the order in which they are looked for; no file's tensors fit two of them at the same place."""

@@ -14,11 +14,17 @@ Rule = tuple[str, str | None]  # a pattern of a whole name, and timm's name for 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A state dict in timm's names, the names of the file that were left aside, and what has to be said."""
+    """A state dict in timm's names, the names of the file that were left aside, and what has to be said.
+
+    other_head  "has a head that ..." where the file has a classifier that timm's model cannot have, so that it was left aside
+    projection  whether the head is CLIP's projection to the space that texts share, and no classifier
+    """
 
     state: Tensors
     aside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    other_head: str = ""
+    projection: bool = False
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _open_clip(tensors: Tensors, heads: Tensors) -> Conversion:
     if "head.weight" in state:
         check_shape(state, "head.weight", 2)
         notes += _project(state, state["head.weight"].T.contiguous())
-    return Conversion(_with_positions(state), aside, tuple(notes))
+    return Conversion(_with_positions(state), aside, tuple(notes), projection="head.weight" in state)
 
 
 def _clip(tensors: Tensors, heads: Tensors) -> Conversion:
@@ -63,9 +63,10 @@ def _clip(tensors: Tensors, heads: Tensors) -> Conversion:
     notes = [QUICK_GELU]
     if "visual_projection.weight" in heads:
         notes += _project(state, heads["visual_projection.weight"])
+    other = ""
     if "classifier.weight" in heads:
-        notes.append("left the classifier aside: it reads the mean of the patches before the last norm, which timm's does not")
-    return Conversion(_with_positions(state), aside, tuple(notes))
+        other = "has a classifier that reads the mean of the patches before the last norm, as timm's does not"
+    return Conversion(_with_positions(state), aside, tuple(notes), other, "head.weight" in state)
 
 
 def _siglip(tensors: Tensors, heads: Tensors) -> Conversion:

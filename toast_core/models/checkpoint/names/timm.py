@@ -1,22 +1,30 @@
-"""Names as timm has them, and as the papers' own code has them: DeiT, MAE, DINO, DINOv2, MoCo v3, Microsoft's Swin."""
+"""Names as timm has them, and as the papers' own code has them: DeiT, MAE, DINO, DINOv2, DINOv3, MoCo v3, Microsoft's Swin."""
 
 import re
 
 import torch
 
 from toast_core.errors import ModelError
+from toast_core.models.adapters import timm_modules
 from toast_core.models.checkpoint.names.base import Conversion, Naming, Tensors, check_shape
 from toast_core.models.checkpoint.numbers import COMPUTED
 
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+\..+)")
-_PRETRAINING = re.compile(r"mask_token|decoder_.*|decoder\..*|head\.(mlp|last_layer)\b.*|head\.\d+\..*")
+_PRETRAINING = re.compile(r"mask_token|decoder_.*|decoder\..*|head\.(mlp|last_layer)\b.*")
 _ROTARY = re.compile(r"(^|\.)rope|^storage_tokens$|\.(q_bias|bias_mask|gamma_1)$|\.mlp\.(w1|w2|fc1_g)\.|\.attn\.[qk]_proj\.")
+_DINOV3_ASIDE = re.compile(r"mask_token|(projectors|local_cls_norm)\b.*|rope_embed\..*|.*\.bias_mask")
+_DINOV3_NAMES = (
+    (r"^storage_tokens$", "reg_token"), (r"\.ls([12])\.gamma$", r".gamma_\1"),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."), (r"\.mlp\.w2\.", ".mlp.fc1_x."), (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
 _STAGE = re.compile(r"layers\.(\d+)\.downsample\.(.+)")
 
 
 def _convert(tensors: Tensors, heads: Tensors) -> Conversion:
     if any(re.match(r"layers\.\d+\.blocks\.\d+\.", name) for name in tensors):
         return _swin(tensors)
+    if "storage_tokens" in tensors and "blocks.0.attn.qkv.weight" in tensors:
+        return _dinov3(tensors)
     if any(_ROTARY.search(name) for name in tensors):
         return Conversion(tensors)  # timm's own conversion of these tells them apart by the names that would be taken away here
     if "blocks.0.attn.qkv.weight" in tensors or any(_CHUNKED.fullmatch(name) for name in tensors):
@@ -37,6 +45,7 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
         state["head.weight"] = heads["head.proj.weight"]
         state["head.bias"] = heads.get("head.proj.bias", torch.zeros(len(state["head.weight"])))
         notes.append(f"the head is the projection to CLIP's space of {len(state['head.weight'])} numbers, no classifier")
+        return Conversion(state, aside, tuple(notes), projection=True)
     return Conversion(state, aside, tuple(notes))
 
 
@@ -56,8 +65,38 @@ def _with_registers(state: Tensors) -> Tensors:
     return state | {"cls_token": state["cls_token"] + position[:, :1], "pos_embed": position[:, 1:]}
 
 
+def _dinov3(tensors: Tensors) -> Conversion:
+    """DINOv3 keeps a mask beside the bias of q, k and v, which takes k's away: timm has none of k, and of q and v in some models only."""
+    aside = tuple(name for name in tensors if _DINOV3_ASIDE.fullmatch(name))
+    state: Tensors = {}
+    for name, value in tensors.items():
+        if name in aside:
+            continue
+        if name.endswith(".attn.qkv.bias"):
+            mask = tensors.get(f"{name}_mask")
+            q, k, v = (value if mask is None else value * mask.to(value.dtype)).chunk(3)
+            if mask is not None and bool((k != 0).any()):
+                raise ModelError(f"{name} has a bias of k that its mask leaves, which timm's DINOv3 does not have; use a mask of 0 for k")
+            if not bool(torch.isfinite(q).all() and torch.isfinite(v).all()):
+                raise ModelError(f"{name} times its mask is not finite; use another checkpoint")
+            stem = name.removesuffix("qkv.bias")
+            state |= {f"{stem}q_bias": q.contiguous(), f"{stem}v_bias": v.contiguous()}
+            continue
+        for pattern, new in _DINOV3_NAMES:
+            name = re.sub(pattern, new, name)
+        state[name] = value
+    return Conversion(state, aside, ("these are Meta's names for a DINOv3, read as timm's",))
+
+
 def _swin(tensors: Tensors) -> Conversion:
-    """Microsoft's code merges patches at a stage's end, timm at the next one's start; and it names the classifier `head`."""
+    """Microsoft's code merges patches at a stage's end, timm at the next one's start; and it names the classifier `head`.
+
+    Raises:
+        ModelError: they are a Swin-V2's, which no adapter is for.
+    """
+    is_v2 = any(".cpb_mlp." in name or name.endswith((".attn.logit_scale", ".relative_coords_table")) for name in tensors)
+    if is_v2 and "timm.models.swin_transformer_v2" not in timm_modules():  # which a package may add
+        raise ModelError("these are timm's and Microsoft's names for a Swin-V2, which is not read; read are those for Swin")
     aside = tuple(name for name in tensors if COMPUTED.fullmatch(name) or name == "mask_token" or name.startswith("decoder."))
     ends = "layers.0.downsample.reduction.weight" in tensors
     state = {}

@@ -25,6 +25,13 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
     return Conversion(*renamed(tensors, VIT_RULES, _VIT))
 
 
+def _stem(tensors: Tensors, heads: Tensors) -> Conversion:
+    raise ModelError(
+        "these are torchvision's names for a ViT whose patches several convolutions make (conv_stem_configs), which is not read; "
+        "read are vit_* with one convolution (conv_proj)"
+    )
+
+
 def _swin(tensors: Tensors, heads: Tensors) -> Conversion:
     """Stage s stands at features 2s + 1, with the merging before it at 2s; the patch embedding is features 0."""
     if any(".cpb_mlp." in name or name.endswith(".logit_scale") for name in tensors):
@@ -52,4 +59,8 @@ def _swin(tensors: Tensors, heads: Tensors) -> Conversion:
 
 
 VIT = Naming(_VIT, "conv_proj.weight", (r"encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight",), _vit)
+CONV_STEM = Naming(
+    "torchvision's names for a ViT with a stem of convolutions", "conv_proj.conv_bn_relu_0.0.weight",
+    (r"encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight",), _stem,
+)
 SWIN = Naming(_SWIN, "features.0.0.weight", (r"features\.1\.0\.attn\.qkv\.weight",), _swin)

@@ -59,7 +59,7 @@ SWIN_RULES: tuple[Rule, ...] = (
 
 def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
     state, aside = renamed(tensors, VIT_RULES, _VIT)
-    notes = []
+    notes, other = [], ""
     if "register_tokens" in state:
         state = _with_registers(state)
     check_shape(state, "patch_embed.proj.weight", 4)
@@ -72,9 +72,7 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
     if weight is not None and weight.ndim == 2 and weight.shape[1] == 2 * width:
         del state["head.weight"]
         state.pop("head.bias", None)
-        notes.append(
-            f"left the classifier of {len(weight)} classes aside: it reads class token and mean of the patches together, timm's does not"
-        )
+        other = f"has a classifier of {len(weight)} classes that reads class token and mean of the patches together, as timm's does not"
     elif "dist_token" in state and weight is not None and "head_dist.weight" not in state and "head.bias" in state:
         # timm's distilled model gives the mean of two heads: twice the one and nothing of the other is that one, to the last bit
         state |= {"head_dist.weight": weight * 0, "head_dist.bias": state["head.bias"] * 0}
@@ -82,7 +80,7 @@ def _vit(tensors: Tensors, heads: Tensors) -> Conversion:
         notes.append(
             "the classifier reads the class token alone: it was doubled and the distillation head is zero, as timm averages the two"
         )
-    return Conversion(state, aside, tuple(notes))
+    return Conversion(state, aside, tuple(notes), other)
 
 
 def _swin(tensors: Tensors, heads: Tensors) -> Conversion:
