@@ -27,6 +27,7 @@ from toast_core.studies.redundancy.measure import redundancy, shards
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 from toast_core.studies.sensitivity.sweep import Rule
+from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.curves import measure_curves
 from toast_core.studies.tuning.images import split
@@ -124,6 +125,13 @@ class TestNumbers:
             with EvidenceStore.open(tmp_path / f"{name}.db") as store:
                 found.append(analyze_composition(self.subject(own, "composition"), store, schedule, executor=own)[1])
         assert found[0] == found[1]
+
+    def test_the_same_sketch(self, executor: Executor, tmp_path: Path) -> None:
+        request, found = SketchRequest(grid(3, ("qk", "fc2"), (0.3, 0.6)), 2, None, {"selection": "per_image", "seed": 0}), []
+        for name, own in (("local", LOCAL), ("other", executor)):
+            with EvidenceStore.open(tmp_path / f"{name}.db") as store:
+                found.append(analyze_sketch(self.subject(own, "sketch"), store, request, executor=own)[1].moved)
+        assert np.array_equal(*found)
 
 
 class TestShards:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,16 +17,19 @@ from toast_core.setup import Setup
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import SITE_GROUPS
-from toast_core.studies.tasks.registry import task_of_row
+from toast_core.studies.sketch.result import DRAWS
+from toast_core.studies.tasks.registry import task_of_damage, task_of_row
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
     from analysis_cache.store import EvidenceStore
+    from toast_core.pruning.statistics import Statistics
+    from toast_core.studies.sensitivity.cells import Cell
     from toast_core.studies.sensitivity.sweep import Rule
     from toast_core.studies.subject import Subject
     from toast_core.workbench import Workbench
 
-METRICS = ("redundancy", "sensitivity", "composition")
+METRICS = ("redundancy", "sensitivity", "composition", "sketch")
 _DEFAULT_METRICS = "redundancy,sensitivity"
 _CLASS_WEIGHT = Schedule.class_weight
 
@@ -39,11 +42,12 @@ def analyze(
     wanted: Wanted,
     place: Place,
     metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = _DEFAULT_METRICS,
-    sites: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "qk,vo,qk+vo,fc1,fc2,fc1+fc2",
-    ratios: Annotated[str, typer.Option(help="of sensitivity, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    sites: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = "qk,vo,qk+vo,fc1,fc2,fc1+fc2",
+    ratios: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
     mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
+    draws: Annotated[int, typer.Option(help="sketch: random directions an image", min=1)] = DRAWS,
     memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     as_json: Json = False,
@@ -51,7 +55,8 @@ def analyze(
     """Measure a baseline model's redundancy and sensitivity, or a schedule's dependence on the batch (composition).
 
     Every finished cell is kept, and a killed run goes on where it stopped. Composition evaluates --schedule or --preset in class
-    order and shuffled, in batches of 1, 8, 64 and 256. Sensitivity takes --selection; without, it chooses channels per image.
+    order and shuffled, in batches of 1, 8, 64 and 256. Sensitivity takes --selection; without, it chooses channels per image. A sketch
+    predicts the damage of the same cells from one forward and a few backward passes; labels are not used.
     """
     asked = words_of(metrics, METRICS, "metric")
     chosen = wanted.schedule()
@@ -74,11 +79,13 @@ def analyze(
         loaded = open_workbench(setup, runner)
         workbench = Workbench(cast(loaded.model, dtype), setup, show_steps, runner)
         evidence = opened.enter_context(EvidenceStore.open(setup.store))
-        work = _Work(workbench, evidence, asked != ("redundancy",), memory_gb)
+        work = _Work(workbench, evidence, bool(set(asked) & {"sensitivity", "composition"}), memory_gb)
         if "redundancy" in asked:
             found["redundancy"] = work.redundancy()
         if "sensitivity" in asked:
             found["sensitivity"] = work.sensitivity(cells_of, rule, wanted.selection or "per_image")
+        if "sketch" in asked:
+            found["sketch"] = work.sketch(cells_of, draws, wanted.selection or "per_image")
         if chosen is not None:
             found["composition"] = work.composition(chosen)
         data, notes = workbench.images(setup.images, labelled=work.labelled), workbench.notes()
@@ -90,7 +97,9 @@ def analyze(
             documents["composition"] = _composition_document(found["composition"][1], data.source.guessed)
         print_json({"id": next(iter(ids.values())), "ids": ids, **documents, **told_of(data, notes)})
         return
-    tables = {"redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table}
+    tables = {
+        "redundancy": _redundancy_table, "sensitivity": _sensitivity_table, "composition": _composition_table, "sketch": _sketch_table,
+    }
     for metric, (analysis, rows) in found.items():
         if metric == "composition":
             print(_composition_document(rows, data.source.guessed)["sentence"])
@@ -99,7 +108,7 @@ def analyze(
 
 @dataclass(eq=False)
 class _Work:
-    """The three measurements of one workbench, each kept in the evidence store, with a progress bar."""
+    """The measurements of one workbench, each kept in the evidence store, with a progress bar."""
 
     workbench: "Workbench"
     evidence: "EvidenceStore"
@@ -125,18 +134,36 @@ class _Work:
         self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], rule: "Rule", selection: str
     ) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows; the seed of its cells' token samples is the setup's."""
-        from toast_core.studies.sensitivity.cells import grid
         from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 
-        blocks = len(self.workbench.shape.blocks)
-        cells, settings = grid(blocks, *cells_of), {"selection": selection, "seed": self.workbench.setup.seed}
-        needs = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
-        statistics = self.workbench.statistics(_CLASS_WEIGHT) if needs else None
+        cells, settings, statistics = self._cells(cells_of, selection)
         with Bar("sensitivity") as advance:
             sweep = SweepRequest(cells, rule, statistics, settings)
             return analyze_sensitivity(
                 self._subject("sensitivity"), self.evidence, sweep, advance, self.memory_gb, self.workbench.executor
             )
+
+    def sketch(self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], draws: int, selection: str) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows; the seed of its directions is that of the images."""
+        from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
+
+        cells, settings, statistics = self._cells(cells_of, selection)
+        with Bar("sketch") as advance:
+            request = SketchRequest(cells, draws, statistics, settings)
+            subject = self._subject("sketch")
+            analysis, found = analyze_sketch(subject, self.evidence, request, advance, self.memory_gb, self.workbench.executor)
+        return analysis, found.rows()
+
+    def _cells(
+        self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], selection: str
+    ) -> "tuple[list[Cell], dict[str, Any], Statistics | None]":
+        """The cells, their schedules' settings, and what calibrated ones choose their channels from."""
+        from toast_core.studies.sensitivity.cells import grid
+
+        blocks = len(self.workbench.shape.blocks)
+        cells, settings = grid(blocks, *cells_of), {"selection": selection, "seed": self.workbench.setup.seed}
+        needs = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
+        return cells, settings, self.workbench.statistics(_CLASS_WEIGHT) if needs else None
 
     def composition(self, schedule: Schedule) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows."""
@@ -169,6 +196,19 @@ def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     task = task_of_row(rows[0])
     return ["block", "site", "ratio", *task.worded(rows[0]), "images"], [
         [str(row["block"]), row["site"], f"{row['ratio']:g}", *task.worded(row).values(), str(row["images"])] for row in rows
+    ]
+
+
+def _sketch_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    damage = task_of_damage(rows[0]).damage
+    key = damage.key
+    heading = f"{damage.label} predicted{f', {damage.unit}' if damage.unit else ''}"
+    return ["block", "site", "ratio", heading, "95 % over images", "images"], [
+        [
+            str(row["block"]), row["site"], f"{row['ratio']:g}", damage.number(row[key]),
+            " to ".join("-" if end is None else damage.number(end) for end in row[f"{key}95"]), str(row["images"]),
+        ]
+        for row in rows
     ]
 
 

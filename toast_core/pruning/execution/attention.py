@@ -80,6 +80,14 @@ class PrunedAttention(nn.Module):
 
         Returns the output in x's shape and, if wanted, the class token's attention row averaged over heads, (B, N).
         """
+        mixed, row = self.mix(x, want_class_row, rope)
+        out = self.proj_drop(self.proj(mixed))
+        return (out if self.windows is None else self.windows.join(out, x)), row
+
+    def mix(
+        self, x: torch.Tensor, want_class_row: bool = False, rope: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend, up to what the output projection is given: (B, N, H d), or (B, windows, tokens, H d); and the class token's row."""
         tokens = x if self.windows is None else self.windows.split(x)
         *lead, length, _ = tokens.shape
         sizes = [self.heads * self.qk_dim] * 2 + [self.heads * self.vo_dim]
@@ -99,8 +107,7 @@ class PrunedAttention(nn.Module):
         out = out.transpose(-2, -3)
         if torch.compiler.is_exporting():  # the kernel's output is laid out as the next line likes it, which exporters do not know
             out = out.clone(memory_format=torch.contiguous_format)
-        out = self.proj_drop(self.proj(out.flatten(-2)))
-        return (out if self.windows is None else self.windows.join(out, x)), row
+        return out.flatten(-2), row
 
 
 def _channel_idx(keep: torch.Tensor, head_dim: int) -> torch.Tensor:

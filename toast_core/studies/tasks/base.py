@@ -6,7 +6,7 @@ baseline, which sweeps report and tuning minimises. Studies ask it and assume ne
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -215,6 +215,14 @@ class Task(Protocol):
 
     def judged(self, row: Mapping[str, Any]) -> str:
         """What a tuning's measured candidate says of held-out images, in a few words."""
+
+    def scores(self, output: Output) -> "torch.Tensor":
+        """The numbers (B, C) of an output that damage is a function of, in its dtype, so that gradients pass."""
+
+    def directions(self, output: Output, draws: Sequence["np.random.Generator"], count: int) -> "torch.Tensor":
+        """Directions g (count, B, C) in the space of `scores`, drawn by a generator an image, so that for a small change d of an image's
+        scores the damage is half the mean of (g . d)^2, to second order.
+        """
 
     def labels(self, reference: Output) -> "torch.Tensor":
         """The baseline's answers (B,) as labels, where judging by its own answers needs them; zeros where there are none."""

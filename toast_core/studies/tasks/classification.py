@@ -1,6 +1,6 @@
 """Images have one class each, and a model's output is a logit a class. Imports torch where something is measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,16 @@ class Classification:
         """How many images keep the baseline's answer."""
         low, high = row["agreement_ci95"]
         return f"{row['agreement']:.1f} % (95 %: {low:.1f} to {high:.1f} %) of held-out images keep the baseline's answer"
+
+    def scores(self, output: "torch.Tensor") -> "torch.Tensor":
+        """The logits."""
+        return output
+
+    def directions(self, output: "torch.Tensor", draws: Sequence[np.random.Generator], count: int) -> "torch.Tensor":
+        """Random sums over the classes by the baseline's own probabilities: their covariance is what KL bends by."""
+        from toast_core.studies.tasks.directions import signed_directions
+
+        return signed_directions(output, draws, count)
 
     def labels(self, reference: "torch.Tensor") -> "torch.Tensor":
         """The class of each image's largest logit."""

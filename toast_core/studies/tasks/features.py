@@ -1,6 +1,6 @@
 """A backbone without a classifier: its output is what it says of an image to whoever builds on it. Imports torch where it measures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -213,6 +213,16 @@ class Features:
         """How alike the pooled features stay."""
         low, high = row["distance_ci95"]
         return f"feature cosine {1 - row['distance']:.4f} (95 %: {1 - high:.4f} to {1 - low:.4f}) on held-out images"
+
+    def scores(self, output: "BackboneOutput") -> "torch.Tensor":
+        """The pooled features."""
+        return output.pooled
+
+    def directions(self, output: "BackboneOutput", draws: Sequence[np.random.Generator], count: int) -> "torch.Tensor":
+        """Gaussian directions across the features over their length: what the cosine loses is half the square of the angle."""
+        from toast_core.studies.tasks.directions import turning_directions
+
+        return turning_directions(output.pooled, draws, count)
 
     def labels(self, reference: "BackboneOutput") -> "torch.Tensor":
         """Zeros: there are no answers."""

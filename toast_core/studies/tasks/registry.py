@@ -42,6 +42,11 @@ def task_of_row(row: Mapping[str, Any]) -> Task:
     return next((task for task in TASKS.values() if task.figures[0].key in row), TASKS["classification"])
 
 
+def task_of_damage(row: Mapping[str, Any]) -> Task:
+    """The task whose damage a row of predicted cells has."""
+    return next(task for task in TASKS.values() if task.damage.key in row)
+
+
 def check_classifier(shape: ModelShape, what: str) -> None:
     """Raise a DataError where the model has no classifier; `what` needs its answers, in two words such as `recovery learns`."""
     if not shape.num_classes:
