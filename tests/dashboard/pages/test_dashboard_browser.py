@@ -70,6 +70,7 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         wanted = Schedule.uniform(12, selection="calibrated").with_ratio(10, "fc2", 0.3)
         # three presses can be three edits: the last one has arrived once the address has it
         page.wait_for_url(lambda url: encode_schedule(wanted) in url, timeout=WAIT_MS)
+        expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=WAIT_MS)  # the button has it once the page is drawn
         with page.expect_download() as download:
             page.get_by_role("button", name="Download schedule").click()
         download.value.save_as(tmp_path / "schedule.json")
