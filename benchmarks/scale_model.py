@@ -11,7 +11,7 @@ from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.files import write_text
 from toast_core.studies.redundancy.measure import accumulator_bytes
-from toast_core.studies.sensitivity.memory import sweep_bytes
+from toast_core.studies.sensitivity.memory import sweep_need
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
 MODEL, IMAGES, SITES, RATIOS, BATCH = "vit_huge_patch14_224", 50_000, 6, 9, 64
@@ -97,7 +97,8 @@ def _sweep(fits: dict, shape: ModelShape, forward_s: float, batches: int, decode
     forwards = sweep_forwards(fits, blocks, cells_a_block)
     longest = BATCH * forward_s * (fits["prefix_forwards"] + cells_a_block * cell_forwards(fits, blocks, blocks - 1, True))
     cells, tasks = blocks * cells_a_block, batches * blocks
-    fixed, each = sweep_bytes(shape)
+    need = sweep_need(shape)
+    fixed, each = need.fixed, need.each
     return {
         "forwards_an_image": forwards,
         "forwards_an_image_without_reuse": cells + 1,

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,9 +28,9 @@ from toast_core.models.info import get_info
 from toast_core.pruning.statistics import collect_statistics
 from toast_core.studies.sensitivity.cells import Cell, grid
 from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.plans import CellPlans, selected
 from toast_core.studies.sketch.measure import Sketcher
 from toast_core.studies.sketch.result import DRAWS, Sketch
-from toast_core.studies.sketch.store import CellPlanner, SketchRequest
 
 RESULTS = Path(__file__).parent / "results"
 SITES = ("qk", "vo", "fc1", "fc2")
@@ -48,7 +49,7 @@ def measured(model: nn.Module, batches: list[Batch], sites: tuple[str, ...]) -> 
     statistics = collect_statistics(model, [batch.images for batch in batches])
     cells = grid(len(get_info(model).shape.blocks), sites)
     settings = {"selection": "calibrated"}
-    sketcher = Sketcher(model, cells, CellPlanner(model, SketchRequest(cells, DRAWS, statistics, settings)), DRAWS)
+    sketcher = Sketcher(model, cells, CellPlans(partial(selected, model, statistics, settings)), DRAWS)
     sweep = Sweep(model, statistics, **settings)
     small = Batch(batches[0].images[:2], batches[0].labels[:2], batches[0].index[:2])
     sketcher.sketch(small), sweep.measure(small, cells)  # plans are made, kernels chosen

@@ -15,7 +15,6 @@ BADGES = {
 TOP1 = Outcomes.FIGURES[0]
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_MOST = 9
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
 
@@ -37,7 +36,7 @@ def decimals(estimate: Estimate, most: int = 3) -> int:
 
 def figure_decimals(estimate: Estimate, figure: Figure) -> int:
     """How many decimals a task's figure carries: as its interval supports, however narrow that is."""
-    return decimals(estimate, _MOST if estimate.ci95[0] < estimate.ci95[1] else figure.digits + 1)
+    return decimals(estimate, intervals.MOST_DECIMALS if estimate.ci95[0] < estimate.ci95[1] else figure.digits + 1)
 
 
 def accuracy(estimate: Estimate, figure: Figure = TOP1) -> str:

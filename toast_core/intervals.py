@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Z95 = 1.959963984540054
+MOST_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Estimate:
         return cls(float(values["value"]), (-math.inf if low is None else float(low), math.inf if high is None else float(high)))
 
 
-def decimals(interval: tuple[float, float], least: int = 0, most: int = 9) -> int:
+def decimals(interval: tuple[float, float], least: int = 0, most: int = MOST_DECIMALS) -> int:
     """Return how many digits behind the point an interval supports: none from a half width of 1 on, one from 0.1 on, and so forth."""
     half = (interval[1] - interval[0]) / 2
     return least if not 0 < half < math.inf else max(least, min(most, math.ceil(-math.log10(half))))

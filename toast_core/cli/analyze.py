@@ -16,9 +16,9 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
-from toast_core.studies.sensitivity.cells import SITE_GROUPS
+from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS
 from toast_core.studies.sketch.result import DRAWS
-from toast_core.studies.tasks.registry import task_of_damage, task_of_row
+from toast_core.studies.tasks.registry import task_of_row
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
@@ -42,8 +42,8 @@ def analyze(
     wanted: Wanted,
     place: Place,
     metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = _DEFAULT_METRICS,
-    sites: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = "qk,vo,qk+vo,fc1,fc2,fc1+fc2",
-    ratios: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    sites: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = ",".join(SITE_GROUPS),
+    ratios: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = ",".join(map(str, DEFAULT_RATIOS)),
     mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
@@ -200,7 +200,7 @@ def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def _sketch_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    damage = task_of_damage(rows[0]).damage
+    damage = task_of_row(rows[0]).damage
     key = damage.key
     heading = f"{damage.label} predicted{f', {damage.unit}' if damage.unit else ''}"
     return ["block", "site", "ratio", heading, "95 % over images", "images"], [

@@ -49,10 +49,10 @@ def choose_build(state: Mapping[str, torch.Tensor], path: Path, named: nn.Module
         return asked
     name, own = shape.name, form_of(named.state_dict())
     notes: list[str] = []
-    _refuse_others(state, own, name, path, {"windows"} | ({"patch"} if name.startswith("flexivit_") and asked.img_size else set()))
+    _refuse_others(file, state, own, name, path, {"windows"} | ({"patch"} if name.startswith("flexivit_") and asked.img_size else set()))
     size = _image_size(file, own, shape, state, path)
     clipped = max(file.windows or (0,)) == max(own.windows or (0,)) and (size or asked.img_size)
-    _refuse_others(state, own, name, path, {"patch", "windows"} if clipped else {"patch"})
+    _refuse_others(file, state, own, name, path, {"patch", "windows"} if clipped else {"patch"})
     if asked.img_size is not None:
         size = None
     elif size is not None:
@@ -69,9 +69,9 @@ def pruned_build(state: Mapping[str, torch.Tensor], named: nn.Module, num_classe
     return Build(num_classes, img_size, found.channels if own.channels != found.channels in _CHANNELS else None, _pooling(found, own, []))
 
 
-def _refuse_others(state: Mapping[str, torch.Tensor], own: Form, name: str, path: Path, but: set[str]) -> None:
+def _refuse_others(file: Form, state: Mapping[str, torch.Tensor], own: Form, name: str, path: Path, but: set[str]) -> None:
     """Raise a ModelError where the file has other than the name fixes, `but` for what depends on the image size."""
-    differs = [(mine, theirs) for field, mine, theirs in form_of(state).differences(own) if field not in but]
+    differs = [(mine, theirs) for field, mine, theirs in file.differences(own) if field not in but]
     if differs:
         has, wants = ", ".join(mine for mine, _ in differs[:3]), ", ".join(theirs for _, theirs in differs[:3])
         raise ModelError(f"weights file {path} does not fit {name}: it has {has}, the model {wants}; check --model: {nearest(state, name)}")

@@ -15,7 +15,7 @@ from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.studies.sensitivity.cells import Cell, grid
 from toast_core.studies.sensitivity.measure import cell_outcomes
 from toast_core.studies.sketch.measure import Sketcher
-from toast_core.studies.sketch.memory import images_at_once
+from toast_core.studies.sketch.memory import sketch_need
 from toast_core.studies.sketch.result import Sketch
 from toast_core.studies.sketch.store import SketchRequest, analyze_sketch, read_sketch
 from toast_core.studies.subject import Subject
@@ -108,15 +108,15 @@ class TestMemory:
         return get_info(grey_model("vit")).shape
 
     def test_more_draws_hold_fewer_images(self) -> None:
-        held = [images_at_once(self.shape(), 10**9, draws, 2.0) for draws in (1, 4, 16)]
+        held = [sketch_need(self.shape(), draws).images_within(2.0, 10**9) for draws in (1, 4, 16)]
         assert held == sorted(held, reverse=True) and held[0] > held[-1]
-        assert images_at_once(self.shape(), 8, 4, 2.0) == 8
+        assert sketch_need(self.shape(), 4).images_within(2.0, 8) == 8
 
     def test_too_small_a_budget_says_what_is_needed(self) -> None:
-        with pytest.raises(DeviceError, match=r"too small to sketch .* with 4 draws; give --memory-gb \d"):
-            images_at_once(self.shape(), 8, 4, 0.1)
-        with pytest.raises(DeviceError, match=r"with 4 draws in whole batches of 100000000; give --memory-gb"):
-            images_at_once(self.shape(), 10**8, 4, 2.0, whole_batches=True)
+        with pytest.raises(DeviceError, match=r"too small for a sketch of .* with 4 draws; give --memory-gb \d"):
+            sketch_need(self.shape(), 4).images_within(0.1, 8)
+        with pytest.raises(DeviceError, match=r"with 4 draws at batch size 100000000, and per_batch selection looks at whole batches"):
+            sketch_need(self.shape(), 4).images_within(2.0, 10**8, whole_batches=True)
 
 
 def test_a_sketch_adds_what_cells_move() -> None:

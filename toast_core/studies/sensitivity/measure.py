@@ -20,11 +20,11 @@ from toast_core.pruning.execution.apply import prune_block
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.execution.ops import MaskedExit
 from toast_core.pruning.plan import Plan
-from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.evaluation.measure import margins
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes
+from toast_core.studies.sensitivity.plans import CellPlans, selected
 from toast_core.studies.sensitivity.suffix import Suffix
 from toast_core.studies.tasks.base import CellOutcomes as AnyCellOutcomes
 from toast_core.studies.tasks.base import ImageOutcomes, Output
@@ -61,7 +61,7 @@ class Sweep:
 
     The last batch's block inputs are held, so that its cells may be asked for in several calls.
     `most_images` limits how many images run at once, None for whole batches; the limit shrinks when the device runs out of memory.
-    `planner` gives a cell's plan where `make_plan` is not what is to be measured, as with compensated cells.
+    `planner` gives a cell's plan where `plans.selected` is not what is to be measured, as with compensated cells.
     """
 
     def __init__(
@@ -72,26 +72,20 @@ class Sweep:
         planner: Callable[[Cell], Plan] | None = None,
         **settings: Any,
     ) -> None:
-        self.model, self.statistics, self.settings = model.eval(), statistics, settings
+        self.model = model.eval()
         self.limit = ImageLimit(most_images, settings.get("selection"))
-        self.planner = planner or self._selected
+        self.plan_of = CellPlans(planner or partial(selected, model, statistics, settings))
         self.suffix = Suffix(model)
-        self.plans: dict[Cell, Plan] = {}
         self._held: _Prefix | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """What is sent to a worker: not what is held of a batch, nor plans, which a worker makes for its own cells."""
-        return {**self.__dict__, "_held": None, "plans": {}}
+        """What is sent to a worker: not what is held of a batch."""
+        return {**self.__dict__, "_held": None}
 
     def block_of(self, cell: Cell) -> PrunedBlock:
         """Return the cell's pruned block (masked). Only its plan is held: pruned attention copies weights."""
-        if cell not in self.plans:
-            self.plans[cell] = self.planner(cell)
-        plan, layout = self.plans[cell], self.suffix.adapter.layout(self.model, cell.block)
+        plan, layout = self.plan_of(cell), self.suffix.adapter.layout(self.model, cell.block)
         return prune_block(self.suffix.blocks[cell.block], layout, plan.blocks[cell.block], plan, self.suffix.adapter, "masked")
-
-    def _selected(self, cell: Cell) -> Plan:
-        return make_plan(self.model, cell.schedule(len(self.suffix.blocks), **self.settings), self.statistics)
 
     def measure(self, batch: Batch, cells: Sequence[Cell]) -> BatchResult:
         """Measure cells on one batch, in pieces where it does not fit whole; see `ImageLimit`.
@@ -137,7 +131,7 @@ class Sweep:
         stream, alpha = max(blocks.values(), key=lambda block: block.wants_class_row).attend(x)
         shape = x.shape
         fixed = not any(block.selects_by_input for block in blocks.values())
-        same_weights = all(self.plans[cell].blocks[index].weights is None for cell in rest)
+        same_weights = all(self.plan_of(cell).blocks[index].weights is None for cell in rest)
         if fixed and self.suffix.class_token_only and index == len(self.suffix.blocks) - 1:
             stream = stream[:, :1]
             shape = stream.shape

@@ -17,7 +17,7 @@ from toast_core.studies.evaluation.measure import Beside, evaluate
 from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
-from toast_core.studies.sensitivity.memory import images_at_once
+from toast_core.studies.sensitivity.memory import sweep_need
 from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
 from toast_core.studies.sensitivity.sweep import Rule, run_sweep
 from toast_core.studies.subject import Subject, statistics_digest
@@ -85,7 +85,7 @@ def analyze_sensitivity(
             outcomes = evaluate(subject.model, subject.data, subject.batch_size, dtype, executor=executor, beside=beside).outcomes
             store.put(baseline, evaluation_summary(outcomes), outcomes.stored())
         whole, value_bytes = settings.get("selection") == "per_batch", next(subject.model.parameters()).element_size()
-        most_images = images_at_once(shape, subject.batch_size, memory_gb, value_bytes, whole)
+        most_images = sweep_need(shape, value_bytes).images_within(memory_gb, subject.batch_size, whole)
         total = len(missing) * len(subject.data)
         parts = StoreParts(store, keys, subject.task, lambda done: progress and progress(min(done, total), total))
 

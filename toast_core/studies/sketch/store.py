@@ -17,14 +17,13 @@ from toast_core.data.numbered import NumberedBatches
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
-from toast_core.pruning.plan import Plan
-from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.sensitivity.cells import Cell
+from toast_core.studies.sensitivity.plans import CellPlans, selected
 from toast_core.studies.sketch.measure import Sketcher
-from toast_core.studies.sketch.memory import images_at_once
+from toast_core.studies.sketch.memory import sketch_need
 from toast_core.studies.sketch.result import DRAWS, Sketch
 from toast_core.studies.subject import Subject, statistics_digest
 
@@ -66,26 +65,6 @@ class SketchWork:
         self.sketcher.model.to(device)
 
 
-@dataclass(eq=False)
-class CellPlanner:
-    """The plan of a cell by its schedule, made once."""
-
-    model: Any
-    request: SketchRequest
-    made: dict[Cell, Plan] = field(default_factory=dict)
-
-    def __call__(self, cell: Cell) -> Plan:
-        """Make the plan, or give the one that was made."""
-        if cell not in self.made:
-            schedule = cell.schedule(len(get_info(self.model).shape.blocks), **self.request.settings)
-            self.made[cell] = make_plan(self.model, schedule, self.request.statistics)
-        return self.made[cell]
-
-    def __getstate__(self) -> dict[str, object]:
-        """What is sent to a worker: it makes its own plans."""
-        return {**self.__dict__, "made": {}}
-
-
 def sketch_identities(subject: Subject, request: SketchRequest) -> dict[tuple[int, str], CellIdentity]:
     """The identity of every block's site, in the order of the cells, without measuring anything."""
     places = dict.fromkeys((cell.block, cell.site) for cell in request.cells)
@@ -122,8 +101,9 @@ def analyze_sketch(
     analysis = announce(store, asked, f"sketch of {subject.identity.model}", identities.values())
     if len(store.has_many(analysis.cell_keys)) < len(identities):
         whole = request.settings.get("selection") == "per_batch"
-        most = images_at_once(shape, subject.batch_size, request.draws, memory_gb, whole)
-        sketcher = Sketcher(subject.model, request.cells, CellPlanner(subject.model, request), request.draws, subject.data.seed)
+        most = sketch_need(shape, request.draws).images_within(memory_gb, subject.batch_size, whole)
+        plans = CellPlans(partial(selected, subject.model, request.statistics, request.settings))
+        sketcher = Sketcher(subject.model, request.cells, plans, request.draws, subject.data.seed)
         batches = NumberedBatches(subject.data, subject.batch_size, executor.in_order)
         work = SketchWork(sketcher, batches, ImageLimit(most, request.settings.get("selection")))
         moved, parts = _measured(work, subject, store, request, progress, executor)

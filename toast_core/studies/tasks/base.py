@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from toast_core.intervals import Z95, Estimate, decimals
+from toast_core.intervals import MOST_DECIMALS, Z95, Estimate, decimals
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from toast_core.data.load import Batch
     from toast_core.models.adapters.base import Adapter
     from toast_core.studies.tasks.bank import Bank
-
-_MOST_DIGITS = 9
 
 Output = Any
 """What a model says of a batch: logits, or whatever else a task reads."""
@@ -62,7 +60,7 @@ class Figure:
     def number(self, value: float, sign: str = "") -> str:
         """A value without unit or interval, of three digits that count at least: `0.0312`, `0.000118`. `sign` "+" has it signed."""
         small = 2 - math.floor(math.log10(abs(value))) if value else 0
-        return f"{value:{sign}.{max(self.digits, min(_MOST_DIGITS, small))}f}"
+        return f"{value:{sign}.{max(self.digits, min(MOST_DECIMALS, small))}f}"
 
     def value(self, estimate: Estimate) -> str:
         """The value without a unit, for example `91.53`."""

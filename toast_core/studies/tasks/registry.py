@@ -38,13 +38,8 @@ def task_in(values: Mapping[str, Any]) -> Task:
 
 
 def task_of_row(row: Mapping[str, Any]) -> Task:
-    """The task that a sweep's row, a summary of an evaluation or a certificate's form is of: its headline is there."""
-    return next((task for task in TASKS.values() if task.figures[0].key in row), TASKS["classification"])
-
-
-def task_of_damage(row: Mapping[str, Any]) -> Task:
-    """The task whose damage a row of predicted cells has."""
-    return next(task for task in TASKS.values() if task.damage.key in row)
+    """The task that a row of a sweep or sketch, a summary of an evaluation or a certificate's form is of: headline or damage are there."""
+    return next((task for task in TASKS.values() if task.figures[0].key in row or task.damage.key in row), TASKS["classification"])
 
 
 def check_classifier(shape: ModelShape, what: str) -> None:
