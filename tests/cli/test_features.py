@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run_toast, toast
-from tests.support.families import tiny_demo
+from tests.support.commands import at_work, run_toast, toast
 from tests.support.folders import make_folder
-from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.schedule import Schedule
 from toast_core.studio import Studio
 
@@ -19,10 +17,7 @@ FIT = ("--calibration", "fit", "--calibration-images", "30")
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images to measure on, as many to compare with, some without classes, and a tuned schedule."""
-    root = tmp_path_factory.mktemp("features")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
-        patch.chdir(root)
+    with at_work(tmp_path_factory.mktemp("features")) as root:
         make_folder(root / "val", {"bag": 6, "coat": 5, "shirt": 7})
         make_folder(root / "fit", {"bag": 10, "coat": 10, "shirt": 10})
         make_folder(root / "one", {"any": 8})

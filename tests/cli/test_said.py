@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.commands import run_toast
-from tests.support.families import tiny_demo
+from tests.support.commands import at_work, run_toast
 from tests.support.folders import make_folder, pixels
 from toast_core.loading import load_model
-from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 
@@ -34,10 +32,7 @@ COMMANDS = {
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders 0 to 11, which the two orders number differently, and a file that lists one image and one that is not there."""
-    root = tmp_path_factory.mktemp("said")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
-        patch.chdir(root)
+    with at_work(tmp_path_factory.mktemp("said")) as root:
         make_folder(root / "photos", {str(number): 1 for number in range(12)})
         Path("s.json").write_text(Schedule.uniform(3, fc2=0.5, selection="per_image").to_json())
         yield root

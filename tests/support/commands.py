@@ -2,12 +2,16 @@
 
 import io
 import shlex
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 import typer
 
+from tests.support.families import tiny_demo
 from toast_core.cli.app import app, main
+from toast_core.models.demo import DEMO_BUILDERS
 
 
 def parsed(line: str) -> tuple[str, dict[str, object]]:
@@ -25,6 +29,15 @@ def run_toast(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             main()
     return int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue()
+
+
+@contextmanager
+def at_work(root: Path) -> Iterator[Path]:
+    """Commands run in this folder, and `demo_tiny` names the tiny model for the demos' images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEMO_BUILDERS, "demo_tiny", tiny_demo)
+        patch.chdir(root)
+        yield root
 
 
 def toast(*words: object) -> str:

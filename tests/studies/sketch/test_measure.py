@@ -1,6 +1,7 @@
 """Sketches: what a cell moves is the first-order change of the output, and half its mean square is the damage of small changes."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -137,24 +138,16 @@ def test_a_backbones_features_are_sketched_too() -> None:
 class TestDirections:
     """Half the mean squared change along them is the damage, to second order."""
 
-    def test_of_classes_give_the_divergence(self) -> None:
+    @pytest.mark.parametrize(("drawn", "damage"), [
+        (signed_directions, lambda one, other: F.kl_div(other.log_softmax(1), one.softmax(1), reduction="none").sum(1)),
+        (turning_directions, lambda one, other: 1 - F.cosine_similarity(one, other)),
+    ], ids=["divergence of classes", "cosine distance of features"])
+    def test_give_the_damage_of_a_small_change(self, drawn: Callable, damage: Callable) -> None:
         generator = torch.Generator().manual_seed(0)
-        logits = torch.randn(3, 6, generator=generator, dtype=torch.float64)
-        change = 0.01 * torch.randn(3, 6, generator=generator, dtype=torch.float64)
+        output, step = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
         draws = [np.random.default_rng([0, image]) for image in range(3)]
-        directions = signed_directions(logits, draws, 40_000)
-        found = 0.5 * torch.einsum("kbc,bc->kb", directions, change).square().mean(0)
-        expected = F.kl_div((logits + change).log_softmax(1), logits.softmax(1), reduction="none").sum(1)
-        assert torch.allclose(found, expected, rtol=0.05)
-
-    def test_of_features_give_the_cosine_distance(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        features = torch.randn(3, 8, generator=generator, dtype=torch.float64)
-        change = 0.01 * torch.randn(3, 8, generator=generator, dtype=torch.float64)
-        draws = [np.random.default_rng([0, image]) for image in range(3)]
-        directions = turning_directions(features, draws, 40_000)
-        found = 0.5 * torch.einsum("kbc,bc->kb", directions, change).square().mean(0)
-        assert torch.allclose(found, 1 - F.cosine_similarity(features, features + change), rtol=0.05)
+        found = 0.5 * torch.einsum("kbc,bc->kb", drawn(output, draws, 40_000), 0.01 * step).square().mean(0)
+        assert torch.allclose(found, damage(output, output + 0.01 * step), rtol=0.05)
 
     def test_a_sure_answer_bends_nothing(self) -> None:
         logits = torch.tensor([[0.0, 200.0, 0.0]])
