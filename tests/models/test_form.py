@@ -12,11 +12,11 @@ from torch import nn
 from tests.support.families import randomise, tiny_swin
 from toast_core.errors import ModelError
 from toast_core.loading import load_model, save_model
+from toast_core.models.checkpoint.nearest import nearest
 from toast_core.models.choose import Build, choose_build
 from toast_core.models.fill import fill
 from toast_core.models.form import Form, form_of, square_side
 from toast_core.models.info import get_info
-from toast_core.models.nearest import nearest
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import Schedule

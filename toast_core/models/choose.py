@@ -10,9 +10,9 @@ from torch import nn
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ModelError
+from toast_core.models.checkpoint.nearest import nearest
 from toast_core.models.form import Form, form_of, square_side
 from toast_core.models.info import get_info
-from toast_core.models.nearest import nearest
 
 _CHANNELS = (1, 3)
 _SWIN_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")

@@ -222,7 +222,7 @@ def test_a_name_that_fits_is_advised(tmp_path: Path) -> None:
 
 
 def test_without_biases_the_closest_name_is_said_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toast_core.models.nearest._candidates", lambda file: ["test_vit", "test_vit2"])
+    monkeypatch.setattr("toast_core.models.checkpoint.nearest._candidates", lambda file: ["test_vit", "test_vit2"])
     state = {name: value for name, value in state_of(named()).items() if not name.endswith("qkv.bias")}
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"no model is named.*closest: test_vit.*; test_vit\w* has a bias of q, k and v"):

@@ -6,7 +6,8 @@ tensors   its tensors, shards included; nothing a file says is run
 choice    which of them are the model's: container, prefix, averaged or not
 numbers   whether they are weights; then float32
 names     timm's names for them, whatever library's they have
-config    what config.json says, claims what a model must meet of that, outline which of timm's names have these shapes
+config    what config.json says, claims what a model must meet of that, outline which of timm's names have these shapes,
+          nearest which come closest
 read      all of it: `read_checkpoint`
 request   the model and the weights that --model and --weights name together
 """

@@ -19,6 +19,7 @@ from toast_core.models.checkpoint.names import Conversion
 from toast_core.models.checkpoint.names.clip import QUICK_GELU
 from toast_core.models.checkpoint.names.foreign import recognised
 from toast_core.models.checkpoint.names.timm import TIMM
+from toast_core.models.checkpoint.nearest import why_none
 from toast_core.models.checkpoint.numbers import COMPUTED, as_float32, check_numbers
 from toast_core.models.checkpoint.place import find
 from toast_core.models.checkpoint.tensors import read_tensors, shards_of
@@ -220,7 +221,5 @@ def refuse_unnamed(checkpoint: Checkpoint) -> ModelError:
     fits = f"pass --model {names[0]}" + (f" (or {', '.join(names[1:])})" if names[1:] else "") if names else "pass --model"
     what = outline.described(checkpoint.state, checkpoint.other_head)
     if not names and form_of(checkpoint.state).patch is not None:
-        from toast_core.models.nearest import why_none  # it asks this package which names fit
-
         fits = outline.hindrance(checkpoint.state, checkpoint.claims) or why_none(checkpoint.state)
     return ModelError(f"no model is named, and {checkpoint.path} names none; it holds {what}: {fits}")

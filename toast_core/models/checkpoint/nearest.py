@@ -10,7 +10,7 @@ import torch
 
 from toast_core.errors import ModelError
 from toast_core.models.adapters import adapter_for, timm_modules
-from toast_core.models.checkpoint import fitting
+from toast_core.models.checkpoint.outline import fitting
 from toast_core.models.form import Form, form_of
 
 _SHOWN = 3
