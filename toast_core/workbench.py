@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from toast_core.cost.shapes import ModelShape
     from toast_core.data.load import ImageData
+    from toast_core.data.sources import Source
     from toast_core.executors.base import Executor
     from toast_core.pruning.plan import Plan
     from toast_core.pruning.statistics import Statistics
@@ -38,14 +39,19 @@ class Workbench:
         setup: what it was loaded from.
         executor: scores calibration images; this process unless another was given.
         report: told of calibration and compensation, which can take minutes.
+        source: the setup's images to measure on, where loading had to list them; they are not listed again.
     """
 
-    def __init__(self, model: "nn.Module", setup: Setup, report: Report = _silent, executor: "Executor | None" = None) -> None:
+    def __init__(
+        self, model: "nn.Module", setup: Setup, report: Report = _silent, executor: "Executor | None" = None,
+        source: "Source | None" = None,
+    ) -> None:
         from toast_core.executors.local import LOCAL
         from toast_core.models.info import get_info
 
         self.model, self.setup, self.report, self.info = model, setup, report, get_info(model)
         self.executor = LOCAL if executor is None else executor
+        self.source = source
         self._images: tuple[object, ImageData] | None = None
         self._calibration: tuple[int, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
@@ -57,7 +63,7 @@ class Workbench:
         Raises:
             ModelError, DeviceError: it cannot be loaded.
         """
-        from toast_core.data.describe import described
+        from toast_core.data.describe import described, source_of_names
         from toast_core.loading import load_model
         from toast_core.machine import pick_device
         from toast_core.models.info import get_info
@@ -71,8 +77,15 @@ class Workbench:
             model = with_class_embeddings(model, setup.class_embeddings, setup.weights)
         elif setup.task == "classification" and not get_info(model).shape.num_classes:
             raise ModelError(f"{get_info(model).name} has no classifier for task classification; leave out --task to compare features")
-        model.toast_info = described(get_info(model), setup)  # type: ignore[assignment]  # a module takes any attribute
-        return cls(model, setup, report, executor)
+        source = source_of_names(get_info(model), setup)
+        model.toast_info = described(get_info(model), setup, source)  # type: ignore[assignment]  # a module takes any attribute
+        return cls(model, setup, report, executor, source)
+
+    def cast(self, dtype: str) -> "Workbench":
+        """The same with the model in another dtype."""
+        from toast_core.machine import cast
+
+        return Workbench(cast(self.model, dtype), self.setup, self.report, self.executor, self.source)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -128,7 +141,8 @@ class Workbench:
             self.check_classifier()
         asked = (count, order, labelled)
         if self._images is None or self._images[0] != asked:
-            self._images = asked, load_data(self.setup.data, self.model, count, order, self.setup.seed, labelled, self.setup.reading)
+            place = self.source if labelled and self.source is not None else self.setup.data
+            self._images = asked, load_data(place, self.model, count, order, self.setup.seed, labelled, self.setup.reading)
         return self._images[1]
 
     def training(self, images: int | None, seed: int, labelled: bool) -> "ImageData":

@@ -8,7 +8,7 @@ from unittest import mock
 from torch import nn
 
 from tests.support.families import tiny_demo
-from toast_core.data.describe import described
+from toast_core.data.describe import described, source_of_names
 from toast_core.models.build import load_baseline
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.models.info import get_info
@@ -50,8 +50,9 @@ def tiny_workbench(folder: Path, **changes: object) -> Workbench:
         "store": str(folder / "evidence.sqlite"), "applied": str(folder / "applied"),
     }
     setup, model = Setup(TINY, "random", **named | changes), copy.copy(random_tiny())
-    model.toast_info = described(get_info(model), setup)
-    return Workbench(model, setup)
+    source = source_of_names(get_info(model), setup)
+    model.toast_info = described(get_info(model), setup, source)
+    return Workbench(model, setup, source=source)
 
 
 def say_nothing(done: int, total: int) -> None:

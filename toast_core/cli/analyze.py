@@ -10,7 +10,7 @@ import typer
 from toast_core.cli.lists import ratios_of, words_of
 from toast_core.cli.opened import note_rest, open_workbench
 from toast_core.cli.options import Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
-from toast_core.cli.output import Bar, print_json, print_table, show_steps, told_of
+from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -71,13 +71,10 @@ def analyze(
     with ExitStack() as opened:
         runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
-        from toast_core.machine import cast
         from toast_core.studies.sensitivity.sweep import Rule
-        from toast_core.workbench import Workbench
 
         rule = Rule(mode, width, tolerance)
-        loaded = open_workbench(setup, runner)
-        workbench = Workbench(cast(loaded.model, dtype), setup, show_steps, runner)
+        workbench = open_workbench(setup, runner).cast(dtype)
         evidence = opened.enter_context(EvidenceStore.open(setup.store))
         work = _Work(workbench, evidence, bool(set(asked) & {"sensitivity", "composition"}), memory_gb)
         if "redundancy" in asked:

@@ -66,7 +66,7 @@ def _images_that_name(workbench: "Workbench") -> "tuple[ImageData | None, list[s
     if setup.data is None:
         return None, []
     try:
-        data = load_data(setup.data, workbench.model, reading=setup.reading)
+        data = load_data(workbench.source or setup.data, workbench.model, reading=setup.reading)
     except DataError as error:
         return None, [f"the file takes no class names from the images: {error}"]
     return data, data.notes()

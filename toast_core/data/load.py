@@ -139,13 +139,14 @@ def _told(what: str, found: Sequence[tuple[str, str]], images: int) -> list[str]
 
 
 def load_data(
-    data: str | Path, model: nn.Module, images: int | None = None, order: str = "shuffled", seed: int = 0, labelled: bool = True,
+    data: str | Path | Source, model: nn.Module, images: int | None = None, order: str = "shuffled", seed: int = 0, labelled: bool = True,
     reading: Reading | None = None,
 ) -> ImageData:
     """Return images with the model's own transform.
 
     Args:
-        data: `fashion-mnist`, `fashion-mnist:calibration`, a folder with one subfolder of images a class, or what else `open_source` reads.
+        data: `fashion-mnist`, `fashion-mnist:calibration`, a folder with one subfolder of images a class, or what else `open_source` reads;
+            or what it gave.
         images: how many, class-balanced and drawn by `seed`; None takes all.
         order: `shuffled` by `seed`, or `sorted` by class.
         labelled: False where labels are not used (calibration): the classes then need not be the model's; where they are without any
@@ -158,7 +159,7 @@ def load_data(
     """
     reading, info = reading or Reading(), get_info(model)
     answers = info.shape.num_classes > 0  # without a classifier there are no outputs that classes could be, and labels may be missing
-    source = open_source(data, labelled and answers, reading.labels)
+    source = data if isinstance(data, Source) else open_source(data, labelled and answers, reading.labels)
     if order not in ORDERS:
         raise DataError(f"unknown order {order!r}; choose from {', '.join(ORDERS)}")
     if images is not None and images < 1:

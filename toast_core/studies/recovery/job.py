@@ -151,7 +151,7 @@ class RecoveryRun:
         return RecoveryStore(store, workbench.model, self._start(workbench), data, self.recipe, processes=1)
 
     def _tests(self, workbench: Workbench) -> ImageData:
-        return load_data(workbench.setup.data, workbench.model, self.test_images, reading=workbench.setup.reading)
+        return load_data(workbench.source or workbench.setup.data, workbench.model, self.test_images, reading=workbench.setup.reading)
 
     def _is_trained(self, workbench: Workbench, store: EvidenceStore, cells: RecoveryStore) -> bool:
         """Whether the report is stored and the file is there."""
