@@ -95,3 +95,12 @@ def test_it_is_exported_and_timed() -> None:
 def test_what_needs_answers_is_refused(words: tuple[str, ...], says: str) -> None:
     status, _, said = run_toast(words[0], *MODEL, *words[1:])
     assert status == 2 and says in said and "Traceback" not in said
+
+
+def test_a_demo_without_its_classifier_goes_from_file_to_file(tmp_path: Path) -> None:
+    """Its class names leave with the classifier, so that what is written of it can be read."""
+    schedule, file = tmp_path / "s.json", tmp_path / "p.safetensors"
+    schedule.write_text(Schedule.uniform(12, fc2=0.5, selection="per_image").to_json())
+    toast("apply", "--model", "demo_vit", "--num-classes", "0", "--schedule", schedule, "-o", file)
+    beside = ("--calibration", "fashion-mnist:calibration", "--calibration-images", "20")
+    assert "k-NN top-1" in toast("evaluate", "--weights", file, "--data", "fashion-mnist", "--images", "8", *beside)

@@ -59,7 +59,7 @@ def load_baseline(
     model = build_baseline(name, chosen, seed, checkpoint.source)
     filled = fill(model, checkpoint.state, checkpoint.path, sized=img_size is not None)
     info = _informed(model, checkpoint, (*chosen.notes, *filled.notes))
-    if weights is None and name in DEMO_BUILDERS:
+    if weights is None and name in DEMO_BUILDERS and info.shape.num_classes:
         info = replace(info, classes=DEMO_CLASSES)
     model.toast_info = with_random_classifier(info) if filled.random_classifier else info
     return model

@@ -17,7 +17,7 @@ class ModelInfo:
 
     weights_file       where the baseline's weights can be looked at again, inside toast_core for the demos; None where there is none
     preprocessing      what replaces timm's preprocessing of the name: a file's own, and what was chosen over it
-    classes            names by output, where the weights or a class map say them
+    classes            names by output, where the weights or a class map say them: one for each
     class_order        in which class folders are numbered for this model, where its file says it
     random_classifier  whether the weights leave the classifier random
     projection         whether the head is CLIP's projection to the space that texts share: its outputs are no classes
@@ -38,6 +38,10 @@ class ModelInfo:
     projection: bool = False
     in_chans: int | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and len(self.classes) != self.shape.num_classes:
+            raise ValueError(f"{len(self.classes)} class names for {self.shape.num_classes} outputs of {self.name}; one is needed for each")
 
     @property
     def told(self) -> tuple[str, ...]:
