@@ -4,7 +4,7 @@
 
 import { SCALE, rgb } from "./colours.js";
 import { setLimit, toggleLink, toggleLock } from "./edits.js";
-import { onBarKey, onCancel, onDeskKey, onDown, onLeave, onMove, onUp, onWheel, selectBar } from "./hands.js";
+import { onBarKey, onDeskKey, onDown, onLeave, onMove, onWheel, selectBar } from "./hands.js";
 import { PAIRS, SITES, kindOf } from "./limits.js";
 import { sendEdit } from "./messages.js";
 
@@ -23,7 +23,7 @@ function element(tag, className, text) {
 
 export function build(desk, form) {
   desk.built = form;
-  desk.now = desk.heated = null;
+  desk.heated = desk.hovered = null;
   desk.root.replaceChildren();
   buildTotals(desk);
   buildSites(desk);
@@ -112,8 +112,6 @@ function buildBar(desk, site, block, row) {
   track.dataset.block = block;
   track.onpointerdown = (event) => onDown(desk, site, block, event);
   track.onpointermove = (event) => onMove(desk, site, block, event);
-  track.onpointerup = () => onUp(desk);
-  track.onpointercancel = () => onCancel(desk);
   track.onpointerleave = () => onLeave(desk, site, block);
   track.onfocus = () => selectBar(desk, site, block);
   track.onkeydown = (event) => onBarKey(desk, site, block, event);
