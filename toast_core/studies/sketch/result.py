@@ -10,6 +10,7 @@ from toast_core.intervals import mean_interval
 from toast_core.studies.sensitivity.cells import Cell
 
 DRAWS = 2
+IMAGES = 64  # of a job, and of the sketch that the engine makes by itself
 
 
 @dataclass(frozen=True, eq=False)
