@@ -25,7 +25,7 @@ from toast_core.workbench import Workbench
 
 @dataclass(frozen=True)
 class SketchRun:
-    """A sketch: sites x ratios over every block, on `images` images (None: all) of those that `sketched` names."""
+    """A sketch: sites x ratios over every block, on `images` images (None: all) of those that `Setup.sketched` names."""
 
     kind: ClassVar[str] = "sketch"
     overhead: ClassVar[float] = 1.5
@@ -57,7 +57,7 @@ class SketchRun:
             "metrics": self.kind, "sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "draws": self.draws,
             "selection": self.selection,
         }
-        sized = replace(sketched(setup), images=self.images, batch_size=self.batch_size)
+        sized = replace(setup.sketched, images=self.images, batch_size=self.batch_size)
         return command_line("analyze", sized, flags, calibrated=self.selection == "calibrated")
 
     def subject(self, workbench: Workbench) -> Subject:
@@ -66,8 +66,7 @@ class SketchRun:
         Raises:
             DataError: none are named, or they cannot be read.
         """
-        data = Workbench(workbench.model, sketched(workbench.setup)).images(self.images, labelled=False)
-        return Subject.of(workbench.model, data, self.batch_size, self.kind, digest=workbench.weights_digest)
+        return Subject.of(workbench.model, workbench.sketched(self.images), self.batch_size, self.kind, digest=workbench.weights_digest)
 
     def request(self, workbench: Workbench) -> SketchRequest:
         """The sketch over the workbench's blocks, with the seed of its setup; calibrates where the selection needs it."""
@@ -91,17 +90,9 @@ class SketchRun:
         return f"{len(analysis.request['cells'])} cells predicted"
 
 
-def sketched(setup: Setup) -> Setup:
-    """The setup with the images that a sketch looks at as its own: the calibration images where it names some, else those to measure on.
-
-    Labels are not used, so those that are measured on need not be looked at; a file of labels is about them alone.
-    """
-    return setup if setup.calibration is None else replace(setup, data=setup.calibration, labels=None)
-
-
 def first_sketch(setup: Setup) -> SketchRun | None:
     """What the engine sketches by itself: channels chosen as the desk does at first; None where no images are named."""
-    if sketched(setup).data is None or setup.weights == "none":
+    if setup.sketched.data is None or setup.weights == "none":
         return None
     return SketchRun(selection="per_image" if setup.calibration is None else "calibrated", batch_size=setup.batch_size)
 
