@@ -123,6 +123,11 @@ class Setup:
         return self if self.calibration is None else replace(self, data=self.calibration, labels=None)
 
     @property
+    def is_sketched(self) -> bool:
+        """Whether an engine draws a map of it: there are images, and weights."""
+        return self.sketched.data is not None and self.weights != "none"
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What was chosen in place of the model's own preprocessing."""
         return Preprocessing(

@@ -92,7 +92,7 @@ class SketchRun:
 
 def first_sketch(setup: Setup) -> SketchRun | None:
     """What the engine sketches by itself: channels chosen as the desk does at first; None where no images are named."""
-    if setup.sketched.data is None or setup.weights == "none":
+    if not setup.is_sketched:
         return None
     return SketchRun(selection="per_image" if setup.calibration is None else "calibrated", batch_size=setup.batch_size)
 
