@@ -97,6 +97,7 @@ class SketchSoFar:
     def __init__(self, replay: Replay, analysis: Analysis) -> None:
         self.replay, self.request = replay, analysis.request
         self._parts: dict[Place, np.ndarray] = {}
+        self._task: Task | None = None  # whose parts they are, once there is one
         self._lock = threading.Lock()
 
     def rows(self) -> list[dict[str, Any]]:
@@ -106,10 +107,11 @@ class SketchSoFar:
             StoreError: the source cannot be read any more.
         """
         with self._lock:
-            for task in TASKS.values():
+            for task in [self._task] if self._task else TASKS.values():
                 keys = SketchKeys.of_request(self.request, task.details)
                 self._read(keys)
                 if self._parts:
+                    self._task = task
                     moved = np.concatenate([self._parts[place] for place in keys.places() if place in self._parts], axis=2)
                     return Sketch(keys.cells, moved, task.damage.key).rows()
         return []

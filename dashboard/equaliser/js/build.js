@@ -54,7 +54,10 @@ function buildTotals(desk) {
   const ticks = POINTS.map(() => element("span")), note = element("div", "note"), hatched = element("div", "note hatched");
   row.append(...ticks);
   hatched.append(element("i", "untold"), element("span", "", "cannot be told from zero"));
-  legend.append(title, strip, row, note, hatched);
+  const scale = element("div", "scale"), basis = element("div", "basis");
+  scale.append(title, strip, row);
+  basis.append(note, hatched);
+  legend.append(scale, basis);
   desk.parts.legend = { legend, title, ticks, note, hatched };
   totals.append(legend);
   desk.root.append(totals);

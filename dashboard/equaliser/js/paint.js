@@ -30,6 +30,7 @@ function paintLegend(desk) {
   const what = sketch ? `${sketch.label} of a block alone, predicted${sketch.unit && `, in ${sketch.unit}`}` : "Points of top-1 lost by a block alone";
   title.textContent = what;
   (sketch ? DAMAGES : POINTS).forEach((tick, i) => { ticks[i].textContent = tick; });
+  legend.classList.toggle("sketched", Boolean(sketch));
   note.textContent = sketch?.note ?? "";
   hatched.hidden = !sketch;
 }
