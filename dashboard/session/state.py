@@ -10,8 +10,7 @@ from dashboard.session import autosave
 from dashboard.session.history import History
 from dashboard.session.link import read_link
 from toast_core.cost.shapes import ModelShape
-from toast_core.engine.cards import SketchCard
-from toast_core.engine.protocol import Description, Measurement
+from toast_core.engine.protocol import Description, Measurement, SketchCard
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup

@@ -5,17 +5,10 @@ import streamlit as st
 from dashboard import wording
 from dashboard.evidence.sketch import DamageMap
 from dashboard.session import state
-from toast_core.engine.cards import SketchCard
+from toast_core.engine.protocol import SketchCard
 
 _POLL_S = 1.0
 _REDRAW_IMAGES = 16  # the whole page is drawn anew, with the processor that sketches
-
-
-def images_of(damage: DamageMap | None) -> str:
-    """The name of the images that a sketch is of, as far as the engine's cards tell it."""
-    engine = state.engine_state()
-    known = {card.digest: card.name for card in (engine.calibration, engine.data) if card}
-    return known.get(damage.data_digest, "another set") if damage else ""
 
 
 def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
