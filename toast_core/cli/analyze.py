@@ -17,6 +17,7 @@ from toast_core.setup import Setup
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS
+from toast_core.studies.sketch.calibration import MEASURED
 from toast_core.studies.sketch.result import DRAWS
 from toast_core.studies.tasks.registry import task_of_row
 
@@ -48,6 +49,8 @@ def analyze(
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
     draws: Annotated[int, typer.Option(help="sketch: random directions an image", min=1)] = DRAWS,
+    measured: Annotated[int, typer.Option(help="sketch: cells of every site that are run, to calibrate the others", min=0)] = MEASURED,
+    compensation: Annotated[bool, typer.Option("--compensation", help="sketch: of cells refitted on the calibration images")] = False,
     memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     as_json: Json = False,
@@ -82,7 +85,7 @@ def analyze(
         if "sensitivity" in asked:
             found["sensitivity"] = work.sensitivity(cells_of, rule, wanted.selection or "per_image")
         if "sketch" in asked:
-            found["sketch"] = work.sketch(cells_of, draws, wanted.selection or "per_image")
+            found["sketch"] = work.sketch(cells_of, wanted.selection, compensation, draws=draws, measured=measured)
         if chosen is not None:
             found["composition"] = work.composition(chosen)
         data, notes = workbench.images(setup.images, labelled=work.labelled), workbench.notes()
@@ -140,14 +143,15 @@ class _Work:
                 self._subject("sensitivity"), self.evidence, sweep, advance, self.memory_gb, self.workbench.executor
             )
 
-    def sketch(self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], draws: int, selection: str) -> "tuple[Analysis, list[dict]]":
-        """The analysis and its rows; the seed of its directions is that of the images."""
-        from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
+    def sketch(
+        self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], selection: str | None, compensation: bool, **sizes: int
+    ) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows; the seed of its directions is that of the images. `sizes` are fields of `SketchRequest`."""
+        from toast_core.studies.sketch.store import analyze_sketch, sketch_request
 
-        cells, settings, statistics = self._cells(cells_of, selection)
         with Bar("sketch") as advance:
-            request = SketchRequest(cells, draws, statistics, settings)
             subject = self._subject("sketch")
+            request = sketch_request(self.workbench, *cells_of, selection, compensation, **sizes)
             analysis, found = analyze_sketch(subject, self.evidence, request, advance, self.memory_gb, self.workbench.executor)
         return analysis, found.rows()
 
@@ -200,10 +204,10 @@ def _sketch_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     damage = task_of_row(rows[0]).damage
     key = damage.key
     heading = f"{damage.label} predicted{f', {damage.unit}' if damage.unit else ''}"
-    return ["block", "site", "ratio", heading, "95 % over images", "images"], [
+    return ["block", "site", "ratio", heading, "95 %", "images", "measured of its site"], [
         [
             str(row["block"]), row["site"], f"{row['ratio']:g}", damage.number(row[key]),
-            " to ".join("-" if end is None else damage.number(end) for end in row[f"{key}95"]), str(row["images"]),
+            " to ".join("-" if end is None else damage.number(end) for end in row[f"{key}95"]), str(row["images"]), str(row["calibrated_by"]),
         ]
         for row in rows
     ]
