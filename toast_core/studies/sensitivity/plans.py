@@ -1,4 +1,4 @@
-"""The plans of cells: one block pruned at one site by one ratio, made once each."""
+"""The cells of a grid on a model, and their plans: one block pruned at one site by one ratio, made once each."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,8 @@ from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell
+from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, grid
+from toast_core.workbench import Workbench
 
 
 @dataclass(eq=False)
@@ -40,6 +41,21 @@ class CellPlans:
 def selected(model: nn.Module, statistics: Statistics | None, settings: dict[str, Any], cell: Cell) -> Plan:
     """The plan of a cell's schedule, without compensation; `settings` are the schedule's fields beside its ratios."""
     return make_plan(model, cell.schedule(len(get_info(model).shape.blocks), **settings), statistics)
+
+
+def selected_cells(
+    workbench: Workbench, sites: tuple[str, ...], ratios: tuple[float, ...], selection: str, batch_size: int
+) -> tuple[list[Cell], dict[str, Any], Statistics | None]:
+    """The cells over the workbench's blocks, their schedules' settings with the seed of its setup, and what calibrated ones choose their
+    channels from, None where none are.
+
+    Raises:
+        DataError: calibrated ones, and no calibration images are named.
+    """
+    blocks, settings = len(workbench.shape.blocks), {"selection": selection, "seed": workbench.setup.seed}
+    cells = grid(blocks, sites, ratios)
+    needed = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
+    return cells, settings, workbench.statistics(Schedule.class_weight, batch_size) if needed else None
 
 
 def everywhere(model: nn.Module, cells: Collection[Cell], settings: dict[str, Any], images: list[torch.Tensor]) -> dict[float, Plan]:

@@ -8,8 +8,9 @@ from toast_core.intervals import Estimate
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sketch.regression import LogRegression, regress
 
-MEASURED = 4
+MEASURED = 6
 MEASURED_IMAGES = 32
+NOISE = 1e-6  # damage below it is what single precision leaves of none
 # of log damage: an offset, the logarithm of the prediction, the ratio (large changes leave the range in which the network is linear)
 _MEAN, _DEVIATION = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.3, 1.5])
 
@@ -17,11 +18,11 @@ _MEAN, _DEVIATION = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.3, 1.5])
 def telling(cells: Sequence[Cell], predicted: np.ndarray, each: int = MEASURED) -> list[Cell]:
     """The cells to measure: of every site `each`, in the middle of as many equal parts of its predictions' order.
 
-    Cells that are predicted to do nothing tell nothing and are passed over. `predicted` (cells,) is the mean damage.
+    Cells whose prediction is below NOISE tell nothing and are passed over. `predicted` (cells,) is the mean damage.
     """
     found: list[Cell] = []
     for site in dict.fromkeys(cell.site for cell in cells):
-        own = [place for place, cell in enumerate(cells) if cell.site == site and predicted[place] > 0]
+        own = [place for place, cell in enumerate(cells) if cell.site == site and predicted[place] > NOISE]
         own.sort(key=lambda place: (predicted[place], cells[place]))
         count = min(each, len(own))
         found += [cells[own[int((part + 0.5) / count * len(own))]] for part in range(count)]
@@ -51,7 +52,7 @@ def calibrated(
 def _learned(own: Mapping[Cell, np.ndarray], measured: Mapping[Cell, tuple[np.ndarray, np.ndarray]]) -> LogRegression:
     points, damages = [], []
     for cell, (predicted, damage) in measured.items():
-        if predicted.mean() > 0 and damage.mean() > 0:
+        if predicted.mean() > 0 and damage.mean() > NOISE:
             whole = float(own[cell].mean())
             points.append(_features(cell, whole))
             damages.append(whole * float(damage.mean() / predicted.mean()))

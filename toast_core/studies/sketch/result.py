@@ -12,6 +12,7 @@ from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sketch.calibration import calibrated
 
 DRAWS = 2
+IMAGES = 64  # of a job, and of the sketch that the engine makes by itself
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,10 @@
-"""A sketch in the evidence store: a cell a block and site, from parts of one batch each, so that a killed one goes on where it stopped."""
+"""A sketch in the evidence store: a cell a block and site, from parts of a few images, so that a killed one goes on where it stopped."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 from analysis_cache.analysis import Analysis
-from analysis_cache.canonical import sha256_hex
 from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import Batch
@@ -28,8 +28,9 @@ from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.plans import CellPlans, CompensatedPlans, selected
 from toast_core.studies.sensitivity.sweep import run_sweep
 from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES, telling
-from toast_core.studies.sketch.measure import Sketcher
+from toast_core.studies.sketch.measure import Sketcher, go_on
 from toast_core.studies.sketch.memory import sketch_need
+from toast_core.studies.sketch.parts import PIECE_IMAGES, Place, SketchKeys, shared_details
 from toast_core.studies.sketch.result import DRAWS, Sketch
 from toast_core.studies.subject import Subject, statistics_digest
 from toast_core.studies.tasks.base import CellOutcomes
@@ -62,6 +63,16 @@ class SketchRequest:
     measured: int = MEASURED
     fit: FitImages | None = None
 
+    @property
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings as JSON values, by name."""
+        return {name: vars(value) if name == "compensation" else value for name, value in sorted(self.settings.items())}
+
+    @property
+    def calibration(self) -> str:
+        """What cells are chosen or refitted by, as a digest; empty where they need nothing."""
+        return self.fit.digest if self.fit else statistics_digest(self.statistics)
+
     def plans(self, model: nn.Module) -> Callable[[Cell], Plan]:
         """What gives a cell's plan."""
         if self.fit is not None:
@@ -71,16 +82,22 @@ class SketchRequest:
 
 @dataclass(eq=False)
 class SketchWork:
-    """A sketcher and the images that it looks at: a task is a batch by number."""
+    """A sketcher and the images that it looks at: a task is a part by its place."""
 
     sketcher: Sketcher
     batches: NumberedBatches
     limit: ImageLimit
 
-    def __call__(self, number: int) -> np.ndarray | None:
-        """The batch's part, (cells, draws, images); None past the last."""
+    def __call__(self, place: Place) -> np.ndarray | None:
+        """The part, (cells, draws, images); None past the last image."""
+        number, piece = place
         batch = self.batches.get(number)
-        return None if batch is None else self.limit.run(batch, self._sketch, partial(np.concatenate, axis=2))
+        if batch is not None and piece is not None:
+            own = slice(piece * PIECE_IMAGES, (piece + 1) * PIECE_IMAGES)
+            batch = Batch(batch.images[own], batch.labels[own], batch.index[own])
+        if batch is None or not len(batch.index):
+            return None
+        return self.limit.run(batch, self._sketch, partial(np.concatenate, axis=2))
 
     def _sketch(self, batch: Batch) -> np.ndarray:
         return self.sketcher.sketch(batch)
@@ -102,18 +119,17 @@ def _details(subject: Subject, request: SketchRequest, place: tuple[int, str]) -
 
 
 def _shared(subject: Subject, request: SketchRequest) -> dict[str, Scalar]:
-    settings = json.dumps(request.settings, sort_keys=True, default=vars)
-    fit = {"fit": request.fit.digest} if request.fit else {}
-    return {"draws": request.draws, "calibration": statistics_digest(request.statistics), "settings": settings, **fit, **subject.task.details}
+    return shared_details(request.draws, request.calibration, request.plain_settings, subject.task.details)
 
 
 def analyze_sketch(
     subject: Subject, store: EvidenceStore, request: SketchRequest, progress: Callable[[int, int], None] | None = None,
-    memory_gb: float = 8.0, executor: Executor = LOCAL,
+    memory_gb: float = 8.0, executor: Executor = LOCAL, pause: Callable[[], object] = go_on,
 ) -> tuple[Analysis, Sketch]:
     """Return the analysis and the sketch, measured within `memory_gb` (1e9 bytes) unless every cell of it is stored.
 
-    `progress` is called after each stored part with the images done and all of them.
+    `progress` is called after each stored part with the images done and all of them. `pause` is called again and again between two
+    steps of the model, which others may use until it returns.
 
     Raises:
         DataError: no image could be read.
@@ -121,15 +137,15 @@ def analyze_sketch(
     """
     identities, shape = sketch_identities(subject, request), get_info(subject.model).shape
     asked = subject.request(
-        metric="sketch", settings=json.loads(json.dumps(request.settings, sort_keys=True, default=vars)), draws=request.draws,
-        measured=request.measured, fit=request.fit and request.fit.digest, calibration=statistics_digest(request.statistics), cells=[[cell.block, cell.site, cell.ratio] for cell in request.cells],
+        metric="sketch", settings=request.plain_settings, draws=request.draws, measured=request.measured,
+        calibration=request.calibration, cells=[[cell.block, cell.site, cell.ratio] for cell in request.cells],
     )
     analysis = announce(store, asked, f"sketch of {subject.identity.model}", identities.values())
     if len(store.has_many(analysis.cell_keys)) < len(identities):
         whole = request.settings.get("selection") == "per_batch"
         most = sketch_need(shape, request.draws).images_within(memory_gb, subject.batch_size, whole)
         plans = request.plans(subject.model)
-        sketcher = Sketcher(subject.model, request.cells, plans, request.draws, subject.data.seed)
+        sketcher = Sketcher(subject.model, request.cells, plans, request.draws, subject.data.seed, pause)
         batches = NumberedBatches(subject.data, subject.batch_size, executor.in_order)
         work = SketchWork(sketcher, batches, ImageLimit(most, request.settings.get("selection")))
         moved, parts = _measured(work, subject, store, request, progress, executor)
@@ -151,11 +167,12 @@ def analyze_sketch(
 def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
     """The sketch of a finished analysis, from its stored cells; `key` is the task's damage."""
     cells: list[Cell] = []
-    moved, measured = [], {}
+    moved, measured = [], dict[Cell, np.ndarray]()
     for cell_key in analysis.cell_keys:
         cell = store.get(cell_key)
         own = [Cell(row["block"], row["site"], row["ratio"]) for row in cell.summary["rows"]]
-        measured |= {own[number]: damage for number, damage in zip(cell.arrays["measured_rows"], cell.arrays.get("measured", ()), strict=True)}
+        run = cell.arrays["measured_rows"].tolist()
+        measured |= {own[number]: damage for number, damage in zip(run, cell.arrays.get("measured", ()), strict=True)}
         cells += own
         moved.append(cell.arrays["moved"])
     return Sketch(tuple(cells), np.concatenate(moved), key, measured)
@@ -184,17 +201,17 @@ def _measured(
     executor: Executor,
 ) -> tuple[np.ndarray, Sequence[str]]:
     """The parts of all batches joined, and their keys in the store."""
-    cells = json.dumps([[cell.block, cell.site, cell.ratio] for cell in request.cells])
-    shared = {"part": "sketch", "cells": sha256_hex(cells), **_shared(subject, request)}
-    identities = {number: replace(subject.identity, details={**shared, "batch": number}) for number in range(len(work.batches))}
+    keys = SketchKeys(subject.identity, tuple(request.cells), _shared(subject, request))
+    identities = {place: keys.identity_of(place) for place in keys.places()}
     known = store.has_many([one.key for one in identities.values()])
-    found = {number: store.get(one.key).arrays["moved"] for number, one in identities.items() if one.key in known}
-    for number, moved in executor.map(work, [number for number in identities if number not in found]):
+    found = {place: store.get(one.key).arrays["moved"] for place, one in identities.items() if one.key in known}
+    for place, moved in executor.map(work, [place for place in identities if place not in found], group=itemgetter(0)):
         if moved is not None:
-            store.put(identities[number], {"images": moved.shape[2]}, {"moved": moved})
-            found[number] = moved
+            store.put(identities[place], {"images": moved.shape[2]}, {"moved": moved})
+            found[place] = moved
             if progress:
                 progress(sum(one.shape[2] for one in found.values()), len(subject.data))
     if not found:
         raise subject.data.unread()
-    return np.concatenate([found[number] for number in sorted(found)], axis=2), [one.key for one in identities.values()]
+    moved = np.concatenate([found[place] for place in identities if place in found], axis=2)
+    return moved, [one.key for one in identities.values()]
