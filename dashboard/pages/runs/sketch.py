@@ -12,7 +12,7 @@ _SITES = tuple(SITE_GROUPS)
 
 
 def _choose(engine: Description, run: dict) -> dict | None:
-    place = engine.calibration.name if engine.calibration else engine.data.name
+    place = next(card.name for card in (engine.calibration, engine.data) if card)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         images = st.number_input(
             f"Images of {place}", 1, None, IMAGES, key="sketch-images", width=260,

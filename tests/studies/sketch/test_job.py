@@ -18,7 +18,7 @@ from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.registry import read_run
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell
-from toast_core.studies.sketch.job import SketchRun, first_sketch, sketch_macs, sketched
+from toast_core.studies.sketch.job import SketchRun, first_sketch, sketch_macs
 from toast_core.studies.sketch.store import read_sketch
 from toast_core.workbench import Workbench
 
@@ -55,8 +55,8 @@ def test_it_looks_at_the_calibration_images_where_there_are_any(tmp_path):
 
 def test_a_file_of_labels_is_not_about_calibration_images():
     setup = Setup("demo_vit", data="val", labels="labels.txt")
-    assert sketched(setup) == setup
-    assert sketched(replace(setup, calibration="fit")) == replace(setup, calibration="fit", data="fit", labels=None)
+    assert setup.sketched == setup
+    assert replace(setup, calibration="fit").sketched == replace(setup, calibration="fit", data="fit", labels=None)
 
 
 @pytest.mark.parametrize(("setup", "selection"), [

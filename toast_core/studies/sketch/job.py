@@ -32,7 +32,7 @@ ONE_SHOT = replace(FULL, calibration="one_shot")
 
 @dataclass(frozen=True)
 class SketchRun:
-    """A sketch: sites x ratios over every block, on `images` images (None: all) of those that `sketched` names.
+    """A sketch: sites x ratios over every block, on `images` images (None: all) of those that `Setup.sketched` names.
 
     measured      cells of every site that are run, to calibrate the others
     compensation  cells are refitted in one shot, on calibration images that are not sketched
@@ -77,7 +77,7 @@ class SketchRun:
             "metrics": self.kind, "sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "draws": self.draws,
             "selection": self.selection, "measured": self.measured, "compensation": self.compensation,
         }
-        sized = replace(sketched(setup), images=self.images, batch_size=self.batch_size)
+        sized = replace(setup.sketched, images=self.images, batch_size=self.batch_size)
         return command_line("analyze", sized, flags, calibrated=self.selection == "calibrated")
 
     def subject(self, workbench: Workbench) -> Subject:
@@ -86,8 +86,7 @@ class SketchRun:
         Raises:
             DataError: none are named, or they cannot be read.
         """
-        data = Workbench(workbench.model, sketched(workbench.setup)).images(self.images, labelled=False)
-        return Subject.of(workbench.model, data, self.batch_size, self.kind, digest=workbench.weights_digest)
+        return Subject.of(workbench.model, workbench.sketched(self.images), self.batch_size, self.kind, digest=workbench.weights_digest)
 
     def request(self, workbench: Workbench, subject: Subject) -> SketchRequest:
         """The sketch over the workbench's blocks, with the seed of its setup; calibrates where the selection needs it.
@@ -122,14 +121,6 @@ class SketchRun:
         return f"{len(analysis.request['cells'])} cells predicted"
 
 
-def sketched(setup: Setup) -> Setup:
-    """The setup with the images that a sketch looks at as its own: the calibration images where it names some, else those to measure on.
-
-    Labels are not used, so those that are measured on need not be looked at; a file of labels is about them alone.
-    """
-    return setup if setup.calibration is None else replace(setup, data=setup.calibration, labels=None)
-
-
 def fit_images(workbench: Workbench, sketched: ImageData, batch_size: int) -> FitImages:
     """The setup's calibration images less those that are sketched: a refit looks better than it is on images that it has seen.
 
@@ -150,7 +141,7 @@ def fit_images(workbench: Workbench, sketched: ImageData, batch_size: int) -> Fi
 
 def first_sketch(setup: Setup) -> SketchRun | None:
     """What the engine sketches by itself: channels chosen as the desk does at first; None where no images are named."""
-    if sketched(setup).data is None or setup.weights == "none":
+    if not setup.is_sketched:
         return None
     return SketchRun(selection="per_image" if setup.calibration is None else "calibrated", batch_size=setup.batch_size)
 
