@@ -68,7 +68,7 @@ def test_what_the_engine_sketches_by_itself(setup, selection):
     if selection is None:
         assert run is None
     else:
-        assert run == SketchRun(SITES, DEFAULT_RATIOS, 64, 2, selection, setup.batch_size)
+        assert run == SketchRun(SITES, DEFAULT_RATIOS, 64, 2, selection, batch_size=setup.batch_size)
 
 
 def test_unreadable_images_leave_no_gap(tmp_path, monkeypatch):

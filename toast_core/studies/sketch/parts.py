@@ -1,7 +1,7 @@
 """Finished parts of a sketch in the evidence store while it runs, for itself and for pages that look on. Imports no torch.
 
 A part is what all cells move on a few images: on a batch, or on a piece of the first one, which is cut so that there soon is something to
-see. Per-batch selection looks at whole batches, which are then not cut.
+see. Per-batch selection looks at whole batches, and compensated cells are refitted for every part: these are not cut.
 """
 
 import json
@@ -46,7 +46,8 @@ class SketchKeys:
     def places(self) -> Iterator[Place]:
         """Every part in its order; of pieces there may be more than the images fill."""
         size, settings = self.identity.batch_size, json.loads(str(self.shared["settings"]))
-        pieces = 1 if settings.get("selection") == "per_batch" else math.ceil(min(size, self.identity.images) / PIECE_IMAGES)
+        whole = settings.get("selection") == "per_batch" or "compensation" in settings
+        pieces = 1 if whole else math.ceil(min(size, self.identity.images) / PIECE_IMAGES)
         for batch in range(math.ceil(self.identity.images / size)):
             if batch or pieces == 1:
                 yield batch, None
