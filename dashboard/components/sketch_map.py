@@ -8,7 +8,15 @@ from dashboard.components.figure import show_figure
 from dashboard.evidence.curves import stored_map
 from dashboard.evidence.sketch import DamageMap
 from dashboard.session import state
+from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import SketchCard
 from toast_core.schedule.sites import SITES
+
+
+def map_in_hand(shape: ModelShape, seen: SketchCard | None = None) -> DamageMap | None:
+    """The sketch that fits the schedule in hand, see `stored_map`."""
+    schedule = state.schedule()
+    return stored_map(state.engine_client().setup, shape.name, schedule.selection, not schedule.compensation.is_none, seen)
 
 
 def images_of(damage: DamageMap | None) -> str:
@@ -21,7 +29,7 @@ def images_of(damage: DamageMap | None) -> str:
 def show_sketch_map() -> None:
     """The predicted damage of every block and ratio, a site at a time; nothing where the model has no sketch."""
     shape = state.model_shape()
-    damage = stored_map(state.engine_client().setup, shape.name, state.schedule().selection, 0) if shape else None
+    damage = map_in_hand(shape) if shape else None
     if shape is None or damage is None:
         return
     figure = damage.task.damage

@@ -15,9 +15,8 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
-from dashboard.components.sketch_map import images_of
+from dashboard.components.sketch_map import images_of, map_in_hand
 from dashboard.evidence.commands import analyze_command
-from dashboard.evidence.curves import stored_map
 from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.evidence.sketch import DamageMap
 from dashboard.evidence.starting_points import StartingPoint, starting_points
@@ -96,7 +95,7 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     st.subheader("Where it is redundant", anchor=False)
     rows, evidence = _best_sweep(found)
     if evidence is None:
-        damage = stored_map(state.engine_client().setup, shape.name, state.schedule().selection, 0)
+        damage = map_in_hand(shape)
         if damage is not None:
             _show_predicted(shape, damage)
         st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")

@@ -15,7 +15,7 @@ def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
     """Say how far the map is, or why it was given up; `damage` and `card` are what the page shows and knows of it."""
     if card is not None and card.error:
         st.warning(f"The sensitivity map was given up: {wording.plain(card.error)}")
-    is_coming = card.is_running if card else state.engine_client().setup.is_sketched and not (damage and damage.is_whole)
+    is_coming = card.is_running if card else state.engine_client().setup.is_sketched and not (damage and damage.finished)
     if is_coming:
         _follow(card.done if card else 0)
 

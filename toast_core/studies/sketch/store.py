@@ -26,7 +26,7 @@ from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.plans import CellPlans, CompensatedPlans, selected
-from toast_core.studies.sensitivity.sweep import run_sweep
+from toast_core.studies.sensitivity.sweep import NoParts, run_sweep
 from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES, telling
 from toast_core.studies.sketch.measure import Sketcher, go_on
 from toast_core.studies.sketch.memory import sketch_need
@@ -151,7 +151,8 @@ def analyze_sketch(
         moved, parts = _measured(work, subject, store, request, progress, executor)
         sketch = Sketch(tuple(request.cells), moved, subject.task.damage.key)
         if request.measured:
-            sketch = replace(sketch, measured=_run(sketch, subject, request, plans, most, executor))
+            sweep = Sweep(subject.model, request.statistics, most, plans, selection=request.settings.get("selection"))
+            sketch = replace(sketch, measured=_run(sketch, subject, request, sweep, executor, pause))
         rows = sketch.rows()
         for place, identity in identities.items():
             own = [number for number, cell in enumerate(request.cells) if (cell.block, cell.site) == place]
@@ -178,8 +179,19 @@ def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
     return Sketch(tuple(cells), np.concatenate(moved), key, measured)
 
 
+class _Pauses(NoParts):
+    """Pauses a sweep after each of its parts, and stores none."""
+
+    def __init__(self, pause: Callable[[], object]) -> None:
+        self.pause = pause
+
+    def save(self, batch: int, block: int, cells: dict[Cell, CellOutcomes]) -> None:
+        """Let others go first."""
+        self.pause()
+
+
 def _run(
-    sketch: Sketch, subject: Subject, request: SketchRequest, plans: Callable[[Cell], Plan], most: int | None, executor: Executor
+    sketch: Sketch, subject: Subject, request: SketchRequest, sweep: Sweep, executor: Executor, pause: Callable[[], object]
 ) -> dict[Cell, np.ndarray]:
     """The damage of the cells that calibrate the others, on the first images: whole batches where selection looks at them."""
     predicted = np.array([sketch.damage([cell]).mean() for cell in sketch.cells])
@@ -191,8 +203,8 @@ def _run(
     def keep(row: dict, outcomes: CellOutcomes) -> None:
         found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
 
-    sweep = Sweep(subject.model, request.statistics, most, plans, selection=request.settings.get("selection"))
-    run_sweep(sweep, subject.data.part(0, min(images, len(subject.data))), sorted(chosen), size, on_cell=keep, executor=executor)
+    data = subject.data.part(0, min(images, len(subject.data)))
+    run_sweep(sweep, data, sorted(chosen), size, parts=_Pauses(pause), on_cell=keep, executor=executor)
     return found
 
 
