@@ -87,7 +87,7 @@ def test_a_page_hears_how_far_it_is(setup, monkeypatch) -> None:
     monkeypatch.setattr(Desk, "_tell_sketch", told)
     drawn(setup)
     lines = [f"Sketching sensitivity: {done} of 12 images" for done in (0, 4, 8, 12)]
-    lines.insert(3, "Sketching sensitivity: calibrating what 12 images say by cells that are run")
+    lines.insert(3, "Sketching sensitivity: running a few cells that calibrate the others")
     assert heard == [(line, line, not line.endswith("12 of 12 images")) for line in lines]
 
 

@@ -59,7 +59,7 @@ class SketchCard(Values):
         """How far it is, in a line."""
         if self.finished or self.done < self.images:
             return f"Sketching sensitivity: {self.done} of {self.images} images"
-        return f"Sketching sensitivity: calibrating what {self.images} images say by cells that are run"
+        return "Sketching sensitivity: running a few cells that calibrate the others"
 
 
 @dataclass(frozen=True)

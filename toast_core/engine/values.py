@@ -56,7 +56,7 @@ def _read_fields(kind: type, values: object, where: str) -> Any:
 
 
 def _read(kind: Any, value: object, where: str) -> Any:
-    """A JSON value as an annotated type: text, true or false, a number, an object, a list of one type, a dataclass, or None where that is allowed."""
+    """A JSON value as an annotated type: text, true or false, a number, an object, a list of one type, a dataclass, or None."""
     if get_origin(kind) in (Union, types.UnionType):
         return None if value is None else _read(next(one for one in get_args(kind) if one is not type(None)), value, where)
     if get_origin(kind) is tuple:

@@ -28,4 +28,5 @@ def _follow(shown: int) -> None:
         return
     if not card.is_running or (card.done and not shown) or card.done >= shown + _REDRAW_IMAGES:
         st.rerun()
-    st.progress(card.done / card.images, text=f"{card.words} of {wording.plain(card.name)}")
+    of = f" of {wording.plain(card.name)}" if card.done < card.images else ""
+    st.progress(card.done / card.images, text=card.words + of)
