@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard, get_args
 
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
-from toast_core.engine.cards import SketchCard as SketchCard  # pages read it from here
+from toast_core.engine.cards import SketchCard as SketchCard
 from toast_core.engine.values import ProtocolError as ProtocolError
 from toast_core.engine.values import Values
 from toast_core.jobs.book import Job as Job  # pages read them from here

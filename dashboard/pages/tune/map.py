@@ -11,13 +11,6 @@ _POLL_S = 1.0
 _REDRAW_IMAGES = 16  # the whole page is drawn anew, with the processor that sketches
 
 
-def images_of(damage: DamageMap | None) -> str:
-    """The name of the images that a sketch is of, as far as the engine's cards tell it."""
-    engine = state.engine_state()
-    known = {card.digest: card.name for card in (engine.calibration, engine.data) if card}
-    return known.get(damage.data_digest, "another set") if damage else ""
-
-
 def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
     """Say how far the map is, or why it was given up; `damage` and `card` are what the page shows and knows of it."""
     if card is not None and card.error:

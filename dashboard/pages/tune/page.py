@@ -9,6 +9,7 @@ from dashboard.charts.style import chart_config
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.heading import show_heading
 from dashboard.components.measurement import begin, follow, open_slots
+from dashboard.components.sketch_map import images_of
 from dashboard.equaliser.editor import show_editor
 from dashboard.equaliser.mount import Stored, data_in_hand
 from dashboard.evidence.commands import evaluate_command
@@ -16,7 +17,7 @@ from dashboard.evidence.curves import stored_curves, stored_map
 from dashboard.evidence.latency import stored_latency
 from dashboard.pages.tune.choices import compared_schedule, show_choices
 from dashboard.pages.tune.fit import show_fit
-from dashboard.pages.tune.map import follow_map, images_of
+from dashboard.pages.tune.map import follow_map
 from dashboard.session import state
 from dashboard.session.knowledge import with_interaction
 from dashboard.uploads import MAX_SCHEDULE_MB
