@@ -183,7 +183,7 @@ def analyze_sketch(
                 arrays["measured"] = np.stack([sketch.measured[request.cells[own[number]]] for number in run])
             store.put(identity, {"rows": [rows[number] for number in own]}, arrays)
         if request.trials:
-            store.put(trials_identity(subject, request), {"trials": [trial.to_dict() for trial in sketch.trials]}, {})
+            store.put(trials_identity(subject, request), {"rows": [], "trials": [trial.to_dict() for trial in sketch.trials]}, {})
         store.remove(parts)
     return finish(store, analysis), read_sketch(store, analysis, subject.task.damage.key)
 
