@@ -73,16 +73,21 @@ def hidden_sums(
     block: PrunedBlock,
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
+    attended: list[torch.Tensor] | None = None,
 ) -> SplitSums:
     """Sums of the hidden layer in `block` with what fc2 should give.
 
     Args:
         wanted: from a batch's number and the stream (B, N, D) that fc2's output is added to, to what fc2 should give; None: what it
             gives for the whole hidden layer.
+        attended: takes up what attention leaves, a tensor (B, N, D) a batch.
     """
     sums = SplitSums.zeros(parts.fc2.in_features, parts.fc2.out_features, parts.fc2.weight.device)
     for number, x in enumerate(streams):
-        stream, hidden = block.expand(*block.attend(x))
+        left, alpha = block.attend(x)
+        if attended is not None:
+            attended.append(left)
+        stream, hidden = block.expand(left, alpha)
         sums.add(hidden, parts.fc2(hidden) if wanted is None else wanted(number, stream))
     return sums
 
