@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from toast_core.compensation.memory import FitMemory
     from toast_core.cost.shapes import ModelShape
     from toast_core.data.load import ImageData
     from toast_core.data.sources import Source
@@ -40,12 +41,16 @@ class Workbench:
         executor: scores calibration images; this process unless another was given.
         report: told of calibration and compensation, which can take minutes.
         source: the setup's images to measure on, where loading had to list them; they are not listed again.
+        memory: fits of compensation. None are held in this process unless its `budget` is raised; on disk they stand beside the
+            evidence store, for every process.
     """
 
     def __init__(
         self, model: "nn.Module", setup: Setup, report: Report = _silent, executor: "Executor | None" = None,
         source: "Source | None" = None,
     ) -> None:
+        from analysis_cache.shelf import Shelf
+        from toast_core.compensation.memory import FitMemory
         from toast_core.executors.local import LOCAL
         from toast_core.models.info import get_info
 
@@ -55,6 +60,7 @@ class Workbench:
         self._images: tuple[object, ImageData] | None = None
         self._calibration: tuple[int, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
+        self.memory = FitMemory(0, Shelf.beside(setup.store))
 
     @classmethod
     def load(cls, setup: Setup, report: Report = _silent, executor: "Executor | None" = None) -> "Workbench":
@@ -216,6 +222,8 @@ class Workbench:
         from toast_core.compensation.plan import plan_for
 
         schedule.check_length(len(self.shape.blocks), self.shape.name)
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return plan_for(self.model, schedule, partial(self.statistics_for, schedule, batch_size), list)
 
         def images() -> "list[torch.Tensor]":
             data = self.calibration(schedule.seed)
@@ -224,8 +232,45 @@ class Workbench:
                 raise data.unread()
             return found
 
-        statistics = partial(self.statistics_for, schedule, batch_size)
-        return plan_for(self.model, schedule, statistics, images, partial(self.report, "compensating"))
+        memory = self._memory_for(schedule, batch_size)
+        return plan_for(self.model, schedule, partial(self.statistics_for, schedule, batch_size), images, self._compensating, memory)
+
+    def blocks_to_fit(self, schedule: "Schedule", batch_size: int | None = None) -> int:
+        """How many blocks `plan` would have to fit: those whose fit is not remembered; nothing is run.
+
+        Raises:
+            ScheduleError, DataError: see `plan`.
+        """
+        from toast_core.compensation.walk import steps_of
+
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return 0
+        memory = self._memory_for(schedule, batch_size)
+        return sum(step.is_fitted and not memory.knows(step.key) for step in steps_of(self.model, schedule, memory.base))
+
+    def _compensating(self, done: int, total: int) -> None:
+        self.report("compensating", done, total)
+
+    def _memory_for(self, schedule: "Schedule", batch_size: int | None) -> "FitMemory":
+        """The memory of fits on a schedule's calibration images in batches of this size; scores that are held already are in it.
+
+        What a fit is called by holds the code too: a change of it fits anew.
+        """
+        import torch
+
+        from analysis_cache.key import digest_of_subset
+        from toast_core.executors.local import LOCAL
+        from toast_core.machine import dtype_name
+        from toast_core.version import code_version
+
+        data, size, parameter = self.calibration(schedule.seed), batch_size or self.setup.batch_size, next(self.model.parameters())
+        of_model = self.info.name, self.weights_digest, dtype_name(parameter.dtype), parameter.device.type
+        of_images = data.source.digest, len(data), digest_of_subset(data.index), data.transform.description, data.order, size
+        memory = self.memory.on(" ".join(map(str, (code_version(), torch.__version__, *of_model, *of_images))))
+        if self.executor is LOCAL and self._statistics is not None and self._statistics[0] == (schedule.class_weight, size, data.seed):
+            memory.put_statistics(schedule.class_weight, self._statistics[1])
+        return memory
 
     def plan_for_timing(self, schedule: "Schedule") -> "Plan":
         """A plan of the schedule's shapes for the clock alone: channels chosen on random images, since weights do not matter for speed.

@@ -3,7 +3,6 @@
 import copy
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -28,11 +27,11 @@ from toast_core.workbench import Report, Workbench
 Say = Callable[[str], object]
 """Told what is being done, for pages that wait."""
 _CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a session for the demo ViT on 1000 images
-_MAX_PLANS = 8  # each holds another set of the model's weights
+_FIT_BYTES = 1 << 30  # fits of compensation and the streams they start from
 
 
 class WarmModel:
-    """A baseline model with its images, the baseline's outcomes and block inputs, its calibration, and the last compensated plans.
+    """A baseline model with its images, the baseline's outcomes and block inputs, its calibration, and fits of compensation.
 
     Nothing is locked: one thread at a time may call what measures.
 
@@ -47,11 +46,11 @@ class WarmModel:
         setup, info = workbench.setup, workbench.info
         check_baseline(info, "open the dashboard on the baseline model")
         self.workbench, self.shape, self._say, self._start_s = workbench, info.shape, say, start_s
+        workbench.memory.budget = _FIT_BYTES
         self.batches: list[Batch] = []
         self.source: Source | None = None
         self.sessions = 1
         self._outcomes: list[ImageOutcomes] = []
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._quoter: Quoter | None = None
         self.description = Description(
             "ready", model=ModelCard(info.name, info.weights, info.shape), device=str(next(workbench.model.parameters()).device),
@@ -121,20 +120,12 @@ class WarmModel:
         return fork
 
     def plan(self, schedule: Schedule) -> Plan:
-        """The schedule's plan; compensated ones, which take seconds, are held.
+        """The schedule's plan; fits of compensation, which take seconds, are held block by block.
 
         Raises:
             ToastError: it does not fit the model, or needs calibration images that are not there.
         """
-        if schedule.compensation.is_none or schedule.is_baseline:
-            return self.workbench.plan(schedule)
-        digest = schedule.digest()
-        if digest not in self._plans:
-            self._plans[digest] = self.workbench.plan(schedule)
-        self._plans.move_to_end(digest)
-        while len(self._plans) > _MAX_PLANS:
-            self._plans.popitem(last=False)
-        return self._plans[digest]
+        return self.workbench.plan(schedule)
 
     def offer(self, run: Run, book: JobBook) -> Offer:
         """What a run would be as a job, with its price.
