@@ -46,6 +46,7 @@ def mixed_sums(
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int], torch.Tensor] | None = None,
     moments: HeadMoments | None = None,
+    alone: bool = False,
 ) -> SplitSums:
     """Sums of the output projection's inputs in `block` with what it should give; tokens that a Swin padded do not count.
 
@@ -53,8 +54,9 @@ def mixed_sums(
         streams: what enters the block, a tensor an image batch.
         wanted: from a batch's number to what the projection should give, (B, N, D) or windows of it; None: what it gives.
         moments: takes up queries and keys in the same pass; `block` must be whole then.
+        alone: of the inputs alone, with no targets (Q is 0).
     """
-    sums = SplitSums.zeros(parts.proj.in_features, parts.proj.out_features, parts.proj.weight.device)
+    sums = SplitSums.zeros(parts.proj.in_features, 0 if alone else parts.proj.out_features, parts.proj.weight.device)
     for number, x in enumerate(streams):
         with watch(block.attn.qkv) as qkv, watch(block.attn.proj) as proj:
             block.attend(x)
@@ -64,7 +66,8 @@ def mixed_sums(
         inside = None
         if parts.windows is not None:
             inside = parts.windows.split(torch.ones_like(x[..., :1]))[..., 0].reshape(len(x), -1) > 0
-        sums.add(mixed.reshape(len(x), -1, mixed.shape[-1]), target.reshape(len(x), -1, target.shape[-1]), inside)
+        targets = target.reshape(len(x), -1, target.shape[-1])
+        sums.add(mixed.reshape(len(x), -1, mixed.shape[-1]), targets[..., :0] if alone else targets, inside)
     return sums
 
 

@@ -148,7 +148,7 @@ class _Walk:
         again = self.correcting or (plan.qk is not None and self.wants.calibration != "one_shot")
         sums, moments = None, HeadMoments(parts.heads)
         if plan.qk is not None or plan.vo is not None:
-            sums = mixed_sums(parts, whole, own, moments=moments)
+            sums = mixed_sums(parts, whole, own, moments=moments, alone=again)
 
         def measure(attempt: BlockPlan) -> SplitSums:
             pruned = self.blocks.pruned(index, attempt)
