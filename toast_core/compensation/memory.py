@@ -10,9 +10,11 @@ from typing import Generic, TypeVar
 import torch
 
 from analysis_cache.shelf import Shelf
+from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.stored import Fit, read_fit, write_fit
 from toast_core.cost.macs import kept_counts
 from toast_core.cost.shapes import ModelShape
+from toast_core.pruning.plan import BlockPlan
 from toast_core.pruning.statistics import Statistics
 from toast_core.schedule.schedule import Schedule
 
@@ -23,7 +25,7 @@ Value = TypeVar("Value")
 class FitMemory:
     """Fits of blocks, residual streams and channel scores by key; whoever asks for what is not held makes it again, to the same bits.
 
-    Fits take half of the room at most, streams what those leave. Not locked: one thread at a time.
+    Fits and halves take half of the room at most, streams what those leave. Not locked: one thread at a time.
 
     budget   bytes that may be held
     shelf    where fits are kept for other processes; None for none
@@ -34,16 +36,17 @@ class FitMemory:
     shelf: Shelf | None = None
     base: str = ""
     _fits: "Held[Fit | Statistics]" = field(default_factory=lambda: Held())
+    _halves: "Held[Half]" = field(default_factory=lambda: Held())
     _streams: "Held[list[torch.Tensor]]" = field(default_factory=lambda: Held())
 
     def on(self, base: str) -> "FitMemory":
         """The same memory, for another model or other images."""
-        return FitMemory(self.budget, self.shelf, base, self._fits, self._streams)
+        return FitMemory(self.budget, self.shelf, base, self._fits, self._halves, self._streams)
 
     @property
     def used(self) -> int:
         """Bytes that are held."""
-        return self._fits.used + self._streams.used
+        return self._fits.used + self._halves.used + self._streams.used
 
     @property
     def held_fits(self) -> int:
@@ -76,7 +79,18 @@ class FitMemory:
 
     def put_streams(self, key: str, streams: list[torch.Tensor]) -> None:
         """Hold streams as far as there is room."""
-        self._streams.put(key, streams, sum(x.numel() * x.element_size() for x in streams), self.budget - self._fits.used)
+        size = sum(x.numel() * x.element_size() for x in streams)
+        self._streams.put(key, streams, size, self.budget - self._fits.used - self._halves.used)
+
+    def half(self, key: str) -> "Half | None":
+        """The attention half of a block, fitted, with what the other half's fit takes."""
+        return self._halves.get(key)
+
+    def put_half(self, key: str, half: "Half", blocks: int) -> None:
+        """Hold the half of one of so many blocks, unless as many of its size would leave streams less than half of the room."""
+        if half.size * blocks <= self.budget // 2:
+            self._halves.put(key, half, half.size, self.budget // 2 - self._fits.used)
+            self._shrink()
 
     def statistics(self, class_weight: float, make: Callable[[], Statistics]) -> Statistics:
         """The scores of the images at this weight of the class token, made once."""
@@ -96,7 +110,12 @@ class FitMemory:
 
     def _put_fit(self, key: str, value: Fit | Statistics, size: int) -> None:
         self._fits.put(key, value, size, self.budget // 2)
-        self._streams.shrink(self.budget - self._fits.used)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Let halves keep within what fits leave of half the room, and streams within what both leave."""
+        self._halves.shrink(max(0, self.budget // 2 - self._fits.used))
+        self._streams.shrink(self.budget - self._fits.used - self._halves.used)
 
 
 class Held(Generic[Value]):
@@ -136,11 +155,35 @@ class Held(Generic[Value]):
             self.used -= self._of.popitem(last=False)[1][1]
 
 
+@dataclass(eq=False)
+class Half:
+    """A block whose attention half is fitted, before its hidden layer is.
+
+    plan      without fc2
+    sums      of the hidden layer with what fc2 should give; None where that is not to be fitted
+    attended  what attention leaves, a tensor (B, N, D) an image batch; read only
+    order     of the hidden units by use, once it was asked for
+    """
+
+    plan: BlockPlan
+    notes: tuple[str, ...]
+    sums: SplitSums | None = None
+    attended: list[torch.Tensor] = field(default_factory=list)
+    order: torch.Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors, about."""
+        held = sum(x.numel() * x.element_size() for x in self.attended) + (self.sums.size if self.sums else 0)
+        return held + Fit(self.plan).size
+
+
 @dataclass(frozen=True)
 class Step:
     """What is known of one block of a walk before it is walked.
 
     key       of its fit, and of the stream that leaves it where that is not the baseline's
+    half      key of its attention half: all but fc2's count
     is_whole  nothing of it is dropped
     damaged   whether the stream that enters it may differ from the baseline's
     damages   whether the one that leaves it may
@@ -148,6 +191,7 @@ class Step:
     """
 
     key: str
+    half: str
     is_whole: bool
     damaged: bool
     damages: bool
@@ -178,8 +222,12 @@ def steps(base: str, shape: ModelShape, schedule: Schedule, scored: Callable[[in
         is_whole = all(count == block.site_width(site) for site, count in kept.items())
         corrects = wants.calibration == "error_correcting" and damaged
         damages = damaged or (not is_whole and wants.calibration != "one_shot")
-        facts = [base, before, index, kept, settings, scored(index)]
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        found.append(Step(key, is_whole, damaged, damages, corrects))
+        facts = [base, before, index, settings, scored(index)]
+        key, half = (_digest([*facts, counts]) for counts in (kept, kept | {"fc2": None}))
+        found.append(Step(key, half, is_whole, damaged, damages, corrects))
         before, damaged = (key, True) if damages else ("", False)
     return found
+
+
+def _digest(facts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

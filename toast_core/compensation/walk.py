@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from toast_core.compensation.memory import FitMemory, Step, steps
-from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads_apart, scale_of
+from toast_core.compensation.memory import FitMemory, Half, Step, steps
+from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads_apart, rank_hidden, scale_of
 from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.stored import Fit
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
@@ -128,16 +128,43 @@ class _Walk:
         return known is None
 
     def _fit(self, index: int) -> Fit:
+        step, parts = self.steps[index], self.blocks.adapter.parts(self.blocks.modules[index])
+        self.correcting = step.corrects
+        refits = self.wants.ffn != "none" and not parts.normalises_hidden and (self.selected.blocks[index].fc2 is not None or step.corrects)
+        half = None if self.memory is None else self.memory.half(step.half)
+        if half is None or (refits and half.sums is None):
+            half = self._fit_half(index, parts, refits)
+            if self.memory is not None:
+                self.memory.put_half(step.half, half, len(self.steps))
+        plan, notes = replace(half.plan, fc2=self.selected.blocks[index].fc2), half.notes
+        if half.sums is not None and refits:
+            if self.wants.ffn == "fold" and plan.fc2 is not None and half.order is None:
+                half.order = rank_hidden(parts, half.sums)
+            plan = fit_hidden(parts, plan, half.sums, self.wants.ffn, self.correcting, half.order)
+            self.tracks.keep_attended(index, half.attended)
+        elif parts.normalises_hidden and self.wants.ffn != "none" and (plan.fc2 is not None or self.correcting):
+            notes = *notes, f"block {index}: the hidden layer is normalised, so fc2 is not refitted"
+        fit = Fit(plan, notes)
+        if self.memory is not None:
+            self.memory.put_fit(step.key, fit)
+        return fit
+
+    def _fit_half(self, index: int, parts: BlockParts, refits: bool) -> Half:
+        """The attention half fitted and, where the hidden layer is to be as well, what its fit takes: neither depends on fc2's ratio."""
         plan, whole = self.selected.blocks[index], self.blocks.pruned(index, BlockPlan())
-        self.notes, self.correcting = [], self.steps[index].corrects
         own = self.tracks.own(index)
         goals = self.tracks.goals(index) if self.correcting else None
-        plan = self._fit_attention(index, plan, whole, own, goals)
-        plan = self._fit_hidden(index, plan, own, goals)
-        fit = Fit(plan, tuple(self.notes))
-        if self.memory is not None:
-            self.memory.put_fit(self.steps[index].key, fit)
-        return fit
+        self.notes = []
+        plan = replace(self._fit_attention(index, plan, whole, own, goals), fc2=None)
+        if not refits:
+            return Half(plan, tuple(self.notes))
+
+        def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
+            return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)
+
+        attended: list[torch.Tensor] = []
+        sums = hidden_sums(parts, self.blocks.pruned(index, plan), own, missing if self.correcting else None, attended)
+        return Half(plan, tuple(self.notes), sums, attended)
 
     def _fit_attention(self, index: int, plan: BlockPlan, whole: PrunedBlock, own: list[torch.Tensor], goals: Goals | None) -> BlockPlan:
         if self.wants.attention != "project" or (plan.qk is None and plan.vo is None and not self.correcting):
@@ -165,20 +192,3 @@ class _Walk:
             return full["output"]
         missing = (goals.attended[number] - own.flatten(1, -2)) / scale_of(parts.ls1, own)
         return missing if parts.windows is None else parts.windows.split(missing.reshape(own.shape))
-
-    def _fit_hidden(self, index: int, plan: BlockPlan, own: list[torch.Tensor], goals: Goals | None) -> BlockPlan:
-        if self.wants.ffn == "none" or (plan.fc2 is None and not self.correcting):
-            return plan
-        parts = self.blocks.adapter.parts(self.blocks.modules[index])
-        if parts.normalises_hidden:
-            self.notes.append(f"block {index}: the hidden layer is normalised, so fc2 is not refitted")
-            return plan
-
-        def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
-            return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)
-
-        attended: list[torch.Tensor] = []
-        block = self.blocks.pruned(index, replace(plan, fc2=None))
-        sums = hidden_sums(parts, block, own, missing if self.correcting else None, attended)
-        self.tracks.keep_attended(index, attended)
-        return fit_hidden(parts, plan, sums, self.wants.ffn, self.correcting)
