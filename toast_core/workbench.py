@@ -60,6 +60,7 @@ class Workbench:
         self._images: tuple[object, ImageData] | None = None
         self._calibration: tuple[int, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
+        self._content: tuple[ImageData, str] | None = None
         self.memory = FitMemory(0, Shelf.beside(setup.store))
 
     @classmethod
@@ -235,19 +236,23 @@ class Workbench:
         memory = self._memory_for(schedule, batch_size)
         return plan_for(self.model, schedule, partial(self.statistics_for, schedule, batch_size), images, self._compensating, memory)
 
-    def blocks_to_fit(self, schedule: "Schedule", batch_size: int | None = None) -> int:
-        """How many blocks `plan` would have to fit: those whose fit is not remembered; nothing is run.
+    def fitting_macs(self, schedule: "Schedule", batch_size: int | None = None) -> int:
+        """About what the fits that `plan` would have to make are worth in multiply-accumulates; 0 where all are remembered. Runs nothing.
 
         Raises:
             ScheduleError, DataError: see `plan`.
         """
+        from toast_core.compensation.price import fit_macs
         from toast_core.compensation.walk import steps_of
+        from toast_core.cost.macs import count_cost
 
         schedule.check_length(len(self.shape.blocks), self.shape.name)
         if schedule.compensation.is_none or schedule.is_baseline:
             return 0
         memory = self._memory_for(schedule, batch_size)
-        return sum(step.is_fitted and not memory.knows(step.key) for step in steps_of(self.model, schedule, memory.base))
+        places = zip(steps_of(self.model, schedule, memory.base), self.shape.blocks, count_cost(self.shape).blocks, strict=True)
+        a_image = sum(fit_macs(block, cost) for step, block, cost in places if step.is_fitted and not memory.knows(step.key))
+        return a_image * len(self.calibration(schedule.seed))
 
     def _compensating(self, done: int, total: int) -> None:
         self.report("compensating", done, total)
@@ -255,22 +260,29 @@ class Workbench:
     def _memory_for(self, schedule: "Schedule", batch_size: int | None) -> "FitMemory":
         """The memory of fits on a schedule's calibration images in batches of this size; scores that are held already are in it.
 
-        What a fit is called by holds the code too: a change of it fits anew.
+        What a fit is called by holds the images' content and the code, so that a change of either fits anew.
         """
         import torch
 
-        from analysis_cache.key import digest_of_subset
         from toast_core.executors.local import LOCAL
         from toast_core.machine import dtype_name
         from toast_core.version import code_version
 
         data, size, parameter = self.calibration(schedule.seed), batch_size or self.setup.batch_size, next(self.model.parameters())
         of_model = self.info.name, self.weights_digest, dtype_name(parameter.dtype), parameter.device.type
-        of_images = data.source.digest, len(data), digest_of_subset(data.index), data.transform.description, data.order, size
+        of_images = self._content_of(data), data.transform.description, size
         memory = self.memory.on(" ".join(map(str, (code_version(), torch.__version__, *of_model, *of_images))))
         if self.executor is LOCAL and self._statistics is not None and self._statistics[0] == (schedule.class_weight, size, data.seed):
             memory.put_statistics(schedule.class_weight, self._statistics[1])
         return memory
+
+    def _content_of(self, data: "ImageData") -> str:
+        """sha256 of the images themselves; of calibration images read once."""
+        from toast_core.data.digest import images_digest
+
+        if self._content is None or self._content[0] is not data:
+            self._content = data, images_digest(data)
+        return self._content[1]
 
     def plan_for_timing(self, schedule: "Schedule") -> "Plan":
         """A plan of the schedule's shapes for the clock alone: channels chosen on random images, since weights do not matter for speed.
