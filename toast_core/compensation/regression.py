@@ -146,15 +146,26 @@ def fit_toward(sums: Sums, prior: torch.Tensor, ridge: float, with_bias: bool) -
 
     Over the tokens of `sums` its error is never above the prior's own with the best b: the prior is one of the candidates.
     """
-    xx, xy, _ = sums.covariances(with_bias)
-    scale = xx.diagonal().mean()
-    if not scale > 0:
-        return with_best_bias(sums, prior, with_bias)
-    system = xx + (ridge * scale) * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-    factor, failed = torch.linalg.cholesky_ex(system)
-    missing = xy - xx @ prior.T
-    step = torch.linalg.lstsq(system, missing).solution if failed else torch.cholesky_solve(missing, factor)
-    return with_best_bias(sums, prior + step.T, with_bias, ridge)
+    return _Regression(sums, prior, with_bias).fit(ridge)
+
+
+class _Regression:
+    """What `fit_toward` takes that no ridge changes."""
+
+    def __init__(self, sums: Sums, prior: torch.Tensor, with_bias: bool) -> None:
+        self.sums, self.prior, self.with_bias = sums, prior, with_bias
+        self.xx, xy, _ = sums.covariances(with_bias)
+        self.scale = self.xx.diagonal().mean()
+        self.missing = xy - self.xx @ prior.T
+
+    def fit(self, ridge: float) -> LinearFit:
+        """The fit of one ridge."""
+        if not self.scale > 0:
+            return with_best_bias(self.sums, self.prior, self.with_bias)
+        system = self.xx + (ridge * self.scale) * torch.eye(len(self.xx), dtype=self.xx.dtype, device=self.xx.device)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        step = torch.linalg.lstsq(system, self.missing).solution if failed else torch.cholesky_solve(self.missing, factor)
+        return with_best_bias(self.sums, self.prior + step.T, self.with_bias, ridge)
 
 
 def with_best_bias(sums: Sums, weight: torch.Tensor, with_bias: bool, ridge: float | None = None) -> LinearFit:
@@ -171,8 +182,9 @@ def fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) ->
 def _fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) -> LinearFit:
     halves = ((even, odd), (odd, even))
     errors = {None: sum(squared_error(other, with_best_bias(half, prior, with_bias)) for half, other in halves)}
+    fits = [(_Regression(half, prior, with_bias), other) for half, other in halves]
     for ridge in RIDGES:
-        errors[ridge] = sum(squared_error(other, fit_toward(half, prior, ridge, with_bias)) for half, other in halves)
+        errors[ridge] = sum(squared_error(other, half.fit(ridge)) for half, other in fits)
     ridge = min(errors, key=errors.__getitem__)
     whole = even.merge(odd)
     return with_best_bias(whole, prior, with_bias) if ridge is None else fit_toward(whole, prior, ridge, with_bias)

@@ -47,6 +47,7 @@ def mixed_sums(
     wanted: Callable[[int], torch.Tensor] | None = None,
     moments: HeadMoments | None = None,
     alone: bool = False,
+    left: list[torch.Tensor] | None = None,
 ) -> SplitSums:
     """Sums of the output projection's inputs in `block` with what it should give; tokens that a Swin padded do not count.
 
@@ -55,6 +56,7 @@ def mixed_sums(
         wanted: from a batch's number to what the projection should give, (B, N, D) or windows of it; None: what it gives.
         moments: takes up queries and keys in the same pass; `block` must be whole then.
         alone: of the inputs alone, with no targets (Q is 0).
+        left: takes up the inputs, a tensor a batch.
     """
     sums = SplitSums.zeros(parts.proj.in_features, 0 if alone else parts.proj.out_features, parts.proj.weight.device)
     for number, x in enumerate(streams):
@@ -62,6 +64,8 @@ def mixed_sums(
             block.attend(x)
         if moments is not None:
             moments.add(qkv["output"])
+        if left is not None:
+            left.append(proj["input"])
         mixed, target = proj["input"], proj["output"] if wanted is None else wanted(number)
         inside = None
         if parts.windows is not None:
@@ -76,21 +80,23 @@ def hidden_sums(
     block: PrunedBlock,
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
-    attended: list[torch.Tensor] | None = None,
+    left: list[torch.Tensor] | None = None,
 ) -> SplitSums:
     """Sums of the hidden layer in `block` with what fc2 should give.
 
     Args:
         wanted: from a batch's number and the stream (B, N, D) that fc2's output is added to, to what fc2 should give; None: what it
             gives for the whole hidden layer.
-        attended: takes up what attention leaves, a tensor (B, N, D) a batch.
+        left: takes up what attention leaves, a tensor (B, N, D) a batch; where it holds a batch's mixed values already, those that
+            `mixed_sums` has left, attention starts from them.
     """
     sums = SplitSums.zeros(parts.fc2.in_features, parts.fc2.out_features, parts.fc2.weight.device)
     for number, x in enumerate(streams):
-        left, alpha = block.attend(x)
-        if attended is not None:
-            attended.append(left)
-        stream, hidden = block.expand(left, alpha)
+        is_mixed = left is not None and number < len(left)
+        attended = block.add(x, block.attn.project(left[number], x)) if is_mixed else block.attend(x)[0]
+        if left is not None:
+            left[number : number + 1] = [attended]
+        stream, hidden = block.expand(attended, None)
         sums.add(hidden, parts.fc2(hidden) if wanted is None else wanted(number, stream))
     return sums
 

@@ -12,7 +12,7 @@ from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads
 from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.stored import Fit
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
-from toast_core.compensation.tracks import Blocks, Goals, Tracks
+from toast_core.compensation.tracks import Blocks, Goals, Streams, Tracks
 from toast_core.cost.macs import kept_counts
 from toast_core.errors import DataError, PlanError
 from toast_core.models.adapters import adapter_for
@@ -155,18 +155,21 @@ class _Walk:
         own = self.tracks.own(index)
         goals = self.tracks.goals(index) if self.correcting else None
         self.notes = []
-        plan = replace(self._fit_attention(index, plan, whole, own, goals), fc2=None)
+        left: Streams = []
+        plan = replace(self._fit_attention(index, plan, whole, own, goals, left), fc2=None)
         if not refits:
             return Half(plan, tuple(self.notes))
 
         def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
             return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)
 
-        attended: list[torch.Tensor] = []
-        sums = hidden_sums(parts, self.blocks.pruned(index, plan), own, missing if self.correcting else None, attended)
-        return Half(plan, tuple(self.notes), sums, attended)
+        sums = hidden_sums(parts, self.blocks.pruned(index, plan), own, missing if self.correcting else None, left)
+        return Half(plan, tuple(self.notes), sums, left)
 
-    def _fit_attention(self, index: int, plan: BlockPlan, whole: PrunedBlock, own: list[torch.Tensor], goals: Goals | None) -> BlockPlan:
+    def _fit_attention(
+        self, index: int, plan: BlockPlan, whole: PrunedBlock, own: Streams, goals: Goals | None, left: Streams
+    ) -> BlockPlan:
+        """Fit the attention half; `left` takes up the mixed values that it ends with, where they are known."""
         if self.wants.attention != "project" or (plan.qk is None and plan.vo is None and not self.correcting):
             return plan
         parts = self.blocks.adapter.parts(self.blocks.modules[index])
@@ -179,7 +182,7 @@ class _Walk:
 
         def measure(attempt: BlockPlan) -> SplitSums:
             pruned = self.blocks.pruned(index, attempt)
-            return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals))
+            return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals), left=left)
 
         kept = kept_counts(get_info(self.model).shape.blocks[index], self.schedule, index)
         return fit_attention(parts, plan, kept, moments, sums, measure if again else None)
