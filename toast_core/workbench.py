@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from toast_core.errors import DataError, ModelError
 from toast_core.setup import Setup
+from toast_core.version import code_version
 
 if TYPE_CHECKING:
     import torch
@@ -266,7 +267,6 @@ class Workbench:
 
         from toast_core.executors.local import LOCAL
         from toast_core.machine import dtype_name
-        from toast_core.version import code_version
 
         data, size, parameter = self.calibration(schedule.seed), batch_size or self.setup.batch_size, next(self.model.parameters())
         of_model = self.info.name, self.weights_digest, dtype_name(parameter.dtype), parameter.device.type

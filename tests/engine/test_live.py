@@ -2,6 +2,7 @@
 
 import copy
 import random
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -125,6 +126,19 @@ def test_blocks_before_the_change_are_not_run_again() -> None:
     assert runs == [4, 4, 8]
     list(evaluator.measure(Schedule.uniform(3).with_ratio(1, "fc2", 0.5)))
     assert runs == [4, 4, 8]
+
+
+def test_going_back_runs_nothing_and_what_comes_after_is_right() -> None:
+    rng, ways, evaluator = random.Random(7), [], live()
+    schedules = [Schedule.uniform(3), *(Schedule.uniform(3).with_ratio(block, "fc2", 0.5) for block in range(3))]
+    for _ in range(12):
+        schedule = rng.choice(schedules)
+        with mock.patch.object(LiveEvaluator, "_run", autospec=True, side_effect=LiveEvaluator._run) as run:
+            *_, last = evaluator.measure(schedule)
+        same(last, whole("vit", schedule))
+        assert (run.call_count > 0) == (schedule not in ways)
+        ways.append(schedule)
+    assert len(set(ways)) > 2
 
 
 class TestSuperseded:

@@ -100,8 +100,7 @@ class PrunedBlock(nn.Module):
 
     def add(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add attention's output to the stream x of the same shape: (B, N, D)."""
-        x = x + self.drop_path1(self.ls1(attended))
-        return x.reshape(x.shape[0], -1, x.shape[-1])
+        return (x + self.drop_path1(self.ls1(attended))).reshape(x.shape[0], -1, x.shape[-1])
 
     def expand(self, x: torch.Tensor, alpha: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose fc1's channels and run up to the activation: the gated stream (B, N, D) and the hidden layer (B, N, M)."""
