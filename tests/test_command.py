@@ -48,6 +48,8 @@ RUNS = [
     {"kind": "sensitivity", "sites": ["qk", "fc1+fc2"], "ratios": [0.1, 1 / 3], "images": 100, "selection": "calibrated"},
     {"kind": "sensitivity", "mode": "adaptive", "width": 0.123456789, "tolerance": 3, "batch_size": 8},
     {"kind": "redundancy", "images": 50},
+    {"kind": "sketch"},
+    {"kind": "sketch", "sites": ["fc2"], "ratios": [1 / 3], "images": 90, "draws": 5, "selection": "calibrated", "batch_size": 8},
     *({"kind": kind, "schedule": one.to_dict(), "images": 30} for kind in ("evaluation", "composition", "apply", "recovery")
       for one in (CALIBRATED, SEEDED, DYNAMIC, COMPENSATED)),
     {"kind": "evaluation", "schedule": BASELINE.to_dict()},
@@ -104,6 +106,9 @@ def test_a_run_and_its_command_line_ask_about_the_same(setup: Setup, values: dic
     sized = replace(setup, images=run.images, batch_size=run.batch_size)
     if run.kind == "tuning":
         sized = replace(sized, calibration_images=run.images)
+    if run.kind == "sketch":
+        assert given["draws"] == run.draws and given["sites"] == ",".join(run.sites)
+        sized = replace(sized, data=setup.calibration or setup.data, labels=None if setup.calibration else setup.labels)
     wanted = expected(command, sized, schedule, run.kind == "tuning" or getattr(run, "selection", None) == "calibrated")
     if run.kind == "recovery":
         assert asked.train == (setup.train or setup.calibration)

@@ -115,6 +115,19 @@ class Setup:
         return self.train or self.calibration
 
     @property
+    def sketched(self) -> "Setup":
+        """With the images that a sketch looks at as those to measure on: the calibration images where some are named, else the same.
+
+        Labels are not used, so those that are measured on need not be looked at; a file of labels is about them alone.
+        """
+        return self if self.calibration is None else replace(self, data=self.calibration, labels=None)
+
+    @property
+    def is_sketched(self) -> bool:
+        """Whether an engine draws a map of it: there are images, and weights."""
+        return self.sketched.data is not None and self.weights != "none"
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What was chosen in place of the model's own preprocessing."""
         return Preprocessing(

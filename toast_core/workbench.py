@@ -60,6 +60,7 @@ class Workbench:
         self.source = source
         self._images: tuple[object, ImageData] | None = None
         self._calibration: tuple[int, ImageData] | None = None
+        self._sketched: tuple[int | None, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
         self._content: tuple[ImageData, str] | None = None
         self.memory = FitMemory(0, Shelf.beside(setup.store))
@@ -152,6 +153,16 @@ class Workbench:
             place = self.source if labelled and self.source is not None else self.setup.data
             self._images = asked, load_data(place, self.model, count, order, self.setup.seed, labelled, self.setup.reading)
         return self._images[1]
+
+    def sketched(self, count: int | None) -> "ImageData":
+        """The images that a sketch looks at (`Setup.sketched`): `count` of them, class-balanced, None for all; labels are not looked at.
+
+        Raises:
+            DataError: none are named, or they cannot be read or do not fit the model.
+        """
+        if self._sketched is None or self._sketched[0] != count:
+            self._sketched = count, Workbench(self.model, self.setup.sketched).images(count, labelled=False)
+        return self._sketched[1]
 
     def training(self, images: int | None, seed: int, labelled: bool) -> "ImageData":
         """Images to recover on, `images` of them, drawn by `seed`: the setup's training images, else its calibration images.

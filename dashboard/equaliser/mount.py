@@ -10,6 +10,7 @@ from dashboard.equaliser.tables import cost_tables
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
 from dashboard.evidence.prediction import Curves, Interaction
+from dashboard.evidence.sketch import DamageMap
 from dashboard.limits import Limit, Limits
 from dashboard.session import state
 from toast_core.cost.latency import ALIGNED
@@ -37,17 +38,32 @@ def show_equaliser(data: dict) -> None:
     _component(key=KEY, data=data, on_sent_change=_receive)
 
 
-def data_in_hand(shape: ModelShape, stored: StoredCurves, latency: StoredLatency, ghost: Schedule | None) -> dict:
-    """The equaliser's data for the schedule in hand; `ghost` is the schedule that the marks show."""
-    editor = st.session_state.setdefault("editor", EditorState())
-    return equaliser_data(shape, state.schedule(), state.limits(), editor, stored, latency, ghost)
+@dataclass(frozen=True)
+class Stored:
+    """What is stored about the model's sites and blocks, and the schedule whose marks are shown.
+
+    curves     exact curves, which colour the bars where they are of the schedule's selection, and which top-1 is predicted from
+    map        a sketch, which colours them where there are no such curves; None where there is none
+    images_of  the name of the images that the sketch is of
+    latency    this machine's table of times
+    ghost      the schedule that the marks show
+    """
+
+    curves: StoredCurves
+    map: DamageMap | None
+    images_of: str
+    latency: StoredLatency
+    ghost: Schedule | None
 
 
-def equaliser_data(
-    shape: ModelShape, schedule: Schedule, limits: Limits, editor: EditorState, stored: StoredCurves, latency: StoredLatency,
-    ghost: Schedule | None,
-) -> dict:
+def data_in_hand(shape: ModelShape, stored: Stored) -> dict:
+    """The equaliser's data for the schedule in hand."""
+    return equaliser_data(shape, state.schedule(), state.limits(), st.session_state.setdefault("editor", EditorState()), stored)
+
+
+def equaliser_data(shape: ModelShape, schedule: Schedule, limits: Limits, editor: EditorState, stored: Stored) -> dict:
     """Everything the browser draws and counts with, as JSON values; `counted` is what the schedule in hand costs."""
+    ghost = stored.ghost
     cost = count_cost(shape, schedule)
     return {
         **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
@@ -55,7 +71,7 @@ def equaliser_data(
         "multiple_of": schedule.multiple_of, "seen": editor.seen, "linked": editor.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,
-        **_curves_data(stored, shape, schedule), **_latency_data(latency, schedule),
+        **_curves_data(stored, shape, schedule), **_latency_data(stored.latency, schedule),
     }
 
 
@@ -64,16 +80,41 @@ def _bars(shape: ModelShape, schedule: Schedule) -> dict:
     return {"ratios": {site: schedule.ratios(site) for site in SITES}, "kept": {site: [counts[site] for counts in kept] for site in SITES}}
 
 
-def _curves_data(stored: StoredCurves, shape: ModelShape, schedule: Schedule) -> dict:
-    curves = stored.curves
+def _curves_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict:
+    found, sketch = stored.curves, _sketch_data(stored, shape, schedule)
+    curves = found.curves
     if curves is None:
-        return {"curves": None, "missing": stored.missing}
+        told = f"not predicted from a sketch; {found.missing}" if sketch else found.missing
+        return {"curves": None, "missing": told, "sketch": sketch}
     low, high = curves.baseline.ci95
     return {
         "curves": {site: [_line(curves, site, block) for block in range(len(shape.blocks))] for site in SITES},
-        "curves_note": _curves_note(stored, schedule), "interaction": _interaction_data(stored.interaction),
-        "predicted_from": {"value": curves.baseline.value, "low": low, "high": high},
+        "curves_note": _curves_note(found, schedule), "interaction": _interaction_data(found.interaction),
+        "predicted_from": {"value": curves.baseline.value, "low": low, "high": high}, "sketch": sketch,
     }
+
+
+def _sketch_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict | None:
+    """The map that colours the bars: a sketch of the schedule's selection, or of another where no exact curves are there at all."""
+    damage, curves = stored.map, stored.curves.curves
+    if damage is None:
+        return None
+    if curves is not None and (curves.selection in (None, schedule.selection) or damage.selection != schedule.selection):
+        return None
+    of = damage.basis(stored.images_of)
+    if damage.selection != schedule.selection:
+        of += f"; channels chosen {damage.selection.replace('_', ' ')}"
+    if not schedule.compensation.is_none:
+        of += "; before making up for what is dropped"
+    figure = damage.task.damage
+    return {
+        "lines": {site: [_damage_line(damage, site, block) for block in range(len(shape.blocks))] for site in SITES},
+        "label": figure.label, "unit": figure.unit, "note": of, "band": "95 %" if damage.calibrated_by[1] else "95 % over images",
+    }
+
+
+def _damage_line(damage: DamageMap, site: str, block: int) -> list[tuple]:
+    return [(one.ratio, one.damage, one.low, one.high, one.is_told) for one in damage.points.get((site, block), ())]
 
 
 def _latency_data(latency: StoredLatency, schedule: Schedule) -> dict:

@@ -1,6 +1,6 @@
 """What "Fit the rest" asks the tuner: a budget, the desk's locks and ranges, and stored curves of damage. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -13,7 +13,7 @@ from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
-from toast_core.studies.tasks.registry import task_of
+from toast_core.studies.tasks.registry import task_of, task_of_row
 
 UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}
 _LOOK_AGAIN_S = 20
@@ -54,22 +54,45 @@ class DamageCurves:
 
 @st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
 def damage_curves(setup: Setup, model: str, compensated: bool) -> DamageCurves:
-    """The tuner's own compensated curves where they are stored and wanted, else the exact sensitivity analysis of calibrated selection."""
+    """The tuner's own compensated curves where they are stored and wanted, else the exact sensitivity analysis of calibrated selection;
+    where those lack a site of a block, what a sketch predicts of it."""
     found = find_evidence(setup, model)
     own = [one for one in found.of("tuning_curves") if _fits(one, compensated)]
     swept = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and one.selection == "calibrated"]
-    for one in (*own, *swept):
-        if one.concerns:
-            continue
-        try:
-            rows = tuple(row for row in one.rows() if row["site"] in SITES)
-        except StoreError as error:
-            return DamageCurves((), str(error))
-        if rows:
-            plain = compensated and one.metric == "sensitivity"
-            note = f"curves from {rows[0]['images']:,} images" + (", measured before making up for what is dropped" if plain else "")
-            return DamageCurves(rows, note)
-    return DamageCurves((), "no curves of calibrated selection are stored yet; refine by measuring, which takes them first")
+    sketched = [one for one in found.of("sketch") if one.finished and one.selection == "calibrated"]
+    try:
+        measured, of = next(_rows_of((*own, *swept)), ((), None))
+        predicted, by = next(_rows_of(sketched), ((), None))
+    except StoreError as error:
+        return DamageCurves((), str(error))
+    known = {(row["block"], row["site"]) for row in measured}
+    missing = tuple(row for row in predicted if (row["block"], row["site"]) not in known)
+    notes = [_note(of, measured, compensated)] if of else []
+    if by and missing:
+        sites = ", ".join(site for site in SITES if any(row["site"] == site for row in missing))
+        notes.append((f"{sites} by " if of else "") + _note(by, missing, compensated))
+    if not notes:
+        return DamageCurves((), "no curves of calibrated selection are stored yet; refine by measuring, which takes them first")
+    return DamageCurves(measured + missing, "; ".join(notes))
+
+
+def _rows_of(evidence: Iterable[Evidence]) -> Iterator[tuple[tuple[Mapping, ...], Evidence]]:
+    """The rows of single sites of each analysis that has some and holds for this dashboard."""
+    for one in evidence:
+        if not one.concerns and (rows := tuple(row for row in one.rows() if row["site"] in SITES)):
+            yield rows, one
+
+
+def _note(evidence: Evidence, rows: tuple[Mapping, ...], compensated: bool) -> str:
+    """Where rows come from, and what is not in them."""
+    images = f"{rows[0]['images']:,} images"
+    if evidence.metric == "tuning_curves":
+        return f"curves from {images}"
+    before = "before making up for what is dropped" if compensated else ""
+    if evidence.metric == "sensitivity":
+        return f"curves from {images}" + (before and f", measured {before}")
+    known = f"calibrated by {rows[0]['calibrated_by']} measured cells a site" if rows[0]["calibrated_by"] else "not calibrated"
+    return f"predicted {task_of_row(rows[0]).damage.label}, by a sketch of {images}, {known}" + (before and f", {before}")
 
 
 def _fits(evidence: Evidence, compensated: bool) -> bool:

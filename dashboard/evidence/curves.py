@@ -1,4 +1,4 @@
-"""The stored sensitivity curves that the equaliser colours its bars with and predicts from. Imports no torch."""
+"""The stored sensitivity curves, and the sketch, that the equaliser colours its bars with and predicts from. Imports no torch."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.prediction import Curves, Interaction, read_curves
+from dashboard.evidence.sketch import DamageMap, read_map
 from toast_core.setup import Setup
 
 _LOOK_AGAIN_S = 20
@@ -40,6 +41,23 @@ def stored_curves(setup: Setup, model: str, selection: str) -> StoredCurves:
     if fitting and not found.problems:
         return StoredCurves(None, "predicted from accuracies alone; of a model without a classifier every schedule is measured")
     return StoredCurves(None, "; ".join(found.problems) or f"no sensitivity curves stored; run: {analyze_command(setup, 'sensitivity')}")
+
+
+@st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)
+def stored_map(setup: Setup, model: str, selection: str, seen: int) -> DamageMap | None:
+    """The sketch that fits the model in hand, one with the schedule's selection before others; None where there is none.
+
+    One that still runs counts as its parts come in: `seen` images of the engine's own are in it, and more are looked for with another.
+    """
+    found = find_evidence(setup, model)
+    fitting = [one for one in found.of("sketch") if not one.concerns]
+    try:
+        for one in sorted(fitting, key=lambda one: _selection(one) != selection):
+            if (known := read_map(one.rows(), one.analysis.request, one.finished)) is not None:
+                return known
+    except StoreError:
+        return None  # what cannot be read is said where the curves are looked for
+    return None
 
 
 def _selection(evidence: Evidence) -> str | None:

@@ -13,6 +13,7 @@ from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.staleness import analysis_stale_reason
 from dashboard.evidence.commands import setting
+from dashboard.evidence.sketch import sketch_so_far
 from dashboard.evidence.sweep import SweepSoFar, planned_cells
 from dashboard.evidence.weights import weights_concern
 from toast_core.engine.protocol import Description
@@ -63,6 +64,8 @@ class Evidence:
         """Whether a sweep used all images (exact) or stopped a cell once it was decided (adaptive), and how it chose channels."""
         if self.metric == "sensitivity":
             return f"{self.analysis.request.get('mode')}, {self.selection.replace('_', ' ')}"
+        if self.metric == "sketch":
+            return f"{self.analysis.request.get('draws')} directions, {self.selection.replace('_', ' ')}"
         return "all tokens" if self.metric == "redundancy" else ""
 
     @property
@@ -77,12 +80,15 @@ class Evidence:
         return ", ".join(parts) + ("" if self.finished else ", not finished")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The finished cells, see Replay.rows; of a sweep that is not finished also what is known so far of the others.
+        """The finished cells, see Replay.rows; of a sweep or sketch that is not finished also what is known so far of the others.
 
         Raises:
             StoreError: the source cannot be read any more.
         """
         rows = self.replay.rows(self.analysis.id)
+        if self.metric == "sketch":
+            rows = [row for cell in rows for row in cell["rows"]]
+            return rows if self.finished or rows else sketch_so_far(self.replay, self.analysis.id).rows()
         if self.finished or self.metric != "sensitivity":
             return rows
         known = {_place(row) for row in rows}
@@ -153,7 +159,7 @@ def _evidence(replay: Replay, analysis: Analysis, source: str, setup: Setup, dat
     metric = analysis.request["metric"]
     stored = sum(head.identity.kind == metric for head in heads)
     request = analysis.request
-    listed = len(planned_cells(analysis)) or len(analysis.cell_keys)
+    listed = len(analysis.cell_keys) if metric == "sketch" else len(planned_cells(analysis)) or len(analysis.cell_keys)
     concerns = (analysis_stale_reason(analysis, heads), weights_concern(setup, request), _data_concern(data_digest, request))
     return Evidence(replay, analysis, source, listed, stored, tuple(concern for concern in concerns if concern))
 

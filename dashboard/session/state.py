@@ -10,7 +10,7 @@ from dashboard.session import autosave
 from dashboard.session.history import History
 from dashboard.session.link import read_link
 from toast_core.cost.shapes import ModelShape
-from toast_core.engine.protocol import Description, Measurement
+from toast_core.engine.protocol import Description, Measurement, SketchCard
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -34,6 +34,14 @@ def engine_state() -> Description:
             return found
         st.session_state["engine"] = found
     return st.session_state["engine"]
+
+
+def map_card() -> SketchCard | None:
+    """How far the map is that the engine draws by itself, asked anew until it is there; None before it is begun."""
+    card = st.session_state.get("map-card")
+    if card is None or card.is_running:
+        card = st.session_state["map-card"] = engine_client().describe().sketch
+    return card
 
 
 def model_shape() -> ModelShape | None:

@@ -11,12 +11,12 @@ from typing import ClassVar
 import pytest
 
 from tests.support.plugins import installed
-from tests.support.runs import APPLY, COMPOSITION, EVALUATION, RECOVERY, REDUNDANCY, SENSITIVITY, TUNING, WHOLE
+from tests.support.runs import APPLY, COMPOSITION, EVALUATION, RECOVERY, REDUNDANCY, SENSITIVITY, SKETCH, TUNING, WHOLE
 from toast_core.errors import JobError, ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.registry import KINDS, read_run, run_to_dict
 
-EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, APPLY, TUNING, RECOVERY]
+EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, SKETCH, APPLY, TUNING, RECOVERY]
 NO_RUNS = [
     ([], "a run is a JSON object, not list; send its kind and fields"),
     ({}, "unknown kind of run None; choose from sensitivity, redundancy, evaluation"),
@@ -35,6 +35,13 @@ NO_RUNS = [
     ({**SENSITIVITY, "mode": "quick"}, "unknown mode 'quick'; choose from exact, adaptive"),
     ({**SENSITIVITY, "width": -1}, "width is -1; send points above 0 and up to 100"),
     ({**SENSITIVITY, "selection": "best"}, "unknown selection 'best'; choose from per_batch, per_image, calibrated"),
+    ({**SKETCH, "sites": ["fc3"]}, "unknown site 'fc3'; choose from qk, vo, qk+vo, fc1, fc2, fc1+fc2"),
+    ({**SKETCH, "sites": ["qk", "qk"]}, "sites is ['qk', 'qk']; send a list of at least one, each once"),
+    ({**SKETCH, "ratios": []}, "ratios is []; send a list of at least one, each once"),
+    ({**SKETCH, "draws": 0}, "draws is 0; send a whole number of at least 1"),
+    ({**SKETCH, "draws": True}, "draws is True; send a whole number of at least 1"),
+    ({**SKETCH, "selection": "best"}, "unknown selection 'best'; choose from per_batch, per_image, calibrated"),
+    ({**SKETCH, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
     ({**EVALUATION, "execution": "fast"}, "unknown execution 'fast'; choose from"),
     ({**EVALUATION, "schedule": 3}, "a schedule is a JSON object, not int"),
     ({**APPLY, "schedule": Schedule.uniform(12).to_dict()}, "the schedule prunes nothing, so there is nothing to apply"),

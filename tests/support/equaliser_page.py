@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import shipped_shape
-from dashboard.equaliser.mount import EditorState, equaliser_data
+from dashboard.equaliser.mount import EditorState, Stored, equaliser_data
 from dashboard.equaliser.script import script, section, style
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
@@ -59,10 +59,11 @@ def open_sections(browser):
 
 
 def data_of(
-    schedule: Schedule, shape=VIT, limits=None, editor: EditorState = FRESH, stored: StoredCurves = STORED, ghost=None, table=None
+    schedule: Schedule, shape=VIT, limits=None, editor: EditorState = FRESH, stored: StoredCurves = STORED, ghost=None, table=None, map=None
 ) -> dict:
     """What Python sends."""
-    return equaliser_data(shape, schedule, limits or {}, editor, stored, StoredLatency(table, "no latency table stored"), ghost)
+    known = Stored(stored, map, "fashion-mnist:calibration", StoredLatency(table, "no latency table stored"), ghost)
+    return equaliser_data(shape, schedule, limits or {}, editor, known)
 
 
 def bar(page, site: str, block: int):

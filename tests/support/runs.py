@@ -24,6 +24,7 @@ SENSITIVITY = {"kind": "sensitivity", "sites": ["fc2"], "ratios": [0.5], "images
 REDUNDANCY = {"kind": "redundancy"}
 EVALUATION = {"kind": "evaluation", "schedule": FC2.to_dict(), "images": 16, "batch_size": 8}
 COMPOSITION = {"kind": "composition", "schedule": WHOLE.to_dict(), "images": 4}
+SKETCH = {"kind": "sketch", "sites": ["vo", "fc2"], "ratios": [0.2, 0.6], "images": 20, "batch_size": 16}
 APPLY = {"kind": "apply", "schedule": WHOLE.to_dict(), "images": 16, "batch_size": 8}
 TUNING = {
     "kind": "tuning", "unit": "macs", "limit": 350_000, "sites": ["fc2"], "ratios": [0.5, 0.9], "locks": [[0, "fc2", 0.0]],

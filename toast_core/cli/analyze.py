@@ -17,21 +17,19 @@ from toast_core.setup import Setup
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS
+from toast_core.studies.sketch.calibration import MEASURED
 from toast_core.studies.sketch.result import DRAWS
 from toast_core.studies.tasks.registry import task_of_row
 
 if TYPE_CHECKING:
     from analysis_cache.analysis import Analysis
     from analysis_cache.store import EvidenceStore
-    from toast_core.pruning.statistics import Statistics
-    from toast_core.studies.sensitivity.cells import Cell
     from toast_core.studies.sensitivity.sweep import Rule
     from toast_core.studies.subject import Subject
     from toast_core.workbench import Workbench
 
 METRICS = ("redundancy", "sensitivity", "composition", "sketch")
 _DEFAULT_METRICS = "redundancy,sensitivity"
-_CLASS_WEIGHT = Schedule.class_weight
 
 
 @takes_setup("analyze", required=("data",))
@@ -48,6 +46,8 @@ def analyze(
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
     draws: Annotated[int, typer.Option(help="sketch: random directions an image", min=1)] = DRAWS,
+    measured: Annotated[int, typer.Option(help="sketch: cells of every site that are run, to calibrate the others", min=0)] = MEASURED,
+    compensation: Annotated[bool, typer.Option("--compensation", help="sketch: of cells refitted on the calibration images")] = False,
     memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     as_json: Json = False,
@@ -82,7 +82,7 @@ def analyze(
         if "sensitivity" in asked:
             found["sensitivity"] = work.sensitivity(cells_of, rule, wanted.selection or "per_image")
         if "sketch" in asked:
-            found["sketch"] = work.sketch(cells_of, draws, wanted.selection or "per_image")
+            found["sketch"] = work.sketch(cells_of, wanted.selection, draws=draws, measured=measured, compensation=compensation)
         if chosen is not None:
             found["composition"] = work.composition(chosen)
         data, notes = workbench.images(setup.images, labelled=work.labelled), workbench.notes()
@@ -131,36 +131,30 @@ class _Work:
         self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], rule: "Rule", selection: str
     ) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows; the seed of its cells' token samples is the setup's."""
+        from toast_core.studies.sensitivity.plans import selected_cells
         from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 
-        cells, settings, statistics = self._cells(cells_of, selection)
+        cells, settings, statistics = selected_cells(self.workbench, *cells_of, selection, self.workbench.setup.batch_size)
         with Bar("sensitivity") as advance:
             sweep = SweepRequest(cells, rule, statistics, settings)
             return analyze_sensitivity(
                 self._subject("sensitivity"), self.evidence, sweep, advance, self.memory_gb, self.workbench.executor
             )
 
-    def sketch(self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], draws: int, selection: str) -> "tuple[Analysis, list[dict]]":
-        """The analysis and its rows; the seed of its directions is that of the images."""
-        from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
+    def sketch(
+        self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], selection: str | None, **fields: Any
+    ) -> "tuple[Analysis, list[dict]]":
+        """The analysis and its rows; the seed of its directions is that of the images. `fields` are those of a `SketchRun`."""
+        from toast_core.studies.sketch.job import SketchRun
+        from toast_core.studies.sketch.store import analyze_sketch
 
-        cells, settings, statistics = self._cells(cells_of, selection)
+        selection = selection or ("calibrated" if fields["compensation"] else "per_image")
+        run = SketchRun(*cells_of, selection=selection, batch_size=self.workbench.setup.batch_size, **fields)
         with Bar("sketch") as advance:
-            request = SketchRequest(cells, draws, statistics, settings)
             subject = self._subject("sketch")
+            request = run.request(self.workbench, subject)
             analysis, found = analyze_sketch(subject, self.evidence, request, advance, self.memory_gb, self.workbench.executor)
         return analysis, found.rows()
-
-    def _cells(
-        self, cells_of: tuple[tuple[str, ...], tuple[float, ...]], selection: str
-    ) -> "tuple[list[Cell], dict[str, Any], Statistics | None]":
-        """The cells, their schedules' settings, and what calibrated ones choose their channels from."""
-        from toast_core.studies.sensitivity.cells import grid
-
-        blocks = len(self.workbench.shape.blocks)
-        cells, settings = grid(blocks, *cells_of), {"selection": selection, "seed": self.workbench.setup.seed}
-        needs = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
-        return cells, settings, self.workbench.statistics(_CLASS_WEIGHT) if needs else None
 
     def composition(self, schedule: Schedule) -> "tuple[Analysis, list[dict]]":
         """The analysis and its rows."""
@@ -200,10 +194,11 @@ def _sketch_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     damage = task_of_row(rows[0]).damage
     key = damage.key
     heading = f"{damage.label} predicted{f', {damage.unit}' if damage.unit else ''}"
-    return ["block", "site", "ratio", heading, "95 % over images", "images"], [
+    return ["block", "site", "ratio", heading, "95 %", "images", "cells run"], [
         [
             str(row["block"]), row["site"], f"{row['ratio']:g}", damage.number(row[key]),
             " to ".join("-" if end is None else damage.number(end) for end in row[f"{key}95"]), str(row["images"]),
+            str(row["calibrated_by"]),
         ]
         for row in rows
     ]

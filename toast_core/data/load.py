@@ -56,6 +56,12 @@ class ImageData:
         found._whole = self
         return found
 
+    def without(self, positions: np.ndarray) -> "ImageData":
+        """The images that are not at these positions of the source; for what cannot be read see `part`."""
+        found = ImageData(self.source, self.transform, self.index[~np.isin(self.index, positions)], self.order, self.seed)
+        found._whole = self
+        return found
+
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield batches in order, decoding ahead in threads.
 

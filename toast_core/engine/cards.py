@@ -36,6 +36,27 @@ class DataCard(Values):
 
 
 @dataclass(frozen=True)
+class SketchCard(Values):
+    """The sketch that the engine makes by itself: on `images` images of `name`, `done` of them so far; `error` where it was given up."""
+
+    name: str
+    done: int
+    images: int
+    selection: str
+    error: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether more of it will come."""
+        return self.done < self.images and not self.error
+
+    @property
+    def words(self) -> str:
+        """How far it is, in a line."""
+        return f"Sketching sensitivity: {self.done} of {self.images} images"
+
+
+@dataclass(frozen=True)
 class CalibrationCard(Values):
     """The images that channels are chosen on and weights are refitted on."""
 

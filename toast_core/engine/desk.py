@@ -6,9 +6,11 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from toast_core.engine.cards import SketchCard
 from toast_core.engine.protocol import Description, Measurement, Progress, Superseded
 from toast_core.engine.report import measurement
 from toast_core.errors import DataError, ToastError
@@ -43,7 +45,8 @@ class Desk:
     """Loads once, then answers `describe` and `measure` from any thread.
 
     The model is used by one thread at a time: whoever holds `_turn`. Turns last one batch, so sessions share the processor
-    evenly, and a superseded measurement gives up within a batch.
+    evenly, and a superseded measurement gives up within a batch. What the desk does by itself, once the baseline is measured, gives the
+    turn back within a part of a block as soon as anyone asks for something, and goes on when nobody does.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -54,6 +57,8 @@ class Desk:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._sessions_guard = threading.Lock()
         self._is_superseded: Callable[[], bool] = _never
+        self._sketch: SketchCard | None = None
+        self._asking, self._nobody_asks = 0, threading.Condition()
 
     def load(self) -> None:
         """Import torch, load model and images, then measure the baseline before anyone asks. Records a failure; raises nothing."""
@@ -73,6 +78,8 @@ class Desk:
         self._ready.set()
         if self._model is not None and self._model.batches:
             self._warm_up(self._model)
+        if self._model is not None:
+            self._draw_map(self._model)
 
     def _say(self, what: str) -> None:
         self.activity = what
@@ -92,11 +99,48 @@ class Desk:
         with self._turn:
             model.calibrate()
 
+    def _draw_map(self, model: "WarmModel") -> None:
+        """Sketch how sensitive every site is, unless that is stored; a failure is recorded, since nothing else needs it."""
+        with self._turn:
+            try:
+                model.sketch(self._tell_sketch, self._give_way)
+            except Exception as error:
+                if not isinstance(error, ToastError):
+                    traceback.print_exc()
+                line = " ".join(str(error).split()) or type(error).__name__
+                self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line)
+                print(f"the sensitivity map was given up: {line}", file=sys.stderr)
+
+    def _tell_sketch(self, card: SketchCard) -> None:
+        self._sketch = card
+        self._say(card.words)
+
+    def _give_way(self) -> None:
+        """Where someone asks for something: let go of the turn until nobody does."""
+        if not self._asking:
+            return
+        self._turn.release()
+        with self._nobody_asks:
+            self._nobody_asks.wait_for(lambda: not self._asking)
+        self._turn.acquire()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """While someone waits for an answer."""
+        with self._nobody_asks:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._nobody_asks:
+                self._asking -= 1
+                self._nobody_asks.notify_all()
+
     def describe(self) -> Description:
         """State, what it is doing, and once ready the cards of model, data and device."""
         state = self.state
         if state == "ready":
-            return self._model.description
+            return replace(self._model.description, sketch=self._sketch)
         return Description(state, error=self.error) if state == "failed" else Description(state, progress=self.activity)
 
     def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Measurement | Superseded]:
@@ -107,6 +151,12 @@ class Desk:
         """
         session, number = self._enter(session_id)
         yield from self._loading()
+        with self._asked():
+            yield from self._measured(session, number, schedule, images)
+
+    def _measured(
+        self, session: _Session, number: int, schedule: Schedule, images: int | None
+    ) -> Iterator[Progress | Measurement | Superseded]:
         model = self._loaded()
         schedule.check_length(len(model.shape.blocks), model.shape.name)
         batches = min(len(model.batches), -(-images // self.setup.batch_size)) if images else len(model.batches)
@@ -141,12 +191,13 @@ class Desk:
         from toast_core.studies.registry import read_run
 
         run = read_run(values)
-        while not self._turn.acquire(timeout=_HEARTBEAT_S):
-            yield Progress(self.activity)
-        try:
-            return model.offer(run, book)
-        finally:
-            self._turn.release()
+        with self._asked():
+            while not self._turn.acquire(timeout=_HEARTBEAT_S):
+                yield Progress(self.activity)
+            try:
+                return model.offer(run, book)
+            finally:
+                self._turn.release()
 
     def pictures(self, index: tuple[int, ...]) -> list[str | None]:
         """Small PNGs of images of the set in base64; None for one that cannot be read.

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard, get_args
 
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
+from toast_core.engine.cards import SketchCard as SketchCard  # pages read it from here
 from toast_core.engine.values import ProtocolError as ProtocolError
 from toast_core.engine.values import Values
 from toast_core.jobs.book import Job as Job  # pages read them from here
@@ -225,6 +226,7 @@ class Description(_Message):
     """How the engine is: `starting` with its progress in words, `failed` with the error, or `ready` with its cards.
 
     data, calibration   None where no such images were given, and while it is not ready
+    sketch              how far the map is that it makes by itself; None before it is begun, and where there are no images
     versions            of Python, torch and timm
     """
 
@@ -235,6 +237,7 @@ class Description(_Message):
     model: ModelCard | None = None
     data: DataCard | None = None
     calibration: CalibrationCard | None = None
+    sketch: SketchCard | None = None
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     protocol: int = PROTOCOL

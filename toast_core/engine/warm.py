@@ -9,9 +9,10 @@ from importlib.metadata import version
 
 import torch
 
+from analysis_cache.store import EvidenceStore
 from toast_core.data.load import Batch
 from toast_core.data.sources import Source
-from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
+from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard, SketchCard
 from toast_core.engine.live import LiveEvaluator
 from toast_core.engine.protocol import Description
 from toast_core.jobs.book import JobBook
@@ -21,6 +22,7 @@ from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.base import Run
+from toast_core.studies.sketch.job import first_sketch
 from toast_core.studies.tasks.base import ImageOutcomes
 from toast_core.workbench import Report, Workbench
 
@@ -111,6 +113,28 @@ class WarmModel:
         """Compute the statistics that calibrated selection needs, so that the first edit need not wait for them."""
         if self.workbench.setup.calibration:
             self.workbench.statistics(Schedule.class_weight)
+
+    def sketch(self, tell: Callable[[SketchCard], object], pause: Callable[[], object]) -> None:
+        """Put the first sketch of the setup (`first_sketch`) into its store, unless it is there or no images are named.
+
+        Args:
+            tell: told how far it is, after every part.
+            pause: called between two steps of the model, which others may use until it returns.
+
+        Raises:
+            ToastError: images cannot be read, the model is too large for memory, or the store cannot be written.
+        """
+        run = first_sketch(self.workbench.setup)
+        if run is None:
+            return
+        data = self.workbench.sketched(run.images)
+        card = SketchCard(data.source.name, 0, len(data), run.selection)
+        with EvidenceStore.open(self.workbench.setup.store) as store:
+            work = run.work(self.workbench, store)
+            if work.stored < work.cells:
+                tell(card)
+                run.measure(self.workbench, store, lambda done, total: tell(replace(card, done=done)), pause)
+        tell(replace(card, done=len(data)))
 
     def fork(self) -> LiveEvaluator:
         """An evaluator that starts from the baseline's block inputs; the tensors are shared, since no block changes its input."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
@@ -67,6 +67,13 @@ def check_sizes(images: object, batch_size: object = 1) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise JobError(f"{name} is {value!r:.80}; send a whole number of at least 1{', or none for all' if name == 'images' else ''}")
+
+
+def as_list(name: str, values: object) -> tuple[Any, ...]:
+    """A run's list of sites or ratios as a tuple; a JobError unless it is a list of at least one, each once."""
+    if not isinstance(values, list | tuple) or not values or len(set(map(str, values))) < len(values):
+        raise JobError(f"{name} is {values!r:.80}; send a list of at least one, each once")
+    return tuple(values)
 
 
 def as_schedule(values: object) -> Schedule:

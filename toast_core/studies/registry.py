@@ -23,6 +23,7 @@ KINDS: Registry[type[Run]] = Registry(
         "redundancy": "toast_core.studies.redundancy.job:RedundancyRun",
         "evaluation": "toast_core.studies.evaluation.job:EvaluationRun",
         "composition": "toast_core.studies.composition.job:CompositionRun",
+        "sketch": "toast_core.studies.sketch.job:SketchRun",
         "apply": "toast_core.studies.agreement.job:ApplyRun",
         "tuning": "toast_core.studies.tuning.job:TuningRun",
         "recovery": "toast_core.studies.recovery.job:RecoveryRun",

@@ -2,9 +2,9 @@
 //
 // Uses hands.js, edits.js and messages.js for what the elements do, limits.js and colours.js for what they are.
 
-import { SCALE, rgb } from "./colours.js";
+import { POINTS, STRIP } from "./colours.js";
 import { setLimit, toggleLink, toggleLock } from "./edits.js";
-import { onBarKey, onCancel, onDeskKey, onDown, onLeave, onMove, onUp, onWheel, selectBar } from "./hands.js";
+import { onBarKey, onDeskKey, onDown, onLeave, onMove, onWheel, selectBar } from "./hands.js";
 import { PAIRS, SITES, kindOf } from "./limits.js";
 import { sendEdit } from "./messages.js";
 
@@ -23,7 +23,7 @@ function element(tag, className, text) {
 
 export function build(desk, form) {
   desk.built = form;
-  desk.now = desk.heated = null;
+  desk.heated = desk.hovered = null;
   desk.root.replaceChildren();
   buildTotals(desk);
   buildSites(desk);
@@ -49,14 +49,16 @@ function buildTotals(desk) {
     totals.append(total);
     desk.parts[name] = { total, figure, note };
   }
-  const legend = element("div", "legend");
-  legend.append(element("div", "title", "Points of top-1 lost by a block alone"));
-  const strip = element("div", "strip");
-  strip.style.background = `linear-gradient(to right, ${SCALE.map(([, parts]) => rgb(parts)).join(", ")})`;
-  const ticks = element("div", "ticks");
-  SCALE.forEach(([points]) => ticks.append(element("span", "", points)));
-  legend.append(strip, ticks);
-  desk.parts.legend = legend;
+  const legend = element("div", "legend"), title = element("div", "title"), strip = element("div", "strip"), row = element("div", "ticks");
+  strip.style.background = STRIP;
+  const ticks = POINTS.map(() => element("span")), note = element("div", "note"), hatched = element("div", "note hatched");
+  row.append(...ticks);
+  hatched.append(element("i", "untold"), element("span", "", "cannot be told from zero"));
+  const scale = element("div", "scale"), basis = element("div", "basis");
+  scale.append(title, strip, row);
+  basis.append(note, hatched);
+  legend.append(scale, basis);
+  desk.parts.legend = { legend, title, ticks, note, hatched };
   totals.append(legend);
   desk.root.append(totals);
 }
@@ -103,7 +105,7 @@ const startsStage = (desk, block) => block > 0 && kindOf(desk, block).stage !== 
 function buildBar(desk, site, block, row) {
   const cell = element("div", startsStage(desk, block) ? "cell stage" : "cell");
   const label = element("span", "label"), track = element("div", "track");
-  const parts = Object.fromEntries(["heat", "fill", "below", "above", "ghost", "reach", "thumb"].map((name) => [name, element("i", name)]));
+  const parts = Object.fromEntries(["heat", "fill", "untold", "below", "above", "ghost", "reach", "thumb"].map((name) => [name, element("i", name)]));
   track.append(...Object.values(parts));
   track.setAttribute("role", "slider");
   track.setAttribute("aria-orientation", "vertical");
@@ -112,8 +114,6 @@ function buildBar(desk, site, block, row) {
   track.dataset.block = block;
   track.onpointerdown = (event) => onDown(desk, site, block, event);
   track.onpointermove = (event) => onMove(desk, site, block, event);
-  track.onpointerup = () => onUp(desk);
-  track.onpointercancel = () => onCancel(desk);
   track.onpointerleave = () => onLeave(desk, site, block);
   track.onfocus = () => selectBar(desk, site, block);
   track.onkeydown = (event) => onBarKey(desk, site, block, event);

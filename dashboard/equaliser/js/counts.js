@@ -22,6 +22,20 @@ export function effectAt(desk, site, block, ratio) {
   return { figures: [1, 2, 3].map((i) => a[i] + share * (b[i] - a[i])), measured: b[0] === ratio, between: [a[0], b[0]] };
 }
 
+// The sketched damage at a ratio as [damage, low, high], the ratios between which it was sketched, and whether it can be told from zero;
+// `high` is null where the interval has no end. null beyond the last sketched ratio.
+export function damageAt(desk, site, block, ratio) {
+  if (ratio === 0) return { figures: [0, 0, 0], measured: true, isTold: true };
+  const line = [[0, 0, 0, 0, true], ...(desk.data.sketch.lines[site][block] ?? [])], right = line.findIndex((point) => point[0] >= ratio);
+  if (right < 0) return null;
+  const [a, b] = [line[right - 1], line[right]], share = (ratio - a[0]) / (b[0] - a[0]), measured = b[0] === ratio;
+  const figures = [1, 2, 3].map((i) => (a[i] === null || b[i] === null ? null : a[i] + share * (b[i] - a[i])));
+  return { figures, measured, between: [a[0], b[0]], isTold: b[4] && (measured || a[4]) };
+}
+
+// What a bar is coloured by: the sketched damage where a sketch is shown, else the measured difference.
+export const shownAt = (desk, site, block, ratio) => (desk.data.sketch ? damageAt : effectAt)(desk, site, block, ratio);
+
 // As `count_cost`: MACs and parameters of the whole model, from the tables of what each kept count saves.
 export function costOf(desk, now) {
   const { data } = desk;

@@ -50,7 +50,8 @@ export function onDown(desk, site, block, event) {
   }
   holdEdit(desk);
   track.setPointerCapture(event.pointerId);
-  desk.drag = { site, block, y: event.clientY, moved: false };
+  desk.drag = { site, block, y: event.clientY, moved: false, pointer: event.pointerId };
+  listenForEnd(desk);
   desk.hovered = null;
   paintHover(desk, site, block, null);
   setBar(desk, site, block, stopUnder(desk, site, block, event));
@@ -76,8 +77,32 @@ export function onLeave(desk, site, block) {
   paintInspector(desk);
 }
 
+// The window hears of the end wherever the pointer is by then, and whatever has become of the bar.
+function listenForEnd(desk) {
+  const ending = new AbortController();
+  const end = (does) => (event) => {
+    if (event.pointerId !== desk.drag?.pointer) return;
+    ending.abort();
+    does(desk);
+  };
+  addEventListener("pointerup", end(onUp), { signal: ending.signal });
+  addEventListener("pointercancel", end(onCancel), { signal: ending.signal });
+}
+
+// Gives the pointer that is down to the new element of the bar that it drags.
+export function holdAgain(desk) {
+  if (!desk.drag) return;
+  const { track } = desk.bars[desk.drag.site][desk.drag.block];
+  track.focus({ preventScroll: true });
+  try {
+    track.setPointerCapture(desk.drag.pointer);
+  } catch {
+    onUp(desk); // the pointer is gone: it has let go
+  }
+}
+
 // A click waits for a second one that would make it a lock; a drag is sent at once.
-export function onUp(desk) {
+function onUp(desk) {
   if (!desk.drag) return;
   const { moved } = desk.drag;
   desk.drag = null;
@@ -85,7 +110,7 @@ export function onUp(desk) {
   else sendWhenSettled(desk);
 }
 
-export function onCancel(desk) {
+function onCancel(desk) {
   if (!desk.drag) return;
   desk.drag = null;
   desk.now = desk.last.before;

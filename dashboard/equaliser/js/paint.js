@@ -2,15 +2,15 @@
 //
 // Uses limits.js for stops and ranges, counts.js for the totals, words.js and colours.js for how they read.
 
-import { NEUTRAL, effectColour, heat } from "./colours.js";
-import { costOf, effectAt, effectiveRatio, millisecondsOf, predict } from "./counts.js";
+import { DAMAGES, NEUTRAL, POINTS, effectColour, hasColours, heat, untold } from "./colours.js";
+import { costOf, effectiveRatio, millisecondsOf, predict, shownAt } from "./counts.js";
 import { SITES, barsOf, isLimited, limitOf, stopsOf } from "./limits.js";
 import { decimals, effectWords, percent, signed, stopWords } from "./words.js";
 
 const LOCK_ICON = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4.5 7V5a3.5 3.5 0 0 1 7 0v2M3.5 7h9v6.5h-9z"/></svg>';
 
 export function paintAll(desk) {
-  const curves = JSON.stringify(desk.data.curves);
+  const { sketch } = desk.data, curves = JSON.stringify([sketch?.lines ?? desk.data.curves]);
   for (const site of SITES) {
     desk.bars[site].forEach((bar, block) => {
       if (curves !== desk.heated) paintHeat(desk, site, block);
@@ -18,21 +18,35 @@ export function paintAll(desk) {
     });
   }
   desk.heated = curves;
-  desk.parts.legend.hidden = !desk.data.curves;
+  paintLegend(desk);
   paintLinks(desk);
   paintTotals(desk);
   paintInspector(desk);
+}
+
+function paintLegend(desk) {
+  const { sketch } = desk.data, { legend, title, ticks, note, hatched } = desk.parts.legend;
+  legend.hidden = !hasColours(desk);
+  const what = sketch ? `${sketch.label} of a block alone, predicted${sketch.unit && `, in ${sketch.unit}`}` : "Points of top-1 lost by a block alone";
+  title.textContent = what;
+  (sketch ? DAMAGES : POINTS).forEach((tick, i) => { ticks[i].textContent = tick; });
+  legend.classList.toggle("sketched", Boolean(sketch));
+  note.textContent = sketch?.note ?? "";
+  hatched.hidden = !sketch;
 }
 
 function paintHeat(desk, site, block) {
   const bar = desk.bars[site][block], background = heat(desk, site, block);
   bar.heat.style.background = bar.fill.style.background = background ?? NEUTRAL;
   bar.track.classList.toggle("unmeasured", background === null);
+  const mask = untold(desk, site, block);
+  bar.untold.hidden = mask === null;
+  bar.untold.style.maskImage = bar.untold.style.webkitMaskImage = mask ?? "";
 }
 
 export function paintBar(desk, site, block) {
   const bar = desk.bars[site][block], now = desk.now[site][block], limit = limitOf(desk, site, block), { track } = bar;
-  const stops = stopsOf(desk, site, block), effect = effectAt(desk, site, block, effectiveRatio(desk, site, block, now));
+  const stops = stopsOf(desk, site, block), effect = shownAt(desk, site, block, effectiveRatio(desk, site, block, now));
   const last = stops[stops.length - 1][0];
   bar.fill.style.clipPath = `inset(${100 - 100 * now.ratio}% 0 0 0)`;
   bar.thumb.style.bottom = `${100 * now.ratio}%`;
@@ -115,7 +129,7 @@ export function paintInspector(desk) {
   const { swatch, place, stop, effect, band, buttons } = desk.parts.inspector;
   const [site, block] = desk.hovered ?? desk.selected;
   const bar = desk.hovered ? { ratio: desk.hovered[2][0], kept: desk.hovered[2][1] } : desk.now[site][block];
-  const found = effectAt(desk, site, block, effectiveRatio(desk, site, block, bar)), [words, more] = effectWords(desk, found);
+  const found = shownAt(desk, site, block, effectiveRatio(desk, site, block, bar)), [words, more] = effectWords(desk, found);
   swatch.style.background = effectColour(desk, found);
   place.textContent = `Block ${block}, ${site}`;
   stop.textContent = stopWords(desk, site, block, bar);

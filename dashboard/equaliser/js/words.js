@@ -19,8 +19,23 @@ export function decimals(low, high) {
 
 export const percent = (ratio) => `${Number((100 * ratio).toFixed(2))} %`;
 
+// A damage: two digits, and no more zeros than can be told from nothing.
+export const damageWords = (damage) => (damage > 0 && damage < 1e-6 ? "below 0.000001" : String(Number(damage.toPrecision(2))));
+
+function sketchWords(desk, effect) {
+  if (effect === null) return ["not sketched", ""];
+  const { label, unit, band: over } = desk.data.sketch, [damage, low, high] = effect.figures;
+  if (damage === 0 && high === 0) return ["keeps everything", ""];
+  const what = `${label} ${damageWords(damage)}${unit && ` ${unit}`}`, verdict = effect.isTold ? "" : "; cannot tell apart from zero";
+  const band = high === null ? `no interval from one image${verdict}` : `${over}: ${damageWords(low)} to ${damageWords(high)}${verdict}`;
+  if (effect.measured) return [`predicted ${what}`, band];
+  const [below, above] = effect.between.map(percent);
+  return [`about ${what}`, `${band}; between those predicted at ${below} and ${above}`];
+}
+
 // What a bar's effect is, and its interval: two texts.
 export function effectWords(desk, effect) {
+  if (desk.data.sketch) return sketchWords(desk, effect);
   if (!desk.data.curves || effect === null) return ["not measured", ""];
   const [delta, low, high] = effect.figures;
   if (effect.figures.every((figure) => figure === 0)) return ["keeps everything", ""];

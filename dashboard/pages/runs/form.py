@@ -7,7 +7,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import streamlit as st
+
+from dashboard.session import state
 from toast_core.engine.protocol import Description, Job
+from toast_core.schedule.schedule import SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,18 @@ def find_forms() -> dict[str, Form]:
     modules = (import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)]))
     found = [module.FORM for module in modules if hasattr(module, "FORM")]
     return {form.kind: form for form in sorted(found, key=lambda form: form.place)}
+
+
+def chosen_selection(engine: Description) -> str:
+    """Ask how channels are chosen, that of the schedule in hand first; calibrated only where there are calibration images."""
+    selections = [name for name in SELECTIONS if name != "calibrated" or engine.calibration]
+    in_hand = state.schedule().selection
+    return st.segmented_control(
+        "Channels are chosen", selections, format_func=_in_words, required=True, key="run-selection",
+        default=in_hand if in_hand in selections else selections[0],
+        help="  \n".join(f"{_in_words(name)}: {SELECTIONS[name]}" for name in selections),
+    )
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ").capitalize()

@@ -2,10 +2,8 @@
 
 import streamlit as st
 
-from dashboard.pages.runs.form import Form
-from dashboard.session import state
+from dashboard.pages.runs.form import Form, chosen_selection
 from toast_core.engine.protocol import Description
-from toast_core.schedule.schedule import SELECTIONS
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS
 
 _SITES = tuple(SITE_GROUPS)
@@ -21,13 +19,8 @@ def _choose(engine: Description, run: dict) -> dict | None:
             "Ratios dropped, in percent", DEFAULT_RATIOS, selection_mode="multi", default=_FIRST_RATIOS, key="run-ratios",
             format_func=lambda ratio: f"{100 * ratio:.0f}",
         )
-    selections = [name for name in SELECTIONS if name != "calibrated" or engine.calibration]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        run["selection"] = st.segmented_control(
-            "Channels are chosen", selections, format_func=_in_words, required=True, key="run-selection",
-            default=state.schedule().selection if state.schedule().selection in selections else selections[0],
-            help="  \n".join(f"{_in_words(name)}: {SELECTIONS[name]}" for name in selections),
-        )
+        run["selection"] = chosen_selection(engine)
         run["mode"] = st.segmented_control(
             "Mode", list(_MODES), format_func=_MODES.__getitem__, default="exact", required=True, key="run-mode", help=_MODE_HELP
         )
@@ -39,10 +32,6 @@ def _choose(engine: Description, run: dict) -> dict | None:
             st.info(f"Choose at least one of the {name} to see what the run costs.")
             return None
     return run | {"sites": sorted(run["sites"], key=_SITES.index), "ratios": sorted(run["ratios"])}
-
-
-def _in_words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _may_end_early(run: dict) -> bool:

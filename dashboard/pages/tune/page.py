@@ -10,12 +10,13 @@ from dashboard.components.engine_status import show_engine_status
 from dashboard.components.heading import show_heading
 from dashboard.components.measurement import begin, follow, open_slots
 from dashboard.equaliser.editor import show_editor
-from dashboard.equaliser.mount import data_in_hand
+from dashboard.equaliser.mount import Stored, data_in_hand
 from dashboard.evidence.commands import evaluate_command
-from dashboard.evidence.curves import stored_curves
+from dashboard.evidence.curves import stored_curves, stored_map
 from dashboard.evidence.latency import stored_latency
 from dashboard.pages.tune.choices import compared_schedule, show_choices
 from dashboard.pages.tune.fit import show_fit
+from dashboard.pages.tune.map import follow_map, images_of
 from dashboard.session import state
 from dashboard.session.knowledge import with_interaction
 from dashboard.uploads import MAX_SCHEDULE_MB
@@ -36,12 +37,16 @@ def render() -> None:
         return
     schedule, setup = state.schedule(), state.engine_client().setup
     curves = with_interaction(stored_curves(setup, shape.name, schedule.selection), shape)
-    data = data_in_hand(shape, curves, stored_latency(setup, shape), compared_schedule(shape))
+    card = state.map_card()
+    damage = stored_map(setup, shape.name, schedule.selection, card.done if card else 0)
+    stored = Stored(curves, damage, images_of(damage), stored_latency(setup, shape), compared_schedule(shape))
+    data = data_in_hand(shape, stored)
     show_heading("Tune", st.header)
     editing, beside = st.columns([5, 2])
     with editing:
         with st.container(border=True):
             show_editor(data)
+            follow_map(damage, card)
         fitting = st.container(border=True)
     messages = begin()
     # Counted here, which gives the browser the time to show the totals before the rest comes and keeps it busy.

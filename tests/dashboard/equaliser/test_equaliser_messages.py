@@ -1,8 +1,16 @@
 """What the equaliser sends from a real browser, and what it makes of the answers."""
 
+import pytest
+
 from dashboard.equaliser.mount import EditorState
 from tests.support.equaliser_page import bar, data_of, open_desk, ratios_sent
 from toast_core.schedule.schedule import Schedule
+
+TAKE_AWAY = "() => document.getElementById('host').replaceChildren()"
+MOUNT_AGAIN = """(data) => {
+  document.getElementById("host").innerHTML = '<div class="equaliser"></div>';
+  show(data);
+}"""
 
 
 def test_undo_keys_send_a_step_after_the_edit_that_is_on_its_way(browser):
@@ -44,10 +52,41 @@ def test_a_message_that_got_lost_is_sent_again_until_it_was_seen(browser):
 def test_a_message_on_its_way_outlives_the_elements(browser):
     page = open_desk(browser)
     bar(page, "fc2", 3).press("Control+z")
-    page.evaluate("() => { document.getElementById('host').innerHTML = '<div class=\"equaliser\"></div>' }")
-    page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, selection="calibrated")))
+    page.evaluate(MOUNT_AGAIN, data_of(Schedule.uniform(12, selection="calibrated")))
     bar(page, "fc2", 3).press("Control+z")
     assert [[message["number"] for message in messages] for messages in page.evaluate("sent")] == [[1], [1, 2]]
+
+
+def test_a_drag_outlives_the_elements(browser):
+    page, before = open_desk(browser), data_of(Schedule.uniform(12, selection="calibrated"))
+    box = bar(page, "fc2", 3).bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10, box["y"] + 0.8 * box["height"], steps=3)
+    page.evaluate(MOUNT_AGAIN, before)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") == "20"
+    # the pointer still moves this bar, over others too, and its end is heard off all of them
+    page.mouse.move(box["x"] + 200, box["y"] + 0.5 * box["height"], steps=3)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") == "50"
+    page.mouse.move(box["x"] + 10, box["y"] + 0.5 * box["height"] + 1)
+    page.evaluate(TAKE_AWAY)
+    page.mouse.up()
+    assert ratios_sent(page)["fc2"] == pytest.approx([0, 0, 0, 0.49, *[0] * 8], abs=0.011)
+    page.evaluate(MOUNT_AGAIN, before)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") in ("49", "50")
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") in ("49", "50")
+
+
+def test_an_edit_that_waits_for_the_keys_to_rest_outlives_the_elements(browser):
+    page = open_desk(browser)
+    bar(page, "fc2", 3).press("PageUp")
+    page.evaluate(MOUNT_AGAIN, data_of(Schedule.uniform(12, selection="calibrated")))
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") == "10"
+    bar(page, "vo", 5).press("PageUp")
+    page.wait_for_function("sent.length && sent.at(-1).at(-1).ratios.vo[5] > 0")
+    sent = ratios_sent(page)
+    assert sent["fc2"][3] == 0.1 and sent["vo"][5] == pytest.approx(0.1, abs=0.02)
 
 
 def test_another_session_begins_to_count_anew(browser):

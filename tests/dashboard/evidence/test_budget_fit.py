@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.evidence import find as evidence
 from dashboard.evidence.budget_fit import BudgetRequest, DamageCurves, damage_curves, fit, tuning_run
 from dashboard.limits import Limit
+from tests.support import tunings
+from tests.support.sketches import CELLS, put_sketch
 from tests.support.tunings import BARE, ROWS, SHAPE, WHOLE, put_tuning
 from toast_core.cost.macs import count_cost
 from toast_core.errors import ScheduleError
@@ -15,6 +18,12 @@ from toast_core.studies.registry import read_run
 
 REQUEST = BudgetRequest("reduction", 40.0, ("qk", "vo", "fc2"), True)
 CURVES = DamageCurves(ROWS, "curves from 128 images")
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """What was looked up for another test is forgotten."""
+    damage_curves.clear()
 
 
 class TestAsked:
@@ -65,6 +74,35 @@ def test_compensated_curves_go_before_plain_ones(tmp_path: Path) -> None:
     compensated, plain = (damage_curves(options, "demo_vit", wanted) for wanted in (True, False))
     assert len(compensated.rows) == len(ROWS) and compensated.note == "curves from 128 images"
     assert plain.note == "curves from 2,000 images", "the shipped sweep of calibrated selection"
+
+
+def test_where_nothing_was_measured_the_damage_is_a_sketchs_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "shipped_bundles", list)
+    options = Setup(store=str(tmp_path / "store.sqlite")).completed()
+    put_sketch(tmp_path / "store.sqlite", "per_image")
+    put_sketch(tmp_path / "store.sqlite", parts=1)
+    assert damage_curves(options, "demo_vit", False).rows == (), "neither of calibrated selection nor finished"
+    damage_curves.clear()
+    put_sketch(tmp_path / "store.sqlite")
+    plain, compensated = (damage_curves(options, "demo_vit", wanted) for wanted in (False, True))
+    assert plain.note == "predicted KL, by a sketch of 24 images, not calibrated"
+    assert compensated.note == f"{plain.note}, before making up for what is dropped" and len(plain.rows) == len(CELLS)
+    found = fit(SHAPE, BARE, tuning_run(SHAPE, BARE, {}, REQUEST), plain)
+    assert count_cost(SHAPE, found.schedule).macs <= int(0.6 * WHOLE) and found.curves == plain.note
+    assert sum(found.schedule.ratios("qk")) > sum(found.schedule.ratios("vo")), "the sketch says that qk matters least"
+
+
+def test_sites_that_were_not_measured_are_filled_in_by_a_sketch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "shipped_bundles", list)
+    options = Setup(store=str(tmp_path / "store.sqlite")).completed()
+    monkeypatch.setattr(tunings, "ROWS", tuple(row for row in ROWS if row["site"] == "vo"))
+    put_tuning(tmp_path / "store.sqlite", BARE)
+    put_sketch(tmp_path / "store.sqlite")
+    found = damage_curves(options, "demo_vit", True)
+    by_sketch = "qk, fc1, fc2 by predicted KL, by a sketch of 24 images, not calibrated, before making up for what is dropped"
+    assert found.note == f"curves from 128 images; {by_sketch}"
+    assert {(row["site"], "draws" in row) for row in found.rows} == {("vo", False), ("qk", True), ("fc1", True), ("fc2", True)}
+    assert fit(SHAPE, BARE, tuning_run(SHAPE, BARE, {}, REQUEST), found).predicted > 0
 
 
 def test_without_curves_it_says_what_to_do(tmp_path: Path) -> None:

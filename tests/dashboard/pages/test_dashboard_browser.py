@@ -20,6 +20,8 @@ from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 from toast_core.schedule.schedule import Schedule
 
+_MOST_DRAGS = 5
+
 
 @pytest.fixture(scope="module")
 def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -122,12 +124,19 @@ def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
 
 
 def _drag(page, bar, ratio: float) -> None:
-    """Take a bar with the mouse to a ratio."""
-    box = bar.bounding_box()
-    page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 1)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 10, box["y"] + (1 - ratio) * box["height"], steps=4)
-    page.mouse.up()
+    """Take a bar with the mouse to a ratio. A page that is still being put together may move the bar away: then it is taken again."""
+    wanted = 100 * ratio
+    for _ in range(_MOST_DRAGS):
+        bar.hover()  # waits until the bar stands still, in view and uncovered
+        box = bar.bounding_box()
+        page.mouse.move(box["x"] + 10, box["y"] + box["height"] - 1)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 10, box["y"] + (1 - ratio) * box["height"], steps=4)
+        took = abs(float(bar.get_attribute("aria-valuenow")) - wanted) < 5
+        page.mouse.up()
+        if took:
+            return
+    raise AssertionError(f"{_MOST_DRAGS} drags did not take the bar to {wanted:.0f} %")
 
 
 @pytest.mark.parametrize(("header", "value"), [("Host", "rebound.example"), ("Origin", "https://elsewhere.example")])

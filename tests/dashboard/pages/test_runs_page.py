@@ -64,10 +64,22 @@ def test_all_images_are_none_and_the_other_kinds_ask_for_what_they_need(runs_eng
     assert runs_engine.asked[-1][1]["schedule"]["selection"] == "calibrated" and not at.exception
 
 
+def test_a_sketch_asks_for_its_own_images_and_offers_every_site_and_ratio(runs_engine):
+    at = open_page()
+    at.segmented_control(key="run-kind").set_value("sketch").run()
+    assert not at.exception and runs_engine.asked[-1] == ("quote", {
+        "kind": "sketch", "images": 64, "draws": 2, "selection": "calibrated", "sites": ["qk", "vo", "fc1", "fc2"],
+        "ratios": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+    })
+    assert at.number_input(key="sketch-images").label == "Images of fashion-mnist:calibration"
+    at.pills(key="sketch-sites").set_value([]).run()
+    assert "Choose at least one of the sites" in words(at)
+
+
 def test_what_is_offered_are_the_forms_of_the_folder_that_choose(runs_engine):
     forms = find_forms()
     offered = [form for form in forms.values() if form.choose]
-    assert [form.kind for form in offered] == ["sensitivity", "redundancy", "evaluation", "recovery"]
+    assert [form.kind for form in offered] == ["sensitivity", "redundancy", "evaluation", "recovery", "sketch"]
     control = open_page().segmented_control(key="run-kind")
     assert control.options == [form.title for form in offered] and control.help.split("  \n") == [
         f"{form.title}: {form.help}" for form in offered

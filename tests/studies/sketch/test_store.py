@@ -1,5 +1,7 @@
 """Sketches in the evidence store, and what they predict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.studies.sensitivity.cells import Cell, grid
-from toast_core.studies.sensitivity.measure import cell_outcomes
+from toast_core.studies.sensitivity.measure import Sweep, cell_outcomes
 from toast_core.studies.sketch.measure import Sketcher
 from toast_core.studies.sketch.memory import sketch_need
 from toast_core.studies.sketch.result import Sketch
@@ -21,7 +23,7 @@ from toast_core.studies.sketch.store import SketchRequest, analyze_sketch, read_
 from toast_core.studies.subject import Subject
 
 CELLS = grid(3, ("vo", "fc2"), (0.2, 0.6))
-REQUEST = SketchRequest(CELLS, 3, None, {"selection": "per_image", "seed": 0})
+REQUEST = SketchRequest(CELLS, 3, None, {"selection": "per_image", "seed": 0}, measured=0)
 
 
 def subject(batch_size: int = 6) -> Subject:
@@ -41,6 +43,21 @@ def test_rows_say_what_they_are_predicted_from(tmp_path) -> None:
         damage = 0.5 * np.square(sketch.moved[number].astype(np.float64)).mean(axis=0)
         assert row["kl"] == pytest.approx(damage.mean()) and row["kl95"][0] <= row["kl"] <= row["kl95"][1]
         assert (row["images"], row["draws"], row["calibrated_by"]) == (23, 3, 0)
+
+
+def test_cells_that_were_run_are_kept_with_the_sketch(tmp_path) -> None:
+    asked = replace(REQUEST, measured=2)
+    with EvidenceStore.open(tmp_path / "e.db") as store:
+        analysis, sketch = analyze_sketch(subject(), store, asked)
+        again = read_sketch(store, analysis, "kl")
+        bare, _ = analyze_sketch(subject(), store, REQUEST)
+    assert bare.id != analysis.id and again.rows() == sketch.rows()
+    assert {row["calibrated_by"] for row in sketch.rows()} == {2} and len(again.measured) == 4
+    model = grey_model("vit")
+    sweep = Sweep(model, selection="per_image", seed=0)
+    batch = next(iter(grey_data(model, 23).batches(23)))
+    for cell, damage in again.measured.items():
+        assert damage == pytest.approx(sweep.measure(batch, [cell]).cells[cell].damage(), rel=1e-3, abs=1e-6)
 
 
 def test_a_second_run_measures_nothing(tmp_path, monkeypatch) -> None:

@@ -9,10 +9,11 @@ from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import JobError
-from toast_core.schedule.schedule import SELECTIONS, Schedule
+from toast_core.schedule.schedule import SELECTIONS
 from toast_core.setup import Setup
-from toast_core.studies.base import Report, Work, calibration_images, check_sizes
+from toast_core.studies.base import Report, Work, as_list, calibration_images, check_sizes
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS, Cell, grid
+from toast_core.studies.sensitivity.plans import selected_cells
 from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity, sensitivity_identities
 from toast_core.studies.sensitivity.sweep import Rule
 from toast_core.studies.subject import Subject
@@ -37,10 +38,7 @@ class SensitivityRun:
     def __post_init__(self) -> None:
         check_sizes(self.images, self.batch_size)
         for name in ("sites", "ratios"):
-            values = getattr(self, name)
-            if not isinstance(values, list | tuple) or not values or len(set(map(str, values))) < len(values):
-                raise JobError(f"{name} is {values!r:.80}; send a list of at least one, each once")
-            object.__setattr__(self, name, tuple(values))
+            object.__setattr__(self, name, as_list(name, getattr(self, name)))
         for name in ("width", "tolerance"):
             points = getattr(self, name)
             if isinstance(points, bool) or not isinstance(points, int | float) or not 0 < points <= 100:
@@ -66,10 +64,7 @@ class SensitivityRun:
 
     def _request(self, workbench: Workbench) -> SweepRequest:
         """The sweep over the workbench's blocks, with the seed of its setup; calibrates where the selection needs it."""
-        blocks, settings = len(workbench.shape.blocks), {"selection": self.selection, "seed": workbench.setup.seed}
-        cells = grid(blocks, self.sites, self.ratios)
-        needed = any(cell.schedule(blocks, **settings).needs_calibration for cell in cells)
-        statistics = workbench.statistics(Schedule.class_weight, self.batch_size) if needed else None
+        cells, settings, statistics = selected_cells(workbench, self.sites, self.ratios, self.selection, self.batch_size)
         return SweepRequest(cells, Rule(self.mode, self.width, self.tolerance), statistics, settings)
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:

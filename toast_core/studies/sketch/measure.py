@@ -56,6 +56,10 @@ class _Seen:
     hidden_sums: torch.Tensor
 
 
+def go_on() -> None:
+    """The pause of a sketch that has the model to itself."""
+
+
 class Sketcher:
     """A baseline model, cells and their plans; sketches any batch.
 
@@ -63,10 +67,15 @@ class Sketcher:
         plan_of: a cell's plan; of a dynamic selection the choice is made from the batch's activations, as in a run.
         draws: how many directions an image.
         seed: of the directions; an image's are drawn by seed and its position in the source, whatever batch it comes in.
+        pause: called between blocks and cells, with no hook on the model: another thread may run it until this returns.
     """
 
-    def __init__(self, model: nn.Module, cells: Sequence[Cell], plan_of: Callable[[Cell], Plan], draws: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, cells: Sequence[Cell], plan_of: Callable[[Cell], Plan], draws: int = 4, seed: int = 0,
+        pause: Callable[[], object] = go_on,
+    ) -> None:
         self.model, self.cells, self.plan_of, self.draws, self.seed = model.eval(), tuple(cells), plan_of, draws, seed
+        self.pause = pause
         self.suffix = Suffix(model)
         self.unpruned = Plan(Schedule.uniform(len(self.suffix.blocks)), (BlockPlan(),) * len(self.suffix.blocks))
 
@@ -78,6 +87,7 @@ class Sketcher:
         inputs, last = self._inputs(batch.images.to(parameter.device, parameter.dtype))
         gradients = self._from_head(last, batch.index)
         for index in reversed(range(len(inputs))):
+            self.pause()
             seen, gradients = self._backward(index, inputs.pop(), gradients)
             own = [cell for cell in self.cells if cell.block == index]
             moved = self._moved(seen, supports(own))
@@ -89,6 +99,7 @@ class Sketcher:
     def _inputs(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         x, inputs = self.suffix.start(images), []
         for index, block in enumerate(self.suffix.blocks):
+            self.pause()
             inputs.append(x)
             x = self.suffix.enter(index + 1, block(x))
         return inputs, x
@@ -134,6 +145,7 @@ class Sketcher:
         found: dict[Cell, torch.Tensor] = {}
         alpha = None
         for cell in cells:
+            self.pause()
             plan = self.plan_of(cell)
             own = plan.blocks[seen.index]
             if own.is_baseline:

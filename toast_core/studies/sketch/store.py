@@ -1,15 +1,17 @@
-"""A sketch in the evidence store: a cell a block and site, from parts of one batch each, so that a killed one goes on where it stopped."""
+"""A sketch in the evidence store: a cell a block and site, from parts of a few images, so that a killed one goes on where it stopped."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from analysis_cache.analysis import Analysis
-from analysis_cache.canonical import sha256_hex
 from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import Batch
@@ -17,15 +19,29 @@ from toast_core.data.numbered import NumberedBatches
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
+from toast_core.pruning.plan import Plan
 from toast_core.pruning.statistics import Statistics
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.sensitivity.cells import Cell
-from toast_core.studies.sensitivity.plans import CellPlans, selected
-from toast_core.studies.sketch.measure import Sketcher
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sensitivity.plans import CellPlans, CompensatedPlans, selected
+from toast_core.studies.sensitivity.sweep import run_sweep
+from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES, telling
+from toast_core.studies.sketch.measure import Sketcher, go_on
 from toast_core.studies.sketch.memory import sketch_need
+from toast_core.studies.sketch.parts import PIECE_IMAGES, Place, SketchKeys, shared_details
 from toast_core.studies.sketch.result import DRAWS, Sketch
 from toast_core.studies.subject import Subject, statistics_digest
+from toast_core.studies.tasks.base import CellOutcomes
+
+
+@dataclass(frozen=True, eq=False)
+class FitImages:
+    """Calibration images to refit on, (B, C, H, W) a batch, and the `digest` that says which in which order."""
+
+    images: list[torch.Tensor]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -35,27 +51,53 @@ class SketchRequest:
     cells       in the order of the rows that come out, a block's site together
     draws       random directions an image
     statistics  what calibrated channels are chosen from; None where none are
-    settings    fields of every cell's schedule beside its ratios: selection and seed
+    settings    fields of every cell's schedule beside its ratios: selection, seed, and compensation, which is one-shot
+    measured    so many cells of every site are run on some of the images, and calibrate the others; 0 for none
+    fit         images that compensated cells are refitted on
     """
 
     cells: list[Cell]
     draws: int = DRAWS
     statistics: Statistics | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    measured: int = MEASURED
+    fit: FitImages | None = None
+
+    @property
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings as JSON values, by name."""
+        return {name: vars(value) if name == "compensation" else value for name, value in sorted(self.settings.items())}
+
+    @property
+    def calibration(self) -> str:
+        """What cells are chosen or refitted by, as a digest; empty where they need nothing."""
+        return self.fit.digest if self.fit else statistics_digest(self.statistics)
+
+    def plans(self, model: nn.Module) -> Callable[[Cell], Plan]:
+        """What gives a cell's plan."""
+        if self.fit is not None:
+            return CompensatedPlans(model, self.cells, self.settings, self.fit.images)
+        return CellPlans(partial(selected, model, self.statistics, self.settings))
 
 
 @dataclass(eq=False)
 class SketchWork:
-    """A sketcher and the images that it looks at: a task is a batch by number."""
+    """A sketcher and the images that it looks at: a task is a part by its place."""
 
     sketcher: Sketcher
     batches: NumberedBatches
     limit: ImageLimit
 
-    def __call__(self, number: int) -> np.ndarray | None:
-        """The batch's part, (cells, draws, images); None past the last."""
+    def __call__(self, place: Place) -> np.ndarray | None:
+        """The part, (cells, draws, images); None past the last image."""
+        number, piece = place
         batch = self.batches.get(number)
-        return None if batch is None else self.limit.run(batch, self._sketch, partial(np.concatenate, axis=2))
+        if batch is not None and piece is not None:
+            own = slice(piece * PIECE_IMAGES, (piece + 1) * PIECE_IMAGES)
+            batch = Batch(batch.images[own], batch.labels[own], batch.index[own])
+        if batch is None or not len(batch.index):
+            return None
+        return self.limit.run(batch, self._sketch, partial(np.concatenate, axis=2))
 
     def _sketch(self, batch: Batch) -> np.ndarray:
         return self.sketcher.sketch(batch)
@@ -73,21 +115,21 @@ def sketch_identities(subject: Subject, request: SketchRequest) -> dict[tuple[in
 
 def _details(subject: Subject, request: SketchRequest, place: tuple[int, str]) -> dict[str, Scalar]:
     ratios = [cell.ratio for cell in request.cells if (cell.block, cell.site) == place]
-    return {"block": place[0], "site": place[1], "ratios": json.dumps(ratios), **_shared(subject, request)}
+    return {"block": place[0], "site": place[1], "ratios": json.dumps(ratios), "measured": request.measured, **_shared(subject, request)}
 
 
 def _shared(subject: Subject, request: SketchRequest) -> dict[str, Scalar]:
-    settings = json.dumps(request.settings, sort_keys=True)
-    return {"draws": request.draws, "calibration": statistics_digest(request.statistics), "settings": settings, **subject.task.details}
+    return shared_details(request.draws, request.calibration, request.plain_settings, subject.task.details)
 
 
 def analyze_sketch(
     subject: Subject, store: EvidenceStore, request: SketchRequest, progress: Callable[[int, int], None] | None = None,
-    memory_gb: float = 8.0, executor: Executor = LOCAL,
+    memory_gb: float = 8.0, executor: Executor = LOCAL, pause: Callable[[], object] = go_on,
 ) -> tuple[Analysis, Sketch]:
     """Return the analysis and the sketch, measured within `memory_gb` (1e9 bytes) unless every cell of it is stored.
 
-    `progress` is called after each stored part with the images done and all of them.
+    `progress` is called after each stored part with the images done and all of them. `pause` is called again and again between two
+    steps of the model, which others may use until it returns.
 
     Raises:
         DataError: no image could be read.
@@ -95,35 +137,63 @@ def analyze_sketch(
     """
     identities, shape = sketch_identities(subject, request), get_info(subject.model).shape
     asked = subject.request(
-        metric="sketch", settings={name: request.settings[name] for name in sorted(request.settings)}, draws=request.draws,
-        calibration=statistics_digest(request.statistics), cells=[[cell.block, cell.site, cell.ratio] for cell in request.cells],
+        metric="sketch", settings=request.plain_settings, draws=request.draws, measured=request.measured,
+        calibration=request.calibration, cells=[[cell.block, cell.site, cell.ratio] for cell in request.cells],
     )
     analysis = announce(store, asked, f"sketch of {subject.identity.model}", identities.values())
     if len(store.has_many(analysis.cell_keys)) < len(identities):
         whole = request.settings.get("selection") == "per_batch"
         most = sketch_need(shape, request.draws).images_within(memory_gb, subject.batch_size, whole)
-        plans = CellPlans(partial(selected, subject.model, request.statistics, request.settings))
-        sketcher = Sketcher(subject.model, request.cells, plans, request.draws, subject.data.seed)
+        plans = request.plans(subject.model)
+        sketcher = Sketcher(subject.model, request.cells, plans, request.draws, subject.data.seed, pause)
         batches = NumberedBatches(subject.data, subject.batch_size, executor.in_order)
         work = SketchWork(sketcher, batches, ImageLimit(most, request.settings.get("selection")))
         moved, parts = _measured(work, subject, store, request, progress, executor)
         sketch = Sketch(tuple(request.cells), moved, subject.task.damage.key)
+        if request.measured:
+            sketch = replace(sketch, measured=_run(sketch, subject, request, plans, most, executor))
         rows = sketch.rows()
         for place, identity in identities.items():
             own = [number for number, cell in enumerate(request.cells) if (cell.block, cell.site) == place]
-            store.put(identity, {"rows": [rows[number] for number in own]}, {"moved": moved[own]})
+            run = [number for number, one in enumerate(own) if request.cells[one] in sketch.measured]
+            arrays = {"moved": moved[own], "measured_rows": np.array(run, np.int64)}
+            if run:
+                arrays["measured"] = np.stack([sketch.measured[request.cells[own[number]]] for number in run])
+            store.put(identity, {"rows": [rows[number] for number in own]}, arrays)
         store.remove(parts)
     return finish(store, analysis), read_sketch(store, analysis, subject.task.damage.key)
 
 
 def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
     """The sketch of a finished analysis, from its stored cells; `key` is the task's damage."""
-    cells, moved = [], []
+    cells: list[Cell] = []
+    moved, measured = [], dict[Cell, np.ndarray]()
     for cell_key in analysis.cell_keys:
         cell = store.get(cell_key)
-        cells += [Cell(row["block"], row["site"], row["ratio"]) for row in cell.summary["rows"]]
+        own = [Cell(row["block"], row["site"], row["ratio"]) for row in cell.summary["rows"]]
+        run = cell.arrays["measured_rows"].tolist()
+        measured |= {own[number]: damage for number, damage in zip(run, cell.arrays.get("measured", ()), strict=True)}
+        cells += own
         moved.append(cell.arrays["moved"])
-    return Sketch(tuple(cells), np.concatenate(moved), key)
+    return Sketch(tuple(cells), np.concatenate(moved), key, measured)
+
+
+def _run(
+    sketch: Sketch, subject: Subject, request: SketchRequest, plans: Callable[[Cell], Plan], most: int | None, executor: Executor
+) -> dict[Cell, np.ndarray]:
+    """The damage of the cells that calibrate the others, on the first images: whole batches where selection looks at them."""
+    predicted = np.array([sketch.damage([cell]).mean() for cell in sketch.cells])
+    size = subject.batch_size
+    images = -(-MEASURED_IMAGES // size) * size if request.settings.get("selection") == "per_batch" else MEASURED_IMAGES
+    chosen = telling(sketch.cells, predicted, request.measured)
+    found: dict[Cell, np.ndarray] = {}
+
+    def keep(row: dict, outcomes: CellOutcomes) -> None:
+        found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
+
+    sweep = Sweep(subject.model, request.statistics, most, plans, selection=request.settings.get("selection"))
+    run_sweep(sweep, subject.data.part(0, min(images, len(subject.data))), sorted(chosen), size, on_cell=keep, executor=executor)
+    return found
 
 
 def _measured(
@@ -131,17 +201,17 @@ def _measured(
     executor: Executor,
 ) -> tuple[np.ndarray, Sequence[str]]:
     """The parts of all batches joined, and their keys in the store."""
-    cells = json.dumps([[cell.block, cell.site, cell.ratio] for cell in request.cells])
-    shared = {"part": "sketch", "cells": sha256_hex(cells), **_shared(subject, request)}
-    identities = {number: replace(subject.identity, details={**shared, "batch": number}) for number in range(len(work.batches))}
+    keys = SketchKeys(subject.identity, tuple(request.cells), _shared(subject, request))
+    identities = {place: keys.identity_of(place) for place in keys.places()}
     known = store.has_many([one.key for one in identities.values()])
-    found = {number: store.get(one.key).arrays["moved"] for number, one in identities.items() if one.key in known}
-    for number, moved in executor.map(work, [number for number in identities if number not in found]):
+    found = {place: store.get(one.key).arrays["moved"] for place, one in identities.items() if one.key in known}
+    for place, moved in executor.map(work, [place for place in identities if place not in found], group=itemgetter(0)):
         if moved is not None:
-            store.put(identities[number], {"images": moved.shape[2]}, {"moved": moved})
-            found[number] = moved
+            store.put(identities[place], {"images": moved.shape[2]}, {"moved": moved})
+            found[place] = moved
             if progress:
                 progress(sum(one.shape[2] for one in found.values()), len(subject.data))
     if not found:
         raise subject.data.unread()
-    return np.concatenate([found[number] for number in sorted(found)], axis=2), [one.key for one in identities.values()]
+    moved = np.concatenate([found[place] for place in identities if place in found], axis=2)
+    return moved, [one.key for one in identities.values()]

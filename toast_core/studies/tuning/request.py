@@ -46,10 +46,13 @@ class TuningRequest:
 
     def cell_schedules(self, shape: ModelShape) -> dict[Cell, Schedule]:
         """The cells of the curves, each with the schedule that prunes it alone; `one_shot`, whatever the whole schedule is fitted with."""
-        wants = replace(self.compensation, calibration="one_shot")
-        settings = {"selection": "calibrated", **self.settings, "compensation": wants}
         blocks = len(shape.blocks)
-        return {cell: cell.schedule(blocks, **settings) for cell in grid(blocks, self.sites, self.ratios)}
+        return {cell: cell.schedule(blocks, **self.cell_settings) for cell in grid(blocks, self.sites, self.ratios)}
+
+    @property
+    def cell_settings(self) -> dict[str, Any]:
+        """The fields of a cell's schedule beside its ratios."""
+        return {"selection": "calibrated", **self.settings, "compensation": replace(self.compensation, calibration="one_shot")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of a latency budget's table its digest. The batch size is not among them: it belongs to the images."""
