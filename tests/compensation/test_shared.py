@@ -1,5 +1,6 @@
 """Fits shared by workbenches: what one has fitted another takes from beside the store, to the bit, and quotes say less."""
 
+import copy
 from pathlib import Path
 from unittest import mock
 
@@ -66,10 +67,10 @@ def test_other_batches_seeds_images_weights_and_code_are_other_fits(tmp_path: Pa
     assert is_fitted(tiny_workbench(tmp_path), Schedule.from_dict(COMPENSATED.to_dict() | {"seed": 3}))
     assert is_fitted(tiny_workbench(tmp_path, calibration_images=22))
     changed = tiny_workbench(tmp_path)
+    changed.model = copy.deepcopy(changed.model)  # all tests share it
     with torch.no_grad():
         changed.model.blocks[2].mlp.fc2.bias += 1
-        assert is_fitted(changed)
-        changed.model.blocks[2].mlp.fc2.bias -= 1
+    assert is_fitted(changed)
     with monkeypatch.context() as patch:
         patch.setattr(workbench_module, "code_version", lambda: "another")
         assert is_fitted(tiny_workbench(tmp_path))
