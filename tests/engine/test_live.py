@@ -141,6 +141,19 @@ def test_going_back_runs_nothing_and_what_comes_after_is_right() -> None:
     assert len(set(ways)) > 2
 
 
+@pytest.mark.parametrize("held", [[], [0], [1], [0, 2]], ids=str)
+def test_what_is_not_held_is_run_again_to_the_same_figures(held: list[int]) -> None:
+    model, rng = grey_model(), random.Random(3)
+    evaluator = LiveEvaluator(model, list(grey_data(model).batches(BATCH_SIZE)), held=held)
+    schedule = Schedule.uniform(3)
+    for _ in range(5):
+        schedule = schedule.with_ratio(rng.randrange(3), rng.choice(SITES), rng.choice([0.3, 0.6]))
+        *_, last = evaluator.measure(schedule)
+        same(last, whole("vit", schedule))
+        kept = [[index for index, x in enumerate(chunk.inputs) if x is not None] for chunk in evaluator.chunks]
+        assert all(one == held for one in kept)
+
+
 class TestSuperseded:
     """A newer schedule stops an older measurement, and what was cached stays right."""
 
