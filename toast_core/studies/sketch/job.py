@@ -122,10 +122,12 @@ class SketchRun:
         fitted = len(workbench.calibration()) if request.fit else calibration_images(request.statistics)
         return Work(len(request.cells), stored * each, images, macs, fitted)
 
-    def measure(self, workbench: Workbench, store: EvidenceStore, report: Report, pause: Callable[[], object] = go_on) -> Analysis:
-        """Sketch unless all is stored; steps are images. For `pause` see `analyze_sketch`."""
+    def measure(
+        self, workbench: Workbench, store: EvidenceStore, report: Report, pause: Callable[[], object] = go_on, memory_gb: float = 8.0
+    ) -> Analysis:
+        """Sketch unless all is stored; steps are images. For `pause` and `memory_gb` see `analyze_sketch`."""
         subject = self.subject(workbench)
-        return analyze_sketch(subject, store, self.request(workbench, subject), report, pause=pause)[0]
+        return analyze_sketch(subject, store, self.request(workbench, subject), report, memory_gb, pause=pause)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """For example `432 cells predicted`."""
