@@ -153,6 +153,24 @@ def prune(
     _print_report(f"{name}: {len(gone)} cells {would}removed, {len(forgotten)} analyses {would}forgotten", report, as_json)
 
 
+@cache_app.command()
+def fits(
+    store: Store = None, as_json: Json = False,
+    remove: Annotated[bool, typer.Option("--remove", help="remove them all; each is made again when it is needed")] = False,
+) -> None:
+    """Show the remembered fits of compensation beside the store, which make room for newer ones by themselves."""
+    from analysis_cache.shelf import Shelf
+
+    shelf = Shelf.beside(store)
+    if shelf is None:
+        raise StoreError("the store's address cannot be read; write a file, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
+    removed = shelf.clear() if remove else 0
+    entries, size = shelf.contents()
+    report = {"folder": str(shelf.folder), "fits": entries, "bytes": size, "limit": shelf.limit, "removed": removed}
+    line = f"{shelf.folder}: {entries} fits, {size / 1e6:.2f} MB of at most {shelf.limit / 1e6:.0f} MB, {removed} removed"
+    _print_report(line, report, as_json)
+
+
 def _open(store: str | None, create: bool) -> "EvidenceStore":
     from analysis_cache.store import EvidenceStore
 

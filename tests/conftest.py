@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, a
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads wait by spinning, and two workers have two cores
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for the network fails at once
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "toast-tests-no-cache")  # and finds no weights of the user's
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="toast-tests-")  # the user's own store and fits stay as they are
 
 import pytest
 import torch

@@ -25,6 +25,30 @@ def wait_asleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this id, one that has ended and was not waited for aside."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's, or a system without such files
+        return True
+    return state != "Z"
+
+
+def memory_bytes() -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control group allows where that is less."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [whole]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # there is no such group, or it has no limit
+            continue
+    return min(limits)
+
+
 def pick_device(device: str = "auto") -> "torch.device":
     """Return the device by name; `auto` is the first of cuda, mps and cpu that is there.
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from toast_core.errors import DataError, ModelError
 from toast_core.setup import Setup
+from toast_core.version import code_version
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from toast_core.compensation.memory import FitMemory
     from toast_core.cost.shapes import ModelShape
     from toast_core.data.load import ImageData
     from toast_core.data.sources import Source
@@ -40,12 +42,16 @@ class Workbench:
         executor: scores calibration images; this process unless another was given.
         report: told of calibration and compensation, which can take minutes.
         source: the setup's images to measure on, where loading had to list them; they are not listed again.
+        memory: fits of compensation. None are held in this process unless its `budget` is raised; on disk they stand beside the
+            evidence store, for every process.
     """
 
     def __init__(
         self, model: "nn.Module", setup: Setup, report: Report = _silent, executor: "Executor | None" = None,
         source: "Source | None" = None,
     ) -> None:
+        from analysis_cache.shelf import Shelf
+        from toast_core.compensation.memory import FitMemory
         from toast_core.executors.local import LOCAL
         from toast_core.models.info import get_info
 
@@ -56,6 +62,8 @@ class Workbench:
         self._calibration: tuple[int, ImageData] | None = None
         self._sketched: tuple[int | None, ImageData] | None = None
         self._statistics: tuple[object, Statistics] | None = None
+        self._content: tuple[ImageData, str] | None = None
+        self.memory = FitMemory(0, Shelf.beside(setup.store))
 
     @classmethod
     def load(cls, setup: Setup, report: Report = _silent, executor: "Executor | None" = None) -> "Workbench":
@@ -227,6 +235,8 @@ class Workbench:
         from toast_core.compensation.plan import plan_for
 
         schedule.check_length(len(self.shape.blocks), self.shape.name)
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return plan_for(self.model, schedule, partial(self.statistics_for, schedule, batch_size), list)
 
         def images() -> "list[torch.Tensor]":
             data = self.calibration(schedule.seed)
@@ -235,8 +245,55 @@ class Workbench:
                 raise data.unread()
             return found
 
-        statistics = partial(self.statistics_for, schedule, batch_size)
-        return plan_for(self.model, schedule, statistics, images, partial(self.report, "compensating"))
+        memory = self._memory_for(schedule, batch_size)
+        return plan_for(self.model, schedule, partial(self.statistics_for, schedule, batch_size), images, self._compensating, memory)
+
+    def fitting_macs(self, schedule: "Schedule", batch_size: int | None = None) -> int:
+        """About what the fits that `plan` would have to make are worth in multiply-accumulates; 0 where all are remembered. Runs nothing.
+
+        Raises:
+            ScheduleError, DataError: see `plan`.
+        """
+        from toast_core.compensation.price import fit_macs
+        from toast_core.compensation.walk import steps_of
+        from toast_core.cost.macs import count_cost
+
+        schedule.check_length(len(self.shape.blocks), self.shape.name)
+        if schedule.compensation.is_none or schedule.is_baseline:
+            return 0
+        memory = self._memory_for(schedule, batch_size)
+        places = zip(steps_of(self.model, schedule, memory.base), self.shape.blocks, count_cost(self.shape).blocks, strict=True)
+        a_image = sum(fit_macs(block, cost) for step, block, cost in places if step.is_fitted and not memory.knows(step.key))
+        return a_image * len(self.calibration(schedule.seed))
+
+    def _compensating(self, done: int, total: int) -> None:
+        self.report("compensating", done, total)
+
+    def _memory_for(self, schedule: "Schedule", batch_size: int | None) -> "FitMemory":
+        """The memory of fits on a schedule's calibration images in batches of this size; scores that are held already are in it.
+
+        What a fit is called by holds the images' content and the code, so that a change of either fits anew.
+        """
+        import torch
+
+        from toast_core.executors.local import LOCAL
+        from toast_core.machine import dtype_name
+
+        data, size, parameter = self.calibration(schedule.seed), batch_size or self.setup.batch_size, next(self.model.parameters())
+        of_model = self.info.name, self.weights_digest, dtype_name(parameter.dtype), parameter.device.type
+        of_images = self._content_of(data), data.transform.description, size
+        memory = self.memory.on(" ".join(map(str, (code_version(), torch.__version__, *of_model, *of_images))))
+        if self.executor is LOCAL and self._statistics is not None and self._statistics[0] == (schedule.class_weight, size, data.seed):
+            memory.put_statistics(schedule.class_weight, self._statistics[1])
+        return memory
+
+    def _content_of(self, data: "ImageData") -> str:
+        """sha256 of the images themselves; of calibration images read once."""
+        from toast_core.data.digest import images_digest
+
+        if self._content is None or self._content[0] is not data:
+            self._content = data, images_digest(data)
+        return self._content[1]
 
     def plan_for_timing(self, schedule: "Schedule") -> "Plan":
         """A plan of the schedule's shapes for the clock alone: channels chosen on random images, since weights do not matter for speed.

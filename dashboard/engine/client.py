@@ -1,6 +1,6 @@
 """Talks to the engine process: finds a living one, starts one where there is none, asks it. Imports no torch.
 
-The process outlives the dashboard, so that a restarted dashboard finds its model loaded; it ends by itself when idle.
+Dashboards of one setup share the process. It ends soon after the last of them, unless a run needs it, and when it is idle for long.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from toast_core.setup import Setup
 
 SETUP_VARIABLE = "TOAST_SETUP"
 STATE_VARIABLE = "TOAST_STATE"
+MEMORY_VARIABLE = "TOAST_MEMORY_GB"
 _SHIPPED_SHAPES = Path(__file__).parents[1] / "static" / "demo_shapes.json"
 _PACKAGE = Path(protocol.__file__).parents[1]
 _START_LIMIT_S = 120
@@ -42,6 +43,12 @@ class EngineError(ToastError, RuntimeError):
 def setup_from_environment() -> Setup:
     """What `launch` was given; the demo where the app was started by hand."""
     return Setup.from_json(os.environ.get(SETUP_VARIABLE, "{}")).completed()
+
+
+def memory_from_environment() -> float | None:
+    """The engine's memory that `launch` was given, in 1e9 bytes; None for the engine's own choice."""
+    given = os.environ.get(MEMORY_VARIABLE)
+    return float(given) if given else None
 
 
 def shipped_shape(model: str | None) -> ModelShape | None:
@@ -66,9 +73,11 @@ def _engine_stamp() -> str:
 class EngineClient:
     """One engine process, by its setup. Safe to share between threads: every request has its own connection."""
 
-    def __init__(self, setup: Setup, root: Path | None = None) -> None:
+    def __init__(self, setup: Setup, root: Path | None = None, memory_gb: float | None = None) -> None:
         self.setup = setup = setup.completed().anchored()
-        name = hashlib.sha256(f"{setup.to_json()}{sys.executable}{_engine_stamp()}".encode()).hexdigest()[:12]
+        self.memory_gb = memory_gb
+        named = f"{setup.to_json()}{sys.executable}{_engine_stamp()}{'' if memory_gb is None else memory_gb}"
+        name = hashlib.sha256(named.encode()).hexdigest()[:12]
         self.folder = (root or state_root()) / f"engine-{name}"
         self._process: subprocess.Popen | None = None
         self._answered = False
@@ -210,7 +219,7 @@ class EngineClient:
         """
         address = self.address()
         with socket.create_connection(("127.0.0.1", address.port), timeout=_CONNECT_S) as connection:
-            connection.sendall(json.dumps({"token": address.token, **request.to_dict()}).encode() + b"\n")
+            connection.sendall(json.dumps({"token": address.token, "server": os.getpid(), **request.to_dict()}).encode() + b"\n")
             unread, silent_since = b"", time.monotonic()
             if tick_s is not None:
                 yield None
@@ -228,6 +237,7 @@ class EngineClient:
     def _spawn(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C in the dashboard's terminal leaves it alive."""
         command = [sys.executable, "-m", "toast_core.engine.server", "--state", str(self.folder), "--setup", self.setup.to_json()]
+        command += ["--server", str(os.getpid()), *([] if self.memory_gb is None else ["--memory-gb", str(self.memory_gb)])]
         home = str(_PACKAGE.parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
         try:

@@ -12,12 +12,11 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from toast_core.schedule.sites import SITES
+from toast_core.studies.sketch.calibration import NOISE
 from toast_core.studies.sketch.parts import Place, SketchKeys
 from toast_core.studies.sketch.result import Sketch
 from toast_core.studies.tasks.base import Task
 from toast_core.studies.tasks.registry import TASKS, task_of_row
-
-NOISE = 1e-6  # nats or distance: what rounding in 32 bits moves an output by
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from dashboard.engine.client import SETUP_VARIABLE, EngineClient
+from dashboard.engine.client import MEMORY_VARIABLE, SETUP_VARIABLE, EngineClient
 from dashboard.navigation import pages
 from dashboard.server.sharing import PASSWORD_VARIABLE, Sharing
 from dashboard.uploads import MAX_BUNDLE_MB
@@ -46,16 +46,21 @@ class DashboardError(ToastError, RuntimeError):
     """The dashboard cannot be started as asked."""
 
 
-def launch(setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, headless: bool = False) -> int:  # noqa: B008 - frozen
+def launch(
+    setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, headless: bool = False,  # noqa: B008 - frozen
+    memory_gb: float | None = None,
+) -> int:
     """Serve the dashboard until Ctrl-C and return the exit status: 0 when it was stopped, else the server's own.
 
-    The address is printed on stderr once it answers. The engine process is started first and outlives the dashboard.
+    The address is printed on stderr once it answers. The engine process is started first, or found where another
+    dashboard of the same setup has one, and ends soon after the last of them unless a run needs it.
 
     Args:
         setup: the model and images that it is about; what it leaves open is completed as the demo's.
         sharing: whom it answers besides this machine, see `dashboard.server.sharing`.
         port: on 127.0.0.1, on every address where it is shared; None takes 8501 or the next free one.
         headless: True opens no browser.
+        memory_gb: 1e9 bytes that the engine may hold; None: a quarter of the machine.
 
     Raises:
         DashboardError: the port is taken or not a port, or the server does not come up.
@@ -68,8 +73,9 @@ def launch(setup: Setup, sharing: Sharing = Sharing(), port: int | None = None, 
     os.environ.pop(PASSWORD_VARIABLE, None)
     address = _EVERY_ADDRESS if sharing.is_open else _ADDRESS
     port = _free_port(address) if port is None else _checked_port(port, address)
-    EngineClient(setup).start()
-    server = subprocess.Popen(_command(port, headless, sharing), env=_environment(setup, sharing), stdin=subprocess.DEVNULL, stdout=2)
+    EngineClient(setup, memory_gb=memory_gb).start()
+    environment = _environment(setup, sharing, memory_gb)
+    server = subprocess.Popen(_command(port, headless, sharing), env=environment, stdin=subprocess.DEVNULL, stdout=2)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _await_answer(server, port)
@@ -104,11 +110,12 @@ def _command(port: int, headless: bool, sharing: Sharing) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, *hosts]
 
 
-def _environment(setup: Setup, sharing: Sharing) -> dict[str, str]:
+def _environment(setup: Setup, sharing: Sharing, memory_gb: float | None = None) -> dict[str, str]:
     """The server's environment: the packages importable from any folder, the setup for the pages, and who is answered."""
     home = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": search, SETUP_VARIABLE: setup.to_json(), **sharing.to_environment()}
+    memory = {} if memory_gb is None else {MEMORY_VARIABLE: str(memory_gb)}
+    return {**os.environ, "PYTHONPATH": search, SETUP_VARIABLE: setup.to_json(), **memory, **sharing.to_environment()}
 
 
 def _is_free(port: int, address: str) -> bool:

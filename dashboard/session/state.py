@@ -4,7 +4,7 @@ import uuid
 
 import streamlit as st
 
-from dashboard.engine.client import EngineClient, setup_from_environment, shipped_shape
+from dashboard.engine.client import EngineClient, memory_from_environment, setup_from_environment, shipped_shape
 from dashboard.limits import Limits, held_back, hold
 from dashboard.session import autosave
 from dashboard.session.history import History
@@ -23,7 +23,7 @@ _MAX_RESULTS = 100
 @st.cache_resource
 def engine_client() -> EngineClient:
     """The one client of this process, for the setup that `launch` was given."""
-    return EngineClient(setup_from_environment())
+    return EngineClient(setup_from_environment(), memory_gb=memory_from_environment())
 
 
 def engine_state() -> Description:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from analysis_cache import commands, key, sources
 from analysis_cache.commands import cache_app
 from analysis_cache.errors import StoreError
+from analysis_cache.shelf import Shelf
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from tests.support.cells import fill, identity, outcomes, summary
@@ -166,3 +167,12 @@ def test_a_terminal_gets_no_control_codes_from_a_bundle(own: Path) -> None:
     for chosen in other:
         assert "\x1b" not in toast("show", chosen.id)
     assert "[red]label" in toast("ls") or "[red]" in toast("ls")
+
+
+def test_fits_are_shown_and_removed(own: Path) -> None:
+    shelf = Shelf.beside(None)
+    shelf.put("0" * 64, b"content")
+    shown = toast_json("fits")
+    assert (shown["folder"], shown["fits"], shown["removed"]) == (str(shelf.folder), 1, 0)
+    assert "1 fits" in toast("fits")
+    assert toast_json("fits", "--remove")["removed"] == 1 and shelf.contents() == (0, 0)

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -125,6 +126,32 @@ def test_blocks_before_the_change_are_not_run_again() -> None:
     assert runs == [4, 4, 8]
     list(evaluator.measure(Schedule.uniform(3).with_ratio(1, "fc2", 0.5)))
     assert runs == [4, 4, 8]
+
+
+def test_going_back_runs_nothing_and_what_comes_after_is_right() -> None:
+    rng, ways, evaluator = random.Random(7), [], live()
+    schedules = [Schedule.uniform(3), *(Schedule.uniform(3).with_ratio(block, "fc2", 0.5) for block in range(3))]
+    for _ in range(12):
+        schedule = rng.choice(schedules)
+        with mock.patch.object(LiveEvaluator, "_run", autospec=True, side_effect=LiveEvaluator._run) as run:
+            *_, last = evaluator.measure(schedule)
+        same(last, whole("vit", schedule))
+        assert (run.call_count > 0) == (schedule not in ways)
+        ways.append(schedule)
+    assert len(set(ways)) > 2
+
+
+@pytest.mark.parametrize("held", [[], [0], [1], [0, 2]], ids=str)
+def test_what_is_not_held_is_run_again_to_the_same_figures(held: list[int]) -> None:
+    model, rng = grey_model(), random.Random(3)
+    evaluator = LiveEvaluator(model, list(grey_data(model).batches(BATCH_SIZE)), held=held)
+    schedule = Schedule.uniform(3)
+    for _ in range(5):
+        schedule = schedule.with_ratio(rng.randrange(3), rng.choice(SITES), rng.choice([0.3, 0.6]))
+        *_, last = evaluator.measure(schedule)
+        same(last, whole("vit", schedule))
+        kept = [[index for index, x in enumerate(chunk.inputs) if x is not None] for chunk in evaluator.chunks]
+        assert all(one == held for one in kept)
 
 
 class TestSuperseded:

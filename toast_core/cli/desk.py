@@ -1,18 +1,23 @@
 """`toast demo` and `toast dashboard`: the web server and the engine behind it, until Ctrl-C."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from toast_core.cli.options import Audience, takes_audience, takes_setup
 from toast_core.setup import Setup
 
+MemoryGb = Annotated[
+    float | None, typer.Option(min=0, help="the engine's memory cap, in 1e9 bytes; jobs have their own; default: a quarter of the machine")
+]
+
 
 @takes_setup("demo")
 @takes_audience
-def demo(setup: Setup, audience: Audience) -> None:
+def demo(setup: Setup, audience: Audience, memory_gb: MemoryGb = None) -> None:
     """Open the dashboard on the embedded model and its test images."""
-    _launch(setup, audience)
+    _launch(setup, audience, memory_gb)
 
 
 @takes_setup(
@@ -23,14 +28,14 @@ def demo(setup: Setup, audience: Audience) -> None:
     },
 )
 @takes_audience
-def dashboard(setup: Setup, audience: Audience) -> None:
+def dashboard(setup: Setup, audience: Audience, memory_gb: MemoryGb = None) -> None:
     """Open the dashboard on any supported model and image folder."""
-    _launch(setup, audience)
+    _launch(setup, audience, memory_gb)
 
 
-def _launch(setup: Setup, audience: Audience) -> None:
+def _launch(setup: Setup, audience: Audience, memory_gb: float | None) -> None:
     from dashboard.server.launch import launch
     from dashboard.server.sharing import read_sharing
 
     sharing = read_sharing(audience.share, audience.password_file, audience.allowed_hosts, Path.cwd(), Path.home())
-    raise typer.Exit(launch(setup, sharing, audience.port, audience.headless))
+    raise typer.Exit(launch(setup, sharing, audience.port, audience.headless, memory_gb))

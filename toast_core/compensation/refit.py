@@ -34,7 +34,8 @@ def fit_attention(
     Args:
         kept: dimensions that qk and vo keep of every head.
         moments: of the whole block's queries and keys; read where qk is projected.
-        sums: of the whole block's mixed values with what the output projection should give; None where vo is whole and `measure` is given.
+        sums: of the whole block's mixed values with what the output projection should give; only the values count where `measure` is
+            given, and None is enough where vo is whole too.
         measure: gives those sums for the block as it then is, so that the projection is fitted to what it will be given.
     """
     weights = {**copied(parts, "qkv", "proj"), **(plan.weights or {})}

@@ -8,6 +8,7 @@ from toast_core.compensation.threads import few_threads
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the mean variance of the inputs
 _CHUNK_TOKENS = 4096
+_SYMMETRIC = 384  # inputs; below, one product takes less time than four
 
 
 @dataclass(eq=False)
@@ -34,9 +35,10 @@ class Sums:
             inputs, targets = inputs.double(), targets.double()
             self.x += inputs.sum(dim=0)
             self.y += targets.sum(dim=0)
-            self.xx.addmm_(inputs.T, inputs)
+            add_gram(self.xx, inputs)
             self.xy.addmm_(inputs.T, targets)
             self.yy += targets.square().sum(dim=0)
+        mirror(self.xx)
 
     def merge(self, other: "Sums") -> "Sums":
         """The sums of both token sets."""
@@ -59,6 +61,24 @@ class Sums:
             mean_x, mean_y = self.x / tokens, self.y / tokens
             xx, xy, yy = xx - mean_x.outer(mean_x), xy - mean_x.outer(mean_y), yy - mean_y.square()
         return xx, xy, yy
+
+
+def add_gram(sums: torch.Tensor, x: torch.Tensor) -> None:
+    """Add x^T x of x (T, P) to sums (P, P), on and below the diagonal alone where that saves work; `mirror` makes it whole."""
+    for columns in _strips(len(sums)):
+        sums[columns.start :, columns].addmm_(x[:, columns.start :].T, x[:, columns])
+
+
+def mirror(sums: torch.Tensor) -> None:
+    """Complete a symmetric matrix (P, P) of which `add_gram` has added to the lower part."""
+    for columns in _strips(len(sums)):
+        sums[columns, columns.stop :] = sums[columns.stop :, columns].T
+
+
+def _strips(channels: int) -> list[slice]:
+    """Strips of columns: all at once where there are few, else so many that three eighths of the work fall away."""
+    width = channels if channels < _SYMMETRIC else -(-channels // 4)
+    return [slice(start, min(start + width, channels)) for start in range(0, channels, width)]
 
 
 @dataclass(eq=False)
@@ -88,6 +108,11 @@ class SplitSums:
     def fit(self, prior: torch.Tensor, with_bias: bool) -> "LinearFit":
         """The ridge regression toward `prior` whose ridge does best from one half on the other, see `fit_held_out`."""
         return fit_held_out(self.even, self.odd, prior, with_bias)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all sums."""
+        return sum(8 * one.numel() for half in (self.even, self.odd) for one in (half.x, half.y, half.xx, half.xy, half.yy))
 
     def mapped(self, encoder: torch.Tensor) -> "SplitSums":
         """The sums that inputs `encoder @ x` would have given; encoder is (P', P)."""
@@ -121,15 +146,26 @@ def fit_toward(sums: Sums, prior: torch.Tensor, ridge: float, with_bias: bool) -
 
     Over the tokens of `sums` its error is never above the prior's own with the best b: the prior is one of the candidates.
     """
-    xx, xy, _ = sums.covariances(with_bias)
-    scale = xx.diagonal().mean()
-    if not scale > 0:
-        return with_best_bias(sums, prior, with_bias)
-    system = xx + (ridge * scale) * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-    factor, failed = torch.linalg.cholesky_ex(system)
-    missing = xy - xx @ prior.T
-    step = torch.linalg.lstsq(system, missing).solution if failed else torch.cholesky_solve(missing, factor)
-    return with_best_bias(sums, prior + step.T, with_bias, ridge)
+    return _Regression(sums, prior, with_bias).fit(ridge)
+
+
+class _Regression:
+    """What `fit_toward` takes that no ridge changes."""
+
+    def __init__(self, sums: Sums, prior: torch.Tensor, with_bias: bool) -> None:
+        self.sums, self.prior, self.with_bias = sums, prior, with_bias
+        self.xx, xy, _ = sums.covariances(with_bias)
+        self.scale = self.xx.diagonal().mean()
+        self.missing = xy - self.xx @ prior.T
+
+    def fit(self, ridge: float) -> LinearFit:
+        """The fit of one ridge."""
+        if not self.scale > 0:
+            return with_best_bias(self.sums, self.prior, self.with_bias)
+        system = self.xx + (ridge * self.scale) * torch.eye(len(self.xx), dtype=self.xx.dtype, device=self.xx.device)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        step = torch.linalg.lstsq(system, self.missing).solution if failed else torch.cholesky_solve(self.missing, factor)
+        return with_best_bias(self.sums, self.prior + step.T, self.with_bias, ridge)
 
 
 def with_best_bias(sums: Sums, weight: torch.Tensor, with_bias: bool, ridge: float | None = None) -> LinearFit:
@@ -146,8 +182,9 @@ def fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) ->
 def _fit_held_out(even: Sums, odd: Sums, prior: torch.Tensor, with_bias: bool) -> LinearFit:
     halves = ((even, odd), (odd, even))
     errors = {None: sum(squared_error(other, with_best_bias(half, prior, with_bias)) for half, other in halves)}
+    fits = [(_Regression(half, prior, with_bias), other) for half, other in halves]
     for ridge in RIDGES:
-        errors[ridge] = sum(squared_error(other, fit_toward(half, prior, ridge, with_bias)) for half, other in halves)
+        errors[ridge] = sum(squared_error(other, half.fit(ridge)) for half, other in fits)
     ridge = min(errors, key=errors.__getitem__)
     whole = even.merge(odd)
     return with_best_bias(whole, prior, with_bias) if ridge is None else fit_toward(whole, prior, ridge, with_bias)

@@ -46,6 +46,8 @@ def mixed_sums(
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int], torch.Tensor] | None = None,
     moments: HeadMoments | None = None,
+    alone: bool = False,
+    left: list[torch.Tensor] | None = None,
 ) -> SplitSums:
     """Sums of the output projection's inputs in `block` with what it should give; tokens that a Swin padded do not count.
 
@@ -53,18 +55,23 @@ def mixed_sums(
         streams: what enters the block, a tensor an image batch.
         wanted: from a batch's number to what the projection should give, (B, N, D) or windows of it; None: what it gives.
         moments: takes up queries and keys in the same pass; `block` must be whole then.
+        alone: of the inputs alone, with no targets (Q is 0).
+        left: takes up the inputs, a tensor a batch.
     """
-    sums = SplitSums.zeros(parts.proj.in_features, parts.proj.out_features, parts.proj.weight.device)
+    sums = SplitSums.zeros(parts.proj.in_features, 0 if alone else parts.proj.out_features, parts.proj.weight.device)
     for number, x in enumerate(streams):
         with watch(block.attn.qkv) as qkv, watch(block.attn.proj) as proj:
             block.attend(x)
         if moments is not None:
             moments.add(qkv["output"])
+        if left is not None:
+            left.append(proj["input"])
         mixed, target = proj["input"], proj["output"] if wanted is None else wanted(number)
         inside = None
         if parts.windows is not None:
             inside = parts.windows.split(torch.ones_like(x[..., :1]))[..., 0].reshape(len(x), -1) > 0
-        sums.add(mixed.reshape(len(x), -1, mixed.shape[-1]), target.reshape(len(x), -1, target.shape[-1]), inside)
+        targets = target.reshape(len(x), -1, target.shape[-1])
+        sums.add(mixed.reshape(len(x), -1, mixed.shape[-1]), targets[..., :0] if alone else targets, inside)
     return sums
 
 
@@ -73,16 +80,23 @@ def hidden_sums(
     block: PrunedBlock,
     streams: Iterable[torch.Tensor],
     wanted: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
+    left: list[torch.Tensor] | None = None,
 ) -> SplitSums:
     """Sums of the hidden layer in `block` with what fc2 should give.
 
     Args:
         wanted: from a batch's number and the stream (B, N, D) that fc2's output is added to, to what fc2 should give; None: what it
             gives for the whole hidden layer.
+        left: takes up what attention leaves, a tensor (B, N, D) a batch; where it holds a batch's mixed values already, those that
+            `mixed_sums` has left, attention starts from them.
     """
     sums = SplitSums.zeros(parts.fc2.in_features, parts.fc2.out_features, parts.fc2.weight.device)
     for number, x in enumerate(streams):
-        stream, hidden = block.expand(*block.attend(x))
+        is_mixed = left is not None and number < len(left)
+        attended = block.add(x, block.attn.project(left[number], x)) if is_mixed else block.attend(x)[0]
+        if left is not None:
+            left[number : number + 1] = [attended]
+        stream, hidden = block.expand(attended, None)
         sums.add(hidden, parts.fc2(hidden) if wanted is None else wanted(number, stream))
     return sums
 

@@ -1,20 +1,23 @@
 """From a schedule and unlabelled images to a plan whose kept channels stand in for the dropped ones (method, section 6)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import nn
 
-from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads_apart, scale_of
+from toast_core.compensation.memory import FitMemory, Half, Step, steps
+from toast_core.compensation.refit import fit_attention, fit_hidden, keeps_heads_apart, rank_hidden, scale_of
 from toast_core.compensation.regression import SplitSums
+from toast_core.compensation.stored import Fit
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums, watch
+from toast_core.compensation.tracks import Blocks, Goals, Streams, Tracks
 from toast_core.cost.macs import kept_counts
 from toast_core.errors import DataError, PlanError
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
-from toast_core.models.info import get_info
-from toast_core.pruning.execution.apply import prune_block
+from toast_core.models.info import check_baseline, get_info
 from toast_core.pruning.execution.block import PrunedBlock
 from toast_core.pruning.plan import BlockPlan, Plan
 from toast_core.pruning.planner import make_plan
@@ -25,24 +28,9 @@ from toast_core.schedule.schedule import Schedule
 Progress = Callable[[int, int], None]
 
 
-@dataclass(eq=False)
-class _Streams:
-    """What enters a block, a tensor an image batch: the baseline's and the pruned model's own."""
-
-    baseline: list[torch.Tensor]
-    own: list[torch.Tensor]
-
-
-@dataclass(eq=False)
-class _Goals:
-    """The baseline's residual streams in a block, a tensor an image batch: after attention (B, N, D) and after the block."""
-
-    attended: list[torch.Tensor]
-    done: list[torch.Tensor]
-
-
 def compensate(
-    model: nn.Module, schedule: Schedule, batches: Iterable[torch.Tensor], progress: Progress = lambda done, total: None
+    model: nn.Module, schedule: Schedule, batches: Iterable[torch.Tensor], progress: Progress = lambda done, total: None,
+    memory: FitMemory | None = None,
 ) -> Plan:
     """Return a plan for `schedule` with the weights that its compensation asks for; labels are not used.
 
@@ -51,8 +39,11 @@ def compensate(
     repairs what earlier blocks lost. All images' streams of one block are held at a time, four times in `error_correcting`.
 
     Args:
-        batches: calibration images (B, C, H, W). Every second one of a batch belongs to the half on which a fit is judged.
-        progress: called with the blocks done and all blocks.
+        batches: calibration images (B, C, H, W), read when something has to be fitted. Every second one of a batch belongs to the half
+            on which a fit is judged.
+        progress: called with the blocks done and all blocks, from the first that had to be fitted on.
+        memory: what was fitted before on this model and these images is taken from here, and what is new goes there; the plan is the
+            same to the bit as without.
 
     Raises:
         PlanError: the schedule asks for no compensation, or the model is already pruned.
@@ -60,19 +51,16 @@ def compensate(
     """
     if schedule.compensation.is_none:
         raise PlanError("the schedule asks for no compensation; use make_plan, or set its compensation")
-    images = list(batches)
-    if not images:
-        raise DataError("there are no calibration images; give a data set with at least one readable image")
-    plan = uncompensated(model, schedule, score_channels(model, schedule, images))
-    walk = _Walk(model.eval(), schedule, plan)
+    check_baseline(get_info(model), "make the plan from the baseline model")
+    schedule.check_length(len(get_info(model).shape.blocks), get_info(model).name)
+    walk = _Walk(model.eval(), schedule, batches, memory)
     with torch.no_grad():
-        streams = walk.start(images)
-        blocks = []
-        for index in range(len(plan.blocks)):
-            streams = walk.enter(index, streams)
-            blocks.append(walk.fit_block(index, streams))
-            progress(index + 1, len(plan.blocks))
-    return replace(plan, blocks=tuple(blocks), notes=tuple(walk.notes))
+        working = False
+        for index in range(len(walk.steps)):
+            working = walk.take(index) or working
+            if working:
+                progress(index + 1, len(walk.steps))
+    return Plan(schedule, tuple(fit.plan for fit in walk.fits), tuple(note for fit in walk.fits for note in fit.notes))
 
 
 def uncompensated(model: nn.Module, schedule: Schedule, statistics: Statistics) -> Plan:
@@ -82,77 +70,124 @@ def uncompensated(model: nn.Module, schedule: Schedule, statistics: Statistics) 
 
 def score_channels(model: nn.Module, schedule: Schedule, images: list[torch.Tensor]) -> Statistics:
     """Scores of the feed-forward channels on the images; blank ones where the schedule's compensation chooses all by itself."""
-    if schedule.compensation.ffn != "fold" or any(schedule.ratios("fc1")):
+    if chooses_by_scores(schedule):
         return collect_statistics(model, images, schedule.class_weight)
     return Statistics.blank(get_info(model).shape)
 
 
+def chooses_by_scores(schedule: Schedule) -> bool:
+    """Whether a compensated schedule's feed-forward channels are chosen by their scores on the images, somewhere at least."""
+    return schedule.compensation.ffn != "fold" or any(schedule.ratios("fc1"))
+
+
+def steps_of(model: nn.Module, schedule: Schedule, base: str) -> list[Step]:
+    """What `compensate` will do block by block, by `memory.steps`; no image is read. `base` is that of the memory."""
+    info, by_scores = get_info(model), chooses_by_scores(schedule)
+    adapter = adapter_for(model, info.name)
+    normalised = [adapter.parts(block).normalises_hidden for block in adapter.blocks(model)]
+    return steps(base, info.shape, schedule, lambda index: by_scores or not normalised[index])
+
+
 class _Walk:
-    def __init__(self, model: nn.Module, schedule: Schedule, plan: Plan) -> None:
-        self.model, self.schedule, self.plan = model, schedule, plan
+    """A walk over the blocks. Nothing is run before a block has to be fitted; streams start where the memory has them."""
+
+    def __init__(self, model: nn.Module, schedule: Schedule, batches: Iterable[torch.Tensor], memory: FitMemory | None) -> None:
+        self.model, self.schedule, self.batches, self.memory = model, schedule, batches, memory
+        self.blocks, self.wants = Blocks(model, schedule), schedule.compensation
+        self.steps = steps_of(model, schedule, "" if memory is None else memory.base)
+        self.fits: list[Fit] = []
         self.notes: list[str] = []
-        self.adapter, self.shape = adapter_for(model, get_info(model).name), get_info(model).shape
-        self.blocks = self.adapter.blocks(model)
-        self.wants, self.damaged = schedule.compensation, False
+        self.correcting = False
+        self.tracks = Tracks(self.blocks, self.steps, self.fits, lambda: self.images, memory)
 
-    @property
-    def correcting(self) -> bool:
-        """Whether the pruned stream may differ from the baseline's and is to be brought back to it."""
-        return self.wants.calibration == "error_correcting" and self.damaged
+    @cached_property
+    def images(self) -> list[torch.Tensor]:
+        """The calibration images; a DataError where there are none."""
+        images = list(self.batches)
+        if not images:
+            raise DataError("there are no calibration images; give a data set with at least one readable image")
+        return images
 
-    def start(self, images: list[torch.Tensor]) -> _Streams:
-        parameter = next(self.model.parameters())
-        first = [self.adapter.embed(self.model, batch.to(parameter.device, parameter.dtype)) for batch in images]
-        return _Streams(first, list(first))
+    @cached_property
+    def selected(self) -> Plan:
+        """The plan from which compensation starts."""
+        schedule = self.schedule
+        if self.memory is None or not chooses_by_scores(schedule):
+            return uncompensated(self.model, schedule, score_channels(self.model, schedule, self.images))
+        scores = self.memory.statistics(schedule.class_weight, lambda: score_channels(self.model, schedule, self.images))
+        return uncompensated(self.model, schedule, scores)
 
-    def enter(self, index: int, streams: _Streams) -> _Streams:
-        return _Streams(*([self.adapter.before_block(self.model, index, x) for x in part] for part in (streams.baseline, streams.own)))
+    def take(self, index: int) -> bool:
+        """Add the fit of the next block; whether it had to be made."""
+        step = self.steps[index]
+        if not step.is_fitted:
+            self.fits.append(Fit(BlockPlan()))
+            return False
+        known = None if self.memory is None else self.memory.fit(step.key, next(self.model.parameters()).device)
+        self.fits.append(known or self._fit(index))
+        return known is None
 
-    def fit_block(self, index: int, streams: _Streams) -> BlockPlan:
-        """Fit one block, and move both streams past it, in place."""
-        block, plan, whole = self.blocks[index], self.plan.blocks[index], self._pruned(index, BlockPlan())
-        goals = self._goals(whole, streams.baseline) if self.wants.calibration == "error_correcting" else None
-        if not plan.is_baseline or self.correcting:
-            plan = self._fit_attention(index, plan, whole, streams.own, goals)
-            plan = self._fit_hidden(index, plan, streams.own, goals)
-            self.damaged = self.damaged or self.wants.calibration != "one_shot"
-        moving = block if plan.is_baseline or not self.damaged else self._pruned(index, plan)
-        for number, own in enumerate(streams.own):
-            streams.own[number] = goals.done[number] if goals and not self.damaged else moving(own)
-        streams.baseline[:] = goals.done if goals else streams.own
-        return plan
+    def _fit(self, index: int) -> Fit:
+        step, parts = self.steps[index], self.blocks.adapter.parts(self.blocks.modules[index])
+        self.correcting = step.corrects
+        refits = self.wants.ffn != "none" and not parts.normalises_hidden and (self.selected.blocks[index].fc2 is not None or step.corrects)
+        half = None if self.memory is None else self.memory.half(step.half)
+        if half is None or (refits and half.sums is None):
+            half = self._fit_half(index, parts, refits)
+            if self.memory is not None:
+                self.memory.put_half(step.half, half, len(self.steps))
+        plan, notes = replace(half.plan, fc2=self.selected.blocks[index].fc2), half.notes
+        if half.sums is not None and refits:
+            if self.wants.ffn == "fold" and plan.fc2 is not None and half.order is None:
+                half.order = rank_hidden(parts, half.sums)
+            plan = fit_hidden(parts, plan, half.sums, self.wants.ffn, self.correcting, half.order)
+            self.tracks.keep_attended(index, half.attended)
+        elif parts.normalises_hidden and self.wants.ffn != "none" and (plan.fc2 is not None or self.correcting):
+            notes = *notes, f"block {index}: the hidden layer is normalised, so fc2 is not refitted"
+        fit = Fit(plan, notes)
+        if self.memory is not None:
+            self.memory.put_fit(step.key, fit)
+        return fit
 
-    def _goals(self, whole: PrunedBlock, baseline: list[torch.Tensor]) -> _Goals:
-        goals = _Goals([], [])
-        for x in baseline:
-            attended, alpha = whole.attend(x)
-            goals.attended.append(attended)
-            goals.done.append(whole.contract(*whole.expand(attended, alpha), alpha).reshape(x.shape))
-        return goals
+    def _fit_half(self, index: int, parts: BlockParts, refits: bool) -> Half:
+        """The attention half fitted and, where the hidden layer is to be as well, what its fit takes: neither depends on fc2's ratio."""
+        plan, whole = self.selected.blocks[index], self.blocks.pruned(index, BlockPlan())
+        own = self.tracks.own(index)
+        goals = self.tracks.goals(index) if self.correcting else None
+        self.notes = []
+        left: Streams = []
+        plan = replace(self._fit_attention(index, plan, whole, own, goals, left), fc2=None)
+        if not refits:
+            return Half(plan, tuple(self.notes))
 
-    def _pruned(self, index: int, plan: BlockPlan) -> PrunedBlock:
-        """The block under a plan of its own; an empty one gives the block itself, in halves that can be run one by one."""
-        return prune_block(self.blocks[index], self.adapter.layout(self.model, index), plan, self.plan, self.adapter, "masked")
+        def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
+            return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)
 
-    def _fit_attention(self, index: int, plan: BlockPlan, whole: PrunedBlock, own: list[torch.Tensor], goals: _Goals | None) -> BlockPlan:
+        sums = hidden_sums(parts, self.blocks.pruned(index, plan), own, missing if self.correcting else None, left)
+        return Half(plan, tuple(self.notes), sums, left)
+
+    def _fit_attention(
+        self, index: int, plan: BlockPlan, whole: PrunedBlock, own: Streams, goals: Goals | None, left: Streams
+    ) -> BlockPlan:
+        """Fit the attention half; `left` takes up the mixed values that it ends with, where they are known."""
         if self.wants.attention != "project" or (plan.qk is None and plan.vo is None and not self.correcting):
             return plan
-        parts = self.adapter.parts(self.blocks[index])
+        parts = self.blocks.adapter.parts(self.blocks.modules[index])
         if plan.qk is not None and (why := keeps_heads_apart(parts)):
             self.notes.append(f"block {index}: {why}, so qk keeps a selection of its dimensions")
         again = self.correcting or (plan.qk is not None and self.wants.calibration != "one_shot")
         sums, moments = None, HeadMoments(parts.heads)
         if plan.qk is not None or plan.vo is not None:
-            sums = mixed_sums(parts, whole, own, moments=moments)
+            sums = mixed_sums(parts, whole, own, moments=moments, alone=again)
 
         def measure(attempt: BlockPlan) -> SplitSums:
-            pruned = self._pruned(index, attempt)
-            return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals))
+            pruned = self.blocks.pruned(index, attempt)
+            return mixed_sums(parts, pruned, own, lambda number: self._wanted(parts, whole, own[number], number, goals), left=left)
 
-        kept = kept_counts(self.shape.blocks[index], self.schedule, index)
+        kept = kept_counts(get_info(self.model).shape.blocks[index], self.schedule, index)
         return fit_attention(parts, plan, kept, moments, sums, measure if again else None)
 
-    def _wanted(self, parts: BlockParts, whole: PrunedBlock, own: torch.Tensor, number: int, goals: _Goals | None) -> torch.Tensor:
+    def _wanted(self, parts: BlockParts, whole: PrunedBlock, own: torch.Tensor, number: int, goals: Goals | None) -> torch.Tensor:
         """What the output projection should give: what is missing to the baseline's stream, or its own whole output."""
         if not self.correcting:
             with watch(whole.attn.proj) as full:
@@ -160,17 +195,3 @@ class _Walk:
             return full["output"]
         missing = (goals.attended[number] - own.flatten(1, -2)) / scale_of(parts.ls1, own)
         return missing if parts.windows is None else parts.windows.split(missing.reshape(own.shape))
-
-    def _fit_hidden(self, index: int, plan: BlockPlan, own: list[torch.Tensor], goals: _Goals | None) -> BlockPlan:
-        if self.wants.ffn == "none" or (plan.fc2 is None and not self.correcting):
-            return plan
-        parts = self.adapter.parts(self.blocks[index])
-        if parts.normalises_hidden:
-            self.notes.append(f"block {index}: the hidden layer is normalised, so fc2 is not refitted")
-            return plan
-
-        def missing(number: int, stream: torch.Tensor) -> torch.Tensor:
-            return (goals.done[number].reshape(stream.shape) - stream) / scale_of(parts.ls2, stream)
-
-        sums = hidden_sums(parts, self._pruned(index, replace(plan, fc2=None)), own, missing if self.correcting else None)
-        return fit_hidden(parts, plan, sums, self.wants.ffn, self.correcting)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from toast_core.engine.cards import SketchCard
 from toast_core.engine.protocol import Description, Measurement, Progress, Superseded
 from toast_core.engine.report import measurement
+from toast_core.engine.room import MAX_SESSIONS
 from toast_core.errors import DataError, ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from toast_core.jobs.quote import Offer
     from toast_core.studies.tasks.base import ImageOutcomes
 
-MAX_SESSIONS = 4
 _HEARTBEAT_S = 0.5
 _YIELD_S = 0.01  # a lock taken again at once would never reach a page that waits for it
 
@@ -49,8 +49,8 @@ class Desk:
     turn back within a part of a block as soon as anyone asks for something, and goes on when nobody does.
     """
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(self, setup: Setup, memory_gb: float | None = None) -> None:
+        self.setup, self.memory_gb = setup, memory_gb
         self.state, self.activity, self.error = "starting", "Starting the engine", ""
         self._model: WarmModel | None = None
         self._ready, self._turn = threading.Event(), threading.Lock()
@@ -67,7 +67,7 @@ class Desk:
             self._say("Loading PyTorch")
             from toast_core.engine.warm import WarmModel
 
-            self._model = WarmModel.load(self.setup, self._say, self._report, began)
+            self._model = WarmModel.load(self.setup, self._say, self._report, began, self.memory_gb)
             self.state = "ready"
         except Exception as error:
             # Whatever stops the load must be shown by the pages: they have nothing else to go by.

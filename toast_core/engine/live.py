@@ -1,6 +1,7 @@
 """Measuring one schedule after another on the same images, recomputing only from the first block that changed."""
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +18,8 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.measure import join_outcomes
 from toast_core.studies.tasks.base import ImageOutcomes, Output
 from toast_core.studies.tasks.registry import task_of
+
+_MAX_KNOWN = 64  # schedules; some 30 KB each on 1,000 images
 
 
 @dataclass
@@ -38,17 +41,23 @@ class LiveEvaluator:
 
     Where the task looks for neighbours none are given here: a bank's features would have to be taken anew for every edit.
 
-    Memory: one activation tensor a block and batch, in the model's dtype. The figures equal those of a whole forward of
-    `apply_plan(..., "masked")`, since both run the same blocks.
+    Memory: one activation tensor a batch and block of `held` (None: all), in the model's dtype; where a block's input is not held, the
+    blocks from the last held one on are run again. The figures equal those of a whole forward of
+    `apply_plan(..., "masked")`, since both run the same blocks. The last schedules' outcomes are kept, so that going back to one
+    of them runs nothing.
     """
 
-    def __init__(self, model: nn.Module, batches: list[Batch], statistics: Statistics | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, batches: list[Batch], statistics: Statistics | None = None, held: Collection[int] | None = None
+    ) -> None:
         self.model, self.statistics = model.eval(), statistics
         self.info, self.adapter = get_info(model), adapter_for(model)
         self.task = task_of(self.info.shape)
         self.blocks = self.adapter.blocks(model)
         self.layouts = [self.adapter.layout(model, index) for index in range(len(self.blocks))]
         self.chunks = [_Chunk(batch, [None] * len(self.blocks)) for batch in batches]
+        self.held = range(len(self.blocks)) if held is None else held
+        self.known: OrderedDict[tuple[object, ...], dict[int, ImageOutcomes]] = OrderedDict()
         self.current: list[object] = [None] * len(self.blocks)
         self.current_blocks: list[nn.Module] = list(self.blocks)
 
@@ -71,29 +80,36 @@ class LiveEvaluator:
         if first < len(keys):
             for chunk in self.chunks:
                 chunk.valid, chunk.outcomes = min(chunk.valid, first), None
-        done = []
-        for chunk in self.chunks:
+        known, done = self._known(tuple(keys)), []
+        for number, chunk in enumerate(self.chunks):
             if superseded():
                 return
+            chunk.outcomes = chunk.outcomes or known.get(number)
             if chunk.outcomes is None:
                 with torch.inference_mode():  # left before the yield: sessions take turns, and the mode is the thread's
                     chunk.outcomes = self._run(chunk)
+            known[number] = chunk.outcomes
             done.append(chunk.outcomes)
             yield join_outcomes(done)
+
+    def _known(self, keys: tuple[object, ...]) -> dict[int, ImageOutcomes]:
+        """The outcomes of a schedule by the number of their batch, which is now the one measured last."""
+        known = self.known.setdefault(keys, {})
+        self.known.move_to_end(keys)
+        while len(self.known) > _MAX_KNOWN:
+            self.known.popitem(last=False)
+        return known
 
     def _block(self, index: int, block_plan: BlockPlan, plan: Plan) -> nn.Module:
         block = self.blocks[index]
         return block if block_plan.is_baseline else prune_block(block, self.layouts[index], block_plan, plan, self.adapter, "masked")
 
     def _run(self, chunk: _Chunk) -> ImageOutcomes:
-        """Run one batch from the last block whose input is still right; `inputs[i]` is valid for i <= valid."""
-        parameter = next(self.model.parameters())
-        if chunk.inputs[0] is None:
-            images = chunk.batch.images.to(parameter.device, parameter.dtype)
-            chunk.inputs[0] = self.adapter.before_block(self.model, 0, self.adapter.embed(self.model, images))
-        x = chunk.inputs[chunk.valid]
-        for index in range(chunk.valid, len(self.blocks)):
-            chunk.inputs[index] = x
+        """Run one batch from the last block whose input is held and still right; `inputs[i]` is valid for i <= valid."""
+        first = next((index for index in range(chunk.valid, -1, -1) if chunk.inputs[index] is not None), 0)
+        x = self._entering(chunk) if first == 0 else chunk.inputs[first]
+        for index in range(first, len(self.blocks)):
+            chunk.inputs[index] = x if index in self.held else None
             x = self.current_blocks[index](x)
             chunk.valid = index
             if index + 1 < len(self.blocks):
@@ -104,9 +120,17 @@ class LiveEvaluator:
             chunk.reference = output if is_whole else self._whole(chunk)
         return self.task.outcomes(output, chunk.reference, chunk.batch)
 
+    def _entering(self, chunk: _Chunk) -> torch.Tensor:
+        """What enters the first block."""
+        if chunk.inputs[0] is not None:
+            return chunk.inputs[0]
+        parameter = next(self.model.parameters())
+        images = chunk.batch.images.to(parameter.device, parameter.dtype)
+        return self.adapter.before_block(self.model, 0, self.adapter.embed(self.model, images))
+
     def _whole(self, chunk: _Chunk) -> Output:
         """The baseline's output on one batch."""
-        x = chunk.inputs[0]
+        x = self._entering(chunk)
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index + 1 < len(self.blocks):

@@ -28,10 +28,11 @@ from toast_core.engine.values import ProtocolError
 from toast_core.errors import SetupError, ToastError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.queue import JobQueue
-from toast_core.machine import wait_asleep
+from toast_core.machine import is_alive, wait_asleep
 from toast_core.setup import Setup
 
 IDLE_LIMIT_S = 30 * 60
+_DESERTED_S = 5.0  # a dashboard that is started anew at once finds its model loaded
 _NICE = 10  # pages answer first: while it loads or measures, a server and a browser beside it on two cores would wait for it
 _MAX_LINE_BYTES = 1_000_000
 
@@ -43,6 +44,12 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.desk, self.queue, self.token = desk, queue, token
         self.last_request, self.stopping = time.monotonic(), threading.Event()
+        self.dashboards: set[int] = set()
+
+    def is_done(self, idle_limit: float) -> bool:
+        """Whether nobody needs this engine: it is deserted, or was not asked for so many seconds, and no run waits or goes on."""
+        is_idle = time.monotonic() - self.last_request > idle_limit
+        return (is_idle or self.is_deserted()) and not self.queue.is_busy()
 
     def answer(self, line: bytes) -> Iterator[protocol.Message]:
         """Yield the answers to one line, errors included."""
@@ -69,7 +76,19 @@ class _Server(socketserver.ThreadingTCPServer):
         token = values.get("token")
         if not (isinstance(token, str) and hmac.compare_digest(token.encode(), self.token.encode())):
             raise ProtocolError("the token is wrong; read it from the state file")
+        self.know(values.get("server"))
         return protocol.read_request(values)
+
+    def know(self, dashboard: object) -> None:
+        """Take the process id of a dashboard that this engine is for; one that cannot be seen from here is none."""
+        if isinstance(dashboard, int) and dashboard > 0 and is_alive(dashboard):
+            self.dashboards.add(dashboard)
+
+    def is_deserted(self) -> bool:
+        """Whether every dashboard that this engine was for is gone, and nobody has asked since; not where none has been known."""
+        if not self.dashboards or any(map(is_alive, self.dashboards)):
+            return False
+        return time.monotonic() - self.last_request > _DESERTED_S
 
     def _dispatch(self, request: protocol.Request) -> Iterator[protocol.Message]:
         match request:
@@ -130,12 +149,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m toast_core.engine.server", description="The engine process behind the dashboard.")
     parser.add_argument("--state", type=Path, required=True, help="folder for the state file")
     parser.add_argument("--setup", default="{}", metavar="JSON", help="fields of a Setup; what is left out is the demo's")
+    parser.add_argument("--server", type=int, metavar="PID", help="the dashboard's process; the engine ends soon after the last of them")
+    parser.add_argument("--memory-gb", type=float, metavar="GB", help="1e9 bytes that it may hold; default: a quarter of the machine")
     parser.add_argument("--idle-limit", type=float, default=IDLE_LIMIT_S, metavar="SECONDS", help="end after so long without a request")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to stop, idle for too long, interrupted or terminated; ends at once where another engine holds the folder."""
+    """Serve until told to stop, left by every dashboard, idle for too long, interrupted or terminated.
+
+    Ends at once where another engine holds the folder.
+    """
     wait_asleep()
     os.nice(_NICE)
     options = _parser().parse_args(argv)
@@ -155,17 +179,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace, setup: Setup) -> int:
-    desk, token = Desk(replace(setup, applied=str((options.state.parent / protocol.APPLIED_FOLDER).absolute()))), secrets.token_urlsafe(32)
+    setup, token = replace(setup, applied=str((options.state.parent / protocol.APPLIED_FOLDER).absolute())), secrets.token_urlsafe(32)
+    desk = Desk(setup, options.memory_gb)
     queue = JobQueue(JobBook(options.state.parent / protocol.JOBS_FOLDER))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _Server(desk, queue, token) as server:
+        server.know(options.server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         state = _write_state(options.state, protocol.Address(server.server_address[1], token, os.getpid()))
         threading.Thread(target=desk.load, daemon=True).start()
         threading.Thread(target=queue.work_until, args=(server.stopping,), daemon=True).start()
         try:
             while not server.stopping.wait(min(1.0, options.idle_limit)):
-                if time.monotonic() - server.last_request > options.idle_limit and not queue.is_busy():
+                if server.is_done(options.idle_limit):
                     break
         except KeyboardInterrupt:
             pass

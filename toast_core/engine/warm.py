@@ -3,7 +3,6 @@
 import copy
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,16 +11,18 @@ import torch
 
 from analysis_cache.store import EvidenceStore
 from toast_core.data.load import Batch
+from toast_core.data.noise import random_images
 from toast_core.data.sources import Source
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard, SketchCard
 from toast_core.engine.live import LiveEvaluator
 from toast_core.engine.protocol import Description
+from toast_core.engine.room import Room, held_blocks
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
 from toast_core.models.info import check_baseline
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.setup import Setup
+from toast_core.setup import LIVE_IMAGES, Setup
 from toast_core.studies.base import Run
 from toast_core.studies.sketch.job import first_sketch
 from toast_core.studies.tasks.base import ImageOutcomes
@@ -29,12 +30,10 @@ from toast_core.workbench import Report, Workbench
 
 Say = Callable[[str], object]
 """Told what is being done, for pages that wait."""
-_CACHE_BYTES = 2 << 30  # all sessions' cached block inputs together; 230 MB a session for the demo ViT on 1000 images
-_MAX_PLANS = 8  # each holds another set of the model's weights
 
 
 class WarmModel:
-    """A baseline model with its images, the baseline's outcomes and block inputs, its calibration, and the last compensated plans.
+    """A baseline model with its images, the baseline's outcomes and block inputs, its calibration, and fits of compensation.
 
     Nothing is locked: one thread at a time may call what measures.
 
@@ -45,7 +44,7 @@ class WarmModel:
         sessions: how many forks of the baseline may be held at once.
     """
 
-    def __init__(self, workbench: Workbench, say: Say, start_s: float) -> None:
+    def __init__(self, workbench: Workbench, say: Say, start_s: float, memory_gb: float | None = None) -> None:
         setup, info = workbench.setup, workbench.info
         check_baseline(info, "open the dashboard on the baseline model")
         self.workbench, self.shape, self._say, self._start_s = workbench, info.shape, say, start_s
@@ -53,36 +52,38 @@ class WarmModel:
         self.source: Source | None = None
         self.sessions = 1
         self._outcomes: list[ImageOutcomes] = []
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._quoter: Quoter | None = None
         self.description = Description(
             "ready", model=ModelCard(info.name, info.weights, info.shape), device=str(next(workbench.model.parameters()).device),
             versions={"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
         )
+        if setup.weights != "none":
+            self._room = self._shared_out(setup, memory_gb)
         if setup.weights != "none" and setup.data is not None:
             self._load_images(setup)
 
     @classmethod
-    def load(cls, setup: Setup, say: Say, report: Report, began: float) -> "WarmModel":
+    def load(cls, setup: Setup, say: Say, report: Report, began: float, memory_gb: float | None = None) -> "WarmModel":
         """Load model and images; nothing is measured yet.
 
         Args:
             say: told what is loaded and measured.
             report: told of calibration and compensation, see `Workbench`.
             began: when loading began, by `time.monotonic`: PyTorch's import counts to what starting a job takes.
+            memory_gb: 1e9 bytes that the process may hold; None: a quarter of the machine.
 
         Raises:
-            ToastError: model or images cannot be loaded, or the model is already pruned.
+            ToastError: model or images cannot be loaded, the model is already pruned, or the memory is too small for it.
         """
         say(f"Loading {setup.model or setup.weights}")
         workbench = Workbench.load(setup, report)
-        return cls(workbench, say, time.monotonic() - began)
+        return cls(workbench, say, time.monotonic() - began, memory_gb)
 
     def _load_images(self, setup: Setup) -> None:
         self._say(f"Reading {setup.data}")
-        image_bytes = 4 * sum(block.tokens * block.width for block in self.shape.blocks)
-        data = self.workbench.images(min(setup.images, max(setup.batch_size, _CACHE_BYTES // image_bytes)))
-        self.sessions = max(1, _CACHE_BYTES // (image_bytes * len(data)))
+        room = self._room
+        self.workbench.memory.budget, self.sessions = room.fits, room.sessions
+        data = self.workbench.images(room.images)
         self.batches = list(data.batches(setup.batch_size))
         if not self.batches:
             raise data.unread()
@@ -91,13 +92,23 @@ class WarmModel:
             source.name, tuple(source.classes), len(source), source.digest, self.images_in(len(self.batches)), setup.batch_size, data.order,
             data.seed, data.transform.description, (*self.workbench.info.told, *data.notes()),
         )
-        self._evaluator = LiveEvaluator(self.workbench.model, self.batches)
+        held = held_blocks(len(self.shape.blocks), room.slots)
+        self._evaluator = LiveEvaluator(self.workbench.model, self.batches, held=held)
         self._run = self._evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
         calibration = None
         if setup.calibration:
             images = self.workbench.calibration()
             calibration = CalibrationCard(images.source.name, len(images), images.source.digest)
         self.description = replace(self.description, data=card, calibration=calibration)
+
+    def _shared_out(self, setup: Setup, memory_gb: float | None) -> Room:
+        """What this engine may hold of what."""
+        model = self.workbench.model
+        weights = sum(x.numel() * x.element_size() for x in model.state_dict().values())
+        image = random_images(model, 1)
+        calibration = setup.calibration_images if setup.calibration else 0
+        sizes = image.numel() * image.element_size(), setup.images or LIVE_IMAGES, calibration, setup.batch_size
+        return Room.within(memory_gb, self.shape, weights, *sizes)
 
     def images_in(self, batches: int) -> int:
         """How many images the first batches hold."""
@@ -134,7 +145,7 @@ class WarmModel:
             work = run.work(self.workbench, store)
             if work.stored < work.cells:
                 tell(card)
-                run.measure(self.workbench, store, lambda done, total: tell(replace(card, done=done)), pause)
+                run.measure(self.workbench, store, lambda done, total: tell(replace(card, done=done)), pause, self._room.sketch)
         tell(replace(card, done=len(data), finished=True))
 
     def fork(self) -> LiveEvaluator:
@@ -145,20 +156,12 @@ class WarmModel:
         return fork
 
     def plan(self, schedule: Schedule) -> Plan:
-        """The schedule's plan; compensated ones, which take seconds, are held.
+        """The schedule's plan; fits of compensation, which take seconds, are held block by block.
 
         Raises:
             ToastError: it does not fit the model, or needs calibration images that are not there.
         """
-        if schedule.compensation.is_none or schedule.is_baseline:
-            return self.workbench.plan(schedule)
-        digest = schedule.digest()
-        if digest not in self._plans:
-            self._plans[digest] = self.workbench.plan(schedule)
-        self._plans.move_to_end(digest)
-        while len(self._plans) > _MAX_PLANS:
-            self._plans.popitem(last=False)
-        return self._plans[digest]
+        return self.workbench.plan(schedule)
 
     def offer(self, run: Run, book: JobBook) -> Offer:
         """What a run would be as a job, with its price.

@@ -15,7 +15,7 @@ import pytest
 
 from dashboard.engine.client import EngineClient, EngineError, shipped_shape
 from tests.support.engines import SMALL_ENGINE
-from toast_core.engine.protocol import PROTOCOL, STATE_FILE, Description, Measurement, Message, Superseded
+from toast_core.engine.protocol import PROTOCOL, STATE_FILE, Address, DescribeRequest, Description, Measurement, Message, Superseded
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -193,3 +193,29 @@ def test_an_idle_engine_ends_and_takes_its_address_away(tmp_path):
     options = ["--state", str(tmp_path / "idle"), "--setup", '{"weights": "none"}', "--idle-limit", "0.3"]
     assert subprocess.run([sys.executable, "-m", "toast_core.engine.server", *options], timeout=300).returncode == 0
     assert not (tmp_path / "idle" / STATE_FILE).exists()
+
+
+@pytest.mark.engine
+def test_an_engine_ends_after_its_last_dashboard(tmp_path):
+    dashboards = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2)]
+    options = ["--state", str(tmp_path / "left"), "--setup", '{"weights": "none"}', "--server", str(dashboards[0].pid)]
+    engine = subprocess.Popen([sys.executable, "-m", "toast_core.engine.server", *options])
+    try:
+        while not (tmp_path / "left" / STATE_FILE).exists():
+            assert engine.poll() is None
+            time.sleep(0.05)
+        address = Address.read(tmp_path / "left")
+        with socket.create_connection(("127.0.0.1", address.port)) as connection:  # a second dashboard has found it
+            asked = {"token": address.token, "server": dashboards[1].pid, **DescribeRequest().to_dict()}
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            connection.recv(1)
+        dashboards[0].kill()
+        with pytest.raises(subprocess.TimeoutExpired):
+            engine.wait(8)
+        dashboards[1].kill()
+        assert engine.wait(60) == 0
+        assert not (tmp_path / "left" / STATE_FILE).exists()
+    finally:
+        for process in (engine, *dashboards):
+            process.kill()
+            process.wait()

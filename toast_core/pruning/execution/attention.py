@@ -81,8 +81,12 @@ class PrunedAttention(nn.Module):
         Returns the output in x's shape and, if wanted, the class token's attention row averaged over heads, (B, N).
         """
         mixed, row = self.mix(x, want_class_row, rope)
+        return self.project(mixed, x), row
+
+    def project(self, mixed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """From what `mix` gives to the output, in the shape of x."""
         out = self.proj_drop(self.proj(mixed))
-        return (out if self.windows is None else self.windows.join(out, x)), row
+        return out if self.windows is None else self.windows.join(out, x)
 
     def mix(
         self, x: torch.Tensor, want_class_row: bool = False, rope: torch.Tensor | None = None

@@ -96,8 +96,11 @@ class PrunedBlock(nn.Module):
     def attend(self, x: torch.Tensor, rope: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The attention half: x in its shape -> the residual stream (B, N, D), and alpha (B, N) where dynamic selection needs it."""
         attended, alpha = self.attn(self.norm1(x), self.wants_class_row, rope)
-        x = x + self.drop_path1(self.ls1(attended))
-        return x.reshape(x.shape[0], -1, x.shape[-1]), alpha
+        return self.add(x, attended), alpha
+
+    def add(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Add attention's output to the stream x of the same shape: (B, N, D)."""
+        return (x + self.drop_path1(self.ls1(attended))).reshape(x.shape[0], -1, x.shape[-1])
 
     def expand(self, x: torch.Tensor, alpha: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose fc1's channels and run up to the activation: the gated stream (B, N, D) and the hidden layer (B, N, M)."""

@@ -91,8 +91,8 @@ class ApplyRun:
         record, _ = self._identities(subject, statistics)
         stored, images = int(_is_written(workbench.setup, store, record.key)), len(subject.data)
         baseline, compact = count_cost(workbench.shape).macs, count_cost(workbench.shape, self.schedule).macs
-        timed = PAIRS * sum(TIMED_BATCHES) * (baseline + compact)
-        return Work(1, stored, images, 0 if stored else images * (2 * baseline + compact) + timed, calibration_images(statistics))
+        once = PAIRS * sum(TIMED_BATCHES) * (baseline + compact) + workbench.fitting_macs(self.schedule, self.batch_size)
+        return Work(1, stored, images, 0 if stored else images * (2 * baseline + compact) + once, calibration_images(statistics))
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Write the file and its record; steps are images, and as many for each batch size on the clock as there are pairs."""

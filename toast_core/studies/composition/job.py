@@ -49,7 +49,8 @@ class CompositionRun:
         subject = Subject.on(workbench, self.kind, self.images, self.batch_size)
         keys = [identity.key for identity in composition_identities(subject, self.schedule, statistics).values()]
         stored = len(store.has_many(keys))
-        macs = (len(keys) - stored) * len(subject.data) * count_cost(workbench.shape).macs
+        fits = workbench.fitting_macs(self.schedule, self.batch_size) if stored < len(keys) else 0
+        macs = (len(keys) - stored) * len(subject.data) * count_cost(workbench.shape).macs + fits
         return Work(len(keys), stored, len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:

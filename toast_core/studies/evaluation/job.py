@@ -54,7 +54,8 @@ class EvaluationRun:
         cost = count_cost(workbench.shape, self.schedule if self.execution == "compact" else None).macs
         beside = count_cost(workbench.shape).macs if subject.task.compares and not self.schedule.is_baseline else 0
         bank = len(subject.bank.images) if subject.bank else 0
-        macs = 0 if stored else len(subject.data) * (cost + beside) + bank * cost
+        fits = workbench.fitting_macs(self.schedule, self.batch_size)
+        macs = 0 if stored else len(subject.data) * (cost + beside) + bank * cost + fits
         return Work(1, stored, len(subject.data), macs, calibration_images(statistics))
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:

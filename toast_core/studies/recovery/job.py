@@ -92,8 +92,9 @@ class RecoveryRun:
         epoch = len(data) * _TRAINING_PASSES * whole
         training = 0 if done else (recipe.epochs - stored) * epoch or epoch
         testing = 0 if done and store.has_many([cells.test_key(tests)]) else 2 * len(tests) * whole
+        fits = workbench.fitting_macs(self.schedule, self.batch_size) if training else 0
         fitted = workbench.setup.calibration_images if self.schedule.needs_calibration else 0
-        return Work(recipe.epochs, stored, len(data), training + testing, fitted)
+        return Work(recipe.epochs, stored, len(data), training + testing + fits, fitted)
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Train, write the file, and measure it as another program would load it; steps are training images of all epochs."""
