@@ -98,7 +98,8 @@ class _Walk:
         self.fits: list[Fit] = []
         self.notes: list[str] = []
         self.correcting = False
-        self.tracks = Tracks(self.blocks, self.steps, self.fits, lambda: self.images, memory)
+        holding = memory if memory is not None and memory.budget else None
+        self.tracks = Tracks(self.blocks, self.steps, self.fits, lambda: self.images, holding)
 
     @cached_property
     def images(self) -> list[torch.Tensor]:

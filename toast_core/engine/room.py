@@ -12,7 +12,7 @@ _MACHINE_SHARE = 4  # a quarter of the machine
 _FLOAT = 4
 _WORKING = 0.25  # of what the model leaves: batches on their way through the blocks, sums and matrices of a fit
 _IMAGES = 0.25  # of it at most: images as inputs
-_STREAMS = 4  # of all calibration images, that a fit holds at once
+_STREAMS = 5  # of all calibration images, that a fit holds at once, one of them on its way past a block
 
 
 def default_memory_gb() -> float:
