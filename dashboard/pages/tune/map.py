@@ -20,13 +20,18 @@ def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
         _follow(card.done if card else 0)
 
 
+def is_due(card: SketchCard, shown: int) -> bool:
+    """Whether the page is to be drawn anew: for the first images, then for every few, for the last, and once nothing more comes."""
+    return not card.is_running or (card.done > shown and (not shown or card.done >= min(shown + _REDRAW_IMAGES, card.images)))
+
+
 @st.fragment(run_every=_POLL_S)
 def _follow(shown: int) -> None:
     """Progress of the map; the page runs again once there is more to show than the images that it has `shown`."""
     card = state.map_card()
     if card is None:
         return
-    if not card.is_running or (card.done and not shown) or card.done >= shown + _REDRAW_IMAGES:
+    if is_due(card, shown):
         st.rerun()
     of = f" of {wording.plain(card.name)}" if card.done < card.images else ""
     st.progress(card.done / card.images, text=card.words + of)

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.evidence import find as evidence
 from dashboard.evidence.curves import stored_curves, stored_map
+from dashboard.pages.tune.map import is_due
 from tests.support.apps import words
 from tests.support.engines import FakeEngine
 from tests.support.sketches import put_sketch
@@ -59,6 +60,14 @@ def test_it_is_followed_and_shown_as_far_as_it_is(engine, store):
     assert _progress(at.run()) == ["Sketching sensitivity: running a few cells that calibrate the others"]
     engine.description = replace(engine.description, sketch=replace(CARD, done=24, finished=True))
     assert _progress(at.run()) == [] and not at.warning
+
+
+@pytest.mark.parametrize(("done", "shown", "due"), [
+    (0, 0, False), (8, 0, True), (8, 8, False), (16, 8, False), (24, 8, True), (64, 56, True), (64, 64, False),
+])
+def test_the_page_is_drawn_anew_for_the_first_for_every_few_and_for_the_last(done, shown, due):
+    assert is_due(replace(CARD, done=done, images=64), shown) == due
+    assert is_due(replace(CARD, done=done, images=64, finished=True), shown)
 
 
 def test_one_that_failed_is_said_and_not_followed(engine, store):
