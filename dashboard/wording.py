@@ -14,6 +14,7 @@ BADGES = {
 }
 TOP1 = Outcomes.FIGURES[0]
 _MINUS = "\N{MINUS SIGN}"
+_LEAST = 1e-6
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#$:!~|&+])")
 
@@ -65,6 +66,11 @@ def signed(value: float, digits: int) -> str:
     """A number with its sign; zero has none."""
     text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else f"{_MINUS if value < 0 else '+'}{text}"
+
+
+def small(damage: float) -> str:
+    """A damage, which may be of any size below one, with two digits, for example `0.0075`, as the equaliser writes it."""
+    return "below 0.000001" if 0 < damage < _LEAST else f"{float(f'{damage:.2g}'):.7f}".rstrip("0").rstrip(".")
 
 
 def gmacs(macs: int) -> str:

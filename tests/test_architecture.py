@@ -23,7 +23,9 @@ TORCH_FREE_PARTS = {
     "errors", "intervals", "files", "machine", "registry", "version", "schedule", "executors", "cost", "budget", "setup", "command",
     "analysis_cache",
 }
-TORCH_FREE_NAMES = {"result", "verdict", "cells", "parts", "recipe", "request", "fields", "check"}
+TORCH_FREE_NAMES = {
+    "result", "verdict", "cells", "parts", "recipe", "request", "fields", "check", "regression", "calibration", "prediction",
+}
 TASKS = {f"toast_core.studies.tasks.{name}" for name in ("base", "registry", "classification", "features", "neighbours")}
 TORCH_FREE_FILES = TASKS | {
     "toast_core", "toast_core.engine.protocol", "toast_core.engine.values", "toast_core.studies", "toast_core.jobs.book",

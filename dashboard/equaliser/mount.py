@@ -95,17 +95,21 @@ def _curves_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict:
 
 
 def _sketch_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict | None:
-    """The map that colours the bars: a sketch of the schedule's selection, or of another where no exact curves are there at all."""
+    """The map that colours the bars: a sketch of the schedule's selection, or of another where no exact curves are there at all.
+
+    Exact curves are of cells that nothing makes up for: of a schedule with compensation a sketch of refitted cells tells more.
+    """
     damage, curves = stored.map, stored.curves.curves
     if damage is None:
         return None
-    if curves is not None and (curves.selection in (None, schedule.selection) or damage.selection != schedule.selection):
+    is_exact = curves is not None and (curves.selection in (None, schedule.selection) or damage.selection != schedule.selection)
+    if is_exact and not damage.compensated:
         return None
     of = damage.basis(stored.images_of)
     if damage.selection != schedule.selection:
         of += f"; channels chosen {damage.selection.replace('_', ' ')}"
     if not schedule.compensation.is_none:
-        of += "; before making up for what is dropped"
+        of += "; each block refitted by itself" if damage.compensated else "; before making up for what is dropped"
     figure = damage.task.damage
     return {
         "lines": {site: [_damage_line(damage, site, block) for block in range(len(shape.blocks))] for site in SITES},

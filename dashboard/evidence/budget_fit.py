@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis_cache.errors import StoreError
 from dashboard.evidence.find import Evidence, find_evidence
+from dashboard.evidence.sketch import is_compensated
 from dashboard.limits import Limits
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, NONE, Compensation
@@ -59,7 +60,11 @@ def damage_curves(setup: Setup, model: str, compensated: bool) -> DamageCurves:
     found = find_evidence(setup, model)
     own = [one for one in found.of("tuning_curves") if _fits(one, compensated)]
     swept = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and one.selection == "calibrated"]
-    sketched = [one for one in found.of("sketch") if one.finished and one.selection == "calibrated"]
+    sketched = [
+        one for one in found.of("sketch")
+        if one.finished and one.selection == "calibrated" and (compensated or not is_compensated(one.analysis.request))
+    ]
+    sketched.sort(key=lambda one: is_compensated(one.analysis.request) != compensated)
     try:
         measured, of = next(_rows_of((*own, *swept)), ((), None))
         predicted, by = next(_rows_of(sketched), ((), None))
@@ -88,7 +93,8 @@ def _note(evidence: Evidence, rows: tuple[Mapping, ...], compensated: bool) -> s
     images = f"{rows[0]['images']:,} images"
     if evidence.metric == "tuning_curves":
         return f"curves from {images}"
-    before = "before making up for what is dropped" if compensated else ""
+    has_refits = evidence.metric == "sketch" and is_compensated(evidence.analysis.request)
+    before = "before making up for what is dropped" if compensated and not has_refits else ""
     if evidence.metric == "sensitivity":
         return f"curves from {images}" + (before and f", measured {before}")
     known = f"calibrated by {rows[0]['calibrated_by']} measured cells a site" if rows[0]["calibrated_by"] else "not calibrated"

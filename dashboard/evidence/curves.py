@@ -8,7 +8,8 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.prediction import Curves, Interaction, read_curves
-from dashboard.evidence.sketch import DamageMap, read_map
+from dashboard.evidence.sketch import DamageMap, is_compensated, read_map
+from toast_core.engine.protocol import SketchCard
 from toast_core.setup import Setup
 
 _LOOK_AGAIN_S = 20
@@ -44,15 +45,16 @@ def stored_curves(setup: Setup, model: str, selection: str) -> StoredCurves:
 
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)
-def stored_map(setup: Setup, model: str, selection: str, seen: int) -> DamageMap | None:
+def stored_map(setup: Setup, model: str, selection: str, compensated: bool, seen: SketchCard | None = None) -> DamageMap | None:
     """The sketch that fits the model in hand, one with the schedule's selection before others; None where there is none.
 
-    One that still runs counts as its parts come in: `seen` images of the engine's own are in it, and more are looked for with another.
+    One of refitted cells counts for a `compensated` schedule alone, and goes first there. One that still runs counts as its parts come
+    in: `seen` is how far the engine's own is, and with another its parts are looked for again.
     """
     found = find_evidence(setup, model)
-    fitting = [one for one in found.of("sketch") if not one.concerns]
+    fitting = [one for one in found.of("sketch") if not one.concerns and (compensated or not is_compensated(one.analysis.request))]
     try:
-        for one in sorted(fitting, key=lambda one: _selection(one) != selection):
+        for one in sorted(fitting, key=lambda one: (is_compensated(one.analysis.request) != compensated, _selection(one) != selection)):
             if (known := read_map(one.rows(), one.analysis.request, one.finished)) is not None:
                 return known
     except StoreError:

@@ -20,6 +20,7 @@ from toast_core.engine.protocol import Description
 from toast_core.setup import Setup
 
 _SHORT = 8
+_OF_CALIBRATION = ("sketch", "tuning", "tuning_curves")  # analyses of calibration images, where there are any
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Found:
         return tuple(one for one in self.evidence if one.metric == metric)
 
 
-def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> Found:
+def find_evidence(setup: Setup, model: str, data_digest: str | None = None, calibration_digest: str | None = None) -> Found:
     """Look through the dashboard's store and the shipped bundles.
 
     First come finished analyses without concerns; among equals those of more images, then newer ones. An analysis that several
@@ -115,6 +116,7 @@ def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> F
 
     Args:
         data_digest: of the image set that the dashboard measures on, where that is known.
+        calibration_digest: of its calibration images, which some analyses are about.
     """
     found: dict[str, Evidence] = {}
     problems: list[str] = []
@@ -123,7 +125,7 @@ def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> F
             replay = _replay(place, _stamp(place))
             for analysis in replay.analyses():
                 if analysis.request.get("model") == model and isinstance(analysis.request.get("metric"), str):
-                    one = _evidence(replay, analysis, source, setup, data_digest)
+                    one = _evidence(replay, analysis, source, setup, (data_digest, calibration_digest))
                     if analysis.id not in found or found[analysis.id].stored < one.stored:
                         found[analysis.id] = one
         except StoreError as error:
@@ -135,7 +137,7 @@ def find_evidence(setup: Setup, model: str, data_digest: str | None = None) -> F
 
 def find_by_card(setup: Setup, model: str, engine: Description) -> Found:
     """`find_evidence` for the images on the engine's card; while the engine is not ready, which images those are is not known."""
-    return find_evidence(setup, model, engine.data.digest if engine.data else None)
+    return find_evidence(setup, model, *(card.digest if card else None for card in (engine.data, engine.calibration)))
 
 
 def own_rows(setup: Setup, short_id: str) -> list[dict[str, Any]] | None:
@@ -154,13 +156,13 @@ def own_rows(setup: Setup, short_id: str) -> list[dict[str, Any]] | None:
     return replay.rows(known, again=True) if known else None
 
 
-def _evidence(replay: Replay, analysis: Analysis, source: str, setup: Setup, data_digest: str | None) -> Evidence:
+def _evidence(replay: Replay, analysis: Analysis, source: str, setup: Setup, digests: tuple[str | None, str | None]) -> Evidence:
     heads = replay.heads(analysis.id)
     metric = analysis.request["metric"]
     stored = sum(head.identity.kind == metric for head in heads)
     request = analysis.request
     listed = len(analysis.cell_keys) if metric == "sketch" else len(planned_cells(analysis)) or len(analysis.cell_keys)
-    concerns = (analysis_stale_reason(analysis, heads), weights_concern(setup, request), _data_concern(data_digest, request))
+    concerns = (analysis_stale_reason(analysis, heads), weights_concern(setup, request), _data_concern(digests, request))
     return Evidence(replay, analysis, source, listed, stored, tuple(concern for concern in concerns if concern))
 
 
@@ -196,7 +198,9 @@ def _place(row: dict[str, Any]) -> tuple:
     return row["block"], row["site"], row["ratio"]
 
 
-def _data_concern(data_digest: str | None, request: dict[str, Any]) -> str | None:
-    if data_digest is None or data_digest == request.get("data_digest"):
+def _data_concern(digests: tuple[str | None, str | None], request: dict[str, Any]) -> str | None:
+    data_digest, calibration_digest = digests
+    own = {data_digest, calibration_digest} if request["metric"] in _OF_CALIBRATION else {data_digest}
+    if data_digest is None or request.get("data_digest") in own:
         return None
     return f"measured on other images: sha256 {str(request.get('data_digest'))[:_SHORT]}, this dashboard's {data_digest[:_SHORT]}"

@@ -15,10 +15,9 @@ import numpy as np
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.intervals import Z95, wilson_percent
-from toast_core.schedule.rounding import keep_count
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
-from toast_core.schedule.stops import stop_ratio
+from toast_core.schedule.stops import effective_ratio
 from toast_core.studies.evaluation.result import Estimate
 
 
@@ -85,11 +84,6 @@ def read_curves(rows: Iterable[Mapping], selection: str | None = None) -> Curves
     images, top1 = single[0]["images"], single[0]["top1"] - single[0]["top1_delta"]
     baseline = Estimate(top1, wilson_percent(round(images * top1 / 100), images))
     return Curves({key: tuple(line) for key, line in points.items()}, baseline, images, selection)
-
-
-def effective_ratio(width: int, ratio: float, multiple_of: int) -> float:
-    """The ratio that drops as much without rounding up: the curves were measured without it."""
-    return ratio if multiple_of == 1 else stop_ratio(width, keep_count(width, ratio, multiple_of))
 
 
 @dataclass(frozen=True)

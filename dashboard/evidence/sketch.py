@@ -12,12 +12,11 @@ from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from toast_core.schedule.sites import SITES
+from toast_core.studies.sketch.calibration import NOISE
 from toast_core.studies.sketch.parts import Place, SketchKeys
 from toast_core.studies.sketch.result import Sketch
 from toast_core.studies.tasks.base import Task
 from toast_core.studies.tasks.registry import TASKS, task_of_row
-
-NOISE = 1e-6  # nats or distance: what rounding in 32 bits moves an output by
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class DamageMap:
     draws         random directions an image
     calibrated_by how many cells of a site were measured to calibrate the others, the fewest and the most
     selection     how it chose channels
+    compensated   whether what is kept was refitted to make up for what is dropped
+    finished      whether more will come
     data_digest   of the image set
     """
 
@@ -55,17 +56,14 @@ class DamageMap:
     draws: int
     calibrated_by: tuple[int, int]
     selection: str
+    compensated: bool
+    finished: bool
     data_digest: str
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every image is in it."""
-        return self.images >= self.wanted
 
     def basis(self, images_of: str) -> str:
         """What it is predicted from, in words; `images_of` names the image set."""
         fewest, most = self.calibrated_by
-        seen = f"{self.images:,}" if self.is_whole else f"{self.images:,} of {self.wanted:,}"
+        seen = f"{self.images:,}" if self.images >= self.wanted else f"{self.images:,} of {self.wanted:,}"
         drawn = f"{self.draws} direction{'s' if self.draws > 1 else ''} each"
         cells = f"{most}" if fewest == most else f"{fewest} to {most}"
         known = f"calibrated by {cells} measured cells a site" if most else "not calibrated"
@@ -84,8 +82,14 @@ def read_map(rows: Iterable[Mapping[str, Any]], request: Mapping[str, Any], fini
     images, calibrated = single[0]["images"], [row["calibrated_by"] for row in single]
     return DamageMap(
         {place: tuple(line) for place, line in points.items()}, task, images, images if finished else int(request["images"]),
-        single[0]["draws"], (min(calibrated), max(calibrated)), request["settings"]["selection"], str(request["data_digest"]),
+        single[0]["draws"], (min(calibrated), max(calibrated)), request["settings"]["selection"],
+        is_compensated(request), finished, str(request["data_digest"]),
     )
+
+
+def is_compensated(request: Mapping[str, Any]) -> bool:
+    """Whether a sketch's request refits what is kept of each cell."""
+    return "compensation" in request["settings"]
 
 
 class SketchSoFar:

@@ -8,22 +8,27 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.charts.cost import blocks_figure, parts_figure
+from dashboard.charts.sketch import blocks_heatmap
 from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
 from dashboard.components import accelerator
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
+from dashboard.components.sketch_map import images_of, map_in_hand
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, Found, find_by_card
+from dashboard.evidence.sketch import DamageMap
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import metrics, page
 from dashboard.session import state
 from toast_core.cost.macs import Cost, count_cost
 from toast_core.cost.shapes import ModelShape
+from toast_core.schedule.sites import SITES
 
 _SHORT_DIGEST = 12
 _LIMIT_POINTS = 1.0
+_SHOWN_RATIO = 0.5
 _PURPOSE = (
     "Make a Vision Transformer cheaper without retraining it: drop channels block by block, and see at once what that saves and "
     "what it does to accuracy."
@@ -90,6 +95,9 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     st.subheader("Where it is redundant", anchor=False)
     rows, evidence = _best_sweep(found)
     if evidence is None:
+        damage = map_in_hand(shape)
+        if damage is not None:
+            _show_predicted(shape, damage)
         st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
         st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
         st.page_link(page("runs"), label="Or start it on the Runs page")
@@ -105,6 +113,19 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
         "Heat map: the largest ratio dropped at each site of each block that costs less than 1 point of top-1",
     )
     st.page_link(page("sensitivity"), label="Every cell with its interval")
+
+
+def _show_predicted(shape: ModelShape, damage: DamageMap) -> None:
+    figure = damage.task.damage
+    st.markdown(
+        f"{figure.label} of each place alone with {_SHOWN_RATIO:.0%} dropped{f', in {figure.unit}' if figure.unit else ''} "
+        f"{wording.BADGES['predicted']}  \n{wording.plain(damage.basis(images_of(damage)).capitalize())}."
+    )
+    sites = list(dict.fromkeys(site for site, _ in damage.points))
+    show_figure(
+        blocks_heatmap(damage, sorted(sites, key=SITES.index), _SHOWN_RATIO), "overview-sketch", f"{shape.name}-sketch",
+        f"Heat map: the predicted {figure.label} of each site of each block with half of it dropped",
+    )
 
 
 def _best_sweep(found: Found) -> tuple[list[dict], Evidence | None]:

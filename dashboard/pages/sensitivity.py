@@ -23,6 +23,7 @@ from dashboard.charts.sensitivity import (
 from dashboard.components.analysis_choice import choose_analysis, show_command
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
+from dashboard.components.sketch_map import show_sketch_map
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.intervals import with_intervals
 from dashboard.evidence.sweep import planned_cells
@@ -55,6 +56,7 @@ def render() -> None:
     st.markdown(_WHAT)
     evidence = choose_analysis("sensitivity")
     if evidence is None:
+        show_sketch_map()
         return
     sites = _sites(evidence)
     if not sites:

@@ -24,3 +24,11 @@ def test_no_more_digits_than_the_interval_supports():
 def test_ages_are_in_words(seconds: int, words: str):
     then = datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert wording.age(stored.TIME, datetime.fromtimestamp(then.timestamp() + seconds, UTC)) == words
+
+
+@pytest.mark.parametrize(("damage", "text"), [
+    (0.0, "0"), (1e-9, "below 0.000001"), (1.23e-6, "0.0000012"), (0.0075, "0.0075"), (0.01234, "0.012"), (1.0, "1"), (2.345, "2.3"),
+    (12.3, "12"),
+])
+def test_a_damage_of_any_size_has_two_digits(damage, text):
+    assert wording.small(damage) == text

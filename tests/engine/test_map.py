@@ -86,7 +86,8 @@ def test_a_page_hears_how_far_it_is(setup, monkeypatch) -> None:
 
     monkeypatch.setattr(Desk, "_tell_sketch", told)
     drawn(setup)
-    lines = [f"Sketching sensitivity: {done} of 12 images" for done in (0, 4, 8, 12, 12)]
+    lines = [f"Sketching sensitivity: {done} of 12 images" for done in (0, 4, 8, 12)]
+    lines.insert(3, "Sketching sensitivity: running a few cells that calibrate the others")
     assert heard == [(line, line, not line.endswith("12 of 12 images")) for line in lines]
 
 
@@ -111,7 +112,7 @@ def test_whoever_asks_goes_first(setup, monkeypatch) -> None:
     monkeypatch.setattr(Desk, "_give_way", pause)
     desk.load()
     waited[0].join()
-    assert desk.describe().sketch == SketchCard(desk.describe().sketch.name, 12, 12, "calibrated")
+    assert desk.describe().sketch == SketchCard(desk.describe().sketch.name, 12, 12, "calibrated", True)
     assert found[0] == measured(desk, "again", PRUNED) and found[0].is_done
     with EvidenceStore.open(setup.store) as store:
         beside = _moved(store)

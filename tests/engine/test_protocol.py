@@ -29,9 +29,10 @@ READY = protocol.Description(
     "ready", model=cards.ModelCard("demo_vit", "random, seed 0", shipped_shape("demo_vit")), device="cpu", versions={"torch": "2"},
     data=cards.DataCard("fashion-mnist", ("bag", "coat"), 10_000, "0123", 75, 25, "shuffled", 0, "crop_pct=1.0", ("2 left aside",)),
     calibration=cards.CalibrationCard("fashion-mnist:calibration", 500, "4567"),
+    sketch=cards.SketchCard("fashion-mnist:calibration", 64, 64, "calibrated", True, "the disk is full"),
 )
 MESSAGES = (
-    READY, replace(READY, data=None, calibration=None), protocol.Description("starting", progress="Loading PyTorch"),
+    READY, replace(READY, data=None, calibration=None, sketch=None), protocol.Description("starting", progress="Loading PyTorch"),
     protocol.Description("failed", error="no such file"), protocol.Progress("Measuring"),
     protocol.Measurement(25, 75, FIGURES, FIGURES, Estimate(0.0, (-1.0, 1.0))), protocol.Superseded(),
     protocol.Offered("a run", "toast analyze", QUOTE), protocol.OneJob(JOB), protocol.AllJobs((JOB, JOB)), protocol.AllJobs(()),
@@ -82,6 +83,7 @@ def test_what_a_page_relies_on_must_be_there(message: protocol.Message) -> None:
     (READY, ("data", "classes"), "bag", "DataCard.classes is 'bag', not a list"),
     (READY, ("data",), [], r"DataCard is \[\], not an object"),
     (READY, ("model", "shape"), {}, r"ModelCard.shape cannot be read \(KeyError: 'name'\)"),
+    (READY, ("sketch", "finished"), 1, "SketchCard.finished is 1, not true or false"),
     (READY, ("versions",), None, "Description.versions is None, not an object"),
     (protocol.OneJob(JOB), ("job", "done"), True, "OneJob.job.done is True, not a whole number"),
     (protocol.OneJob(JOB), ("job", "left_s"), "soon", "OneJob.job.left_s is 'soon', not a number"),

@@ -10,6 +10,7 @@ from analysis_cache.key import METRIC_VERSIONS, CellIdentity
 from analysis_cache.staleness import digest_of_weights
 from analysis_cache.store import EvidenceStore
 from dashboard.evidence.sketch import DamageMap, read_map
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.sites import SITES
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell, grid
 from toast_core.studies.sketch.parts import SketchKeys, shared_details
@@ -32,23 +33,26 @@ def moved(cells: tuple[Cell, ...] = CELLS, images: int = IMAGES) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def request(selection: str, cells: tuple[Cell, ...] = CELLS, batch_size: int = 16, digest: str = "f" * 64) -> dict:
+def request(selection: str, cells: tuple[Cell, ...] = CELLS, **settings: object) -> dict:
     """What its analysis asks for."""
     weights = Path(toast_core.__file__).parent / WEIGHTS
     weights_digest, _ = digest_of_weights(weights, weights.stat().st_mtime_ns)
     identity = CellIdentity(
-        "sketch", METRIC_VERSIONS["sketch"], "demo_vit", weights_digest, digest, IMAGES, "c" * 64, "made up", None, None, "shuffled",
-        batch_size, 0, "float32", "cpu", {},
+        "sketch", METRIC_VERSIONS["sketch"], "demo_vit", weights_digest, "f" * 64, IMAGES, "c" * 64, "made up", None, None, "shuffled",
+        16, 0, "float32", "cpu", {},
     )
     return {
-        **identity.to_dict(), "weights_file": WEIGHTS, "metric": "sketch", "settings": {"selection": selection, "seed": 0}, "draws": DRAWS,
-        "calibration": "none", "cells": [[cell.block, cell.site, cell.ratio] for cell in cells],
+        **identity.to_dict(), "weights_file": WEIGHTS, "metric": "sketch", "settings": {"selection": selection, "seed": 0, **settings},
+        "draws": DRAWS,
+        "measured": 0, "calibration": "none", "cells": [[cell.block, cell.site, cell.ratio] for cell in cells],
     }
 
 
-def put_sketch(path: Path, selection: str = "calibrated", cells: tuple[Cell, ...] = CELLS, parts: int | None = None) -> Analysis:
+def put_sketch(
+    path: Path, selection: str = "calibrated", cells: tuple[Cell, ...] = CELLS, parts: int | None = None, **settings: object
+) -> Analysis:
     """Leave a finished sketch in a store; with `parts`, the first so many parts of one that still runs."""
-    asked = request(selection, cells)
+    asked = request(selection, cells, **settings)
     keys, found = SketchKeys.of_request(asked, {}), moved(cells)
     rows, places = Sketch(cells, found, "kl").rows(), list(dict.fromkeys((cell.block, cell.site) for cell in cells))
     shared = shared_details(DRAWS, "none", asked["settings"], {})
@@ -71,9 +75,10 @@ def put_sketch(path: Path, selection: str = "calibrated", cells: tuple[Cell, ...
     return analysis
 
 
-def damage_map(selection: str = "calibrated", **changes: object) -> DamageMap:
+def damage_map(selection: str = "calibrated", compensated: bool = False, **changes: object) -> DamageMap:
     """The finished one as pages read it; `changes` are fields of its rows."""
+    settings = {"compensation": vars(FULL)} if compensated else {}
     rows = [row | changes for row in Sketch(CELLS, moved(), "kl").rows()]
-    found = read_map(rows, request(selection), True)
+    found = read_map(rows, request(selection, **settings), True)
     assert found is not None
     return found

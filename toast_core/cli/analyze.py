@@ -47,6 +47,9 @@ def analyze(
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
     draws: Annotated[int, typer.Option(help="sketch: random directions an image", min=1)] = DRAWS,
     measured: Annotated[int, typer.Option(help="sketch: cells of every site that are run, to calibrate the others", min=0)] = MEASURED,
+    trials: Annotated[
+        int | None, typer.Option(help="sketch: whole schedules that are run, to calibrate others; 6, or 0 with --compensation", min=0)
+    ] = None,
     compensation: Annotated[bool, typer.Option("--compensation", help="sketch: of cells refitted on the calibration images")] = False,
     memory_gb: Annotated[float, typer.Option(help="memory budget of the process, in 1e9 bytes")] = 8.0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
@@ -82,7 +85,8 @@ def analyze(
         if "sensitivity" in asked:
             found["sensitivity"] = work.sensitivity(cells_of, rule, wanted.selection or "per_image")
         if "sketch" in asked:
-            found["sketch"] = work.sketch(cells_of, wanted.selection, draws=draws, measured=measured, compensation=compensation)
+            sizes = {"draws": draws, "measured": measured, "trials": trials}
+            found["sketch"] = work.sketch(cells_of, wanted.selection, compensation=compensation, **sizes)
         if chosen is not None:
             found["composition"] = work.composition(chosen)
         data, notes = workbench.images(setup.images, labelled=work.labelled), workbench.notes()

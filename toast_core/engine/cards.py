@@ -37,23 +37,29 @@ class DataCard(Values):
 
 @dataclass(frozen=True)
 class SketchCard(Values):
-    """The sketch that the engine makes by itself: on `images` images of `name`, `done` of them so far; `error` where it was given up."""
+    """The sketch that the engine makes by itself: on `images` images of `name`, `done` of them so far; `error` where it was given up.
+
+    finished  whether it is calibrated by some cells, too, where that is asked for, and stored
+    """
 
     name: str
     done: int
     images: int
     selection: str
+    finished: bool = False
     error: str = ""
 
     @property
     def is_running(self) -> bool:
         """Whether more of it will come."""
-        return self.done < self.images and not self.error
+        return not self.finished and not self.error
 
     @property
     def words(self) -> str:
         """How far it is, in a line."""
-        return f"Sketching sensitivity: {self.done} of {self.images} images"
+        if self.finished or self.done < self.images:
+            return f"Sketching sensitivity: {self.done} of {self.images} images"
+        return "Sketching sensitivity: running a few cells that calibrate the others"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 from toast_core.errors import ToastError
 
-_PLAIN = {str: (str, "text"), int: (int, "a whole number"), float: (int | float, "a number"), dict: (Mapping, "an object")}
+_PLAIN = {
+    str: (str, "text"), bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number"),
+    dict: (Mapping, "an object"),
+}
 
 
 class ProtocolError(ToastError, ValueError):
@@ -53,7 +56,7 @@ def _read_fields(kind: type, values: object, where: str) -> Any:
 
 
 def _read(kind: Any, value: object, where: str) -> Any:
-    """A JSON value as an annotated type: text, a number, an object, a list of one type, a dataclass, or None where that is allowed."""
+    """A JSON value as an annotated type: text, true or false, a number, an object, a list of one type, a dataclass, or None."""
     if get_origin(kind) in (Union, types.UnionType):
         return None if value is None else _read(next(one for one in get_args(kind) if one is not type(None)), value, where)
     if get_origin(kind) is tuple:
@@ -62,7 +65,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
         return tuple(_read(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
     if (plain := get_origin(kind) or kind) in _PLAIN:
         wanted, words = _PLAIN[plain]
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
             raise _wrong(value, where, words)
         return plain(value)
     if not hasattr(kind, "from_dict"):

@@ -146,7 +146,7 @@ class WarmModel:
             if work.stored < work.cells:
                 tell(card)
                 run.measure(self.workbench, store, lambda done, total: tell(replace(card, done=done)), pause, self._room.sketch)
-        tell(replace(card, done=len(data)))
+        tell(replace(card, done=len(data), finished=True))
 
     def fork(self) -> LiveEvaluator:
         """An evaluator that starts from the baseline's block inputs; the tensors are shared, since no block changes its input."""

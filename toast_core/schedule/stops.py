@@ -27,3 +27,8 @@ def stop_ratio(width: int, kept: int) -> float:
         if ratio and keep_count(width, ratio) == kept:
             return ratio
     return (width - kept) / width
+
+
+def effective_ratio(width: int, ratio: float, multiple_of: int) -> float:
+    """The ratio that drops as much without rounding up: sensitivity is measured without it."""
+    return ratio if multiple_of == 1 else stop_ratio(width, keep_count(width, ratio, multiple_of))

@@ -23,7 +23,7 @@ function element(tag, className, text) {
 
 export function build(desk, form) {
   desk.built = form;
-  desk.heated = desk.hovered = null;
+  desk.now = desk.heated = desk.hovered = desk.drag = null;
   desk.root.replaceChildren();
   buildTotals(desk);
   buildSites(desk);

@@ -3,29 +3,28 @@
 // What moves is drawn here without asking the server; the server hears of an edit when the pointer is released or the keys rest.
 // Data of an earlier run never pushes back a bar that has moved since.
 //
-// Uses limits.js to read the page's data, messages.js to tell whether it is new, build.js for the elements, hands.js for a pointer that is
-// down while they are built, paint.js to show it.
+// Uses limits.js to read the page's data, messages.js to tell whether it is new and for what is still to be sent, build.js for the elements,
+// hands.js for a pointer that is down while they are built, paint.js to show it.
 
 import { build } from "./build.js";
 import { holdAgain } from "./hands.js";
 import { barsOf, limitsOfRows } from "./limits.js";
-import { allSeen, postThrough } from "./messages.js";
+import { allSeen, holdEdit, postThrough, sendWhenSettled } from "./messages.js";
 import { paintAll } from "./paint.js";
 
-// What is in hand outlives the elements, as messages do: Streamlit mounts anew where a page's parts move, in the middle of a drag for instance.
-const DESK = Symbol.for("toast.equaliser.desk");
+const NEWEST = Symbol.for("toast.equaliser.newest");
 
 export default function (component) {
-  const root = component.parentElement.querySelector(".equaliser"), desk = globalThis[DESK] ??= newDesk();
-  if (desk.root !== root) Object.assign(desk, { root, built: "" });
+  const root = component.parentElement.querySelector(".equaliser"), before = globalThis[NEWEST];
+  const desk = globalThis[NEWEST] = root.desk ??= newDesk(root);
   postThrough((messages) => component.setTriggerValue("sent", messages));
-  adopt(desk, component.data);
+  adopt(desk, component.data, before === desk ? null : before);
 }
 
-// What an equaliser remembers.
-function newDesk() {
+// What one mounted equaliser remembers.
+function newDesk(root) {
   return {
-    root: null, // the element that it is mounted in
+    root,
     data: null, // the page's newest data, as `equaliser_data` in mount.py puts it together
     now: null, // the bars as they stand, with edits of which the server knows nothing yet
     counted: null, // the server's own cost of `now`; null as soon as a bar has moved
@@ -34,18 +33,17 @@ function newDesk() {
     selected: ["fc2", 0], hovered: null, // the bar that has the focus; the bar and stop under the pointer
     tabStops: { qk: 0, vo: 0, fc1: 0, fc2: 0 }, // the one bar of each site that Tab reaches
     drag: null, last: null, timer: 0, // the pointer that is down; the last press, for double clicks; an edit that waits
-    bars: {}, parts: {}, form: "", built: "", heated: null, // elements; the model's form and that they were built for; colours shown
+    bars: {}, parts: {}, built: "", heated: null, // elements, the form they were built for, the curves their colours show
   };
 }
 
-// Takes the page's data over, but not where an edit made here is newer.
-function adopt(desk, data) {
+// Takes the page's data over, but not where an edit made here is newer: in these elements, or in those mounted `before` them.
+function adopt(desk, data, before) {
   desk.data = data;
   const isNewest = allSeen(data.seen);
   const form = JSON.stringify([data.of, data.kinds.map((kind) => kind.widths)]);
-  if (desk.form !== form) Object.assign(desk, { form, now: null, drag: null });
-  const isNew = desk.built !== form;
-  if (isNew) build(desk, form);
+  if (desk.built !== form) build(desk, form);
+  const isHeld = before?.built === form && takeOver(desk, before, isNewest);
   if (isNewest) {
     desk.limits = limitsOfRows(data.limits);
     desk.linked = new Set(data.linked);
@@ -55,5 +53,18 @@ function adopt(desk, data) {
     desk.counted = data.counted;
   }
   paintAll(desk);
-  if (isNew) holdAgain(desk);
+  if (isHeld) holdAgain(desk);
+}
+
+// What is in hand outlives the elements, as messages do: Streamlit mounts anew where a page's parts move, in the middle of a drag for
+// instance, and keeps both for a moment. Takes over what the server does not know yet; whether a pointer is down.
+function takeOver(desk, before, isNewest) {
+  const { now, counted, selected, last, drag, timer } = before;
+  Object.assign(desk, { selected, last });
+  if (isNewest && !drag && !timer) return false;
+  Object.assign(desk, { now, counted, drag, limits: before.limits, linked: before.linked });
+  holdEdit(before);
+  before.drag = null;
+  if (timer) sendWhenSettled(desk);
+  return Boolean(drag);
 }

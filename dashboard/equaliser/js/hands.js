@@ -91,9 +91,9 @@ function listenForEnd(desk) {
 
 // Gives the pointer that is down to the new element of the bar that it drags.
 export function holdAgain(desk) {
-  if (!desk.drag) return;
   const { track } = desk.bars[desk.drag.site][desk.drag.block];
   track.focus({ preventScroll: true });
+  listenForEnd(desk);
   try {
     track.setPointerCapture(desk.drag.pointer);
   } catch {

@@ -11,18 +11,11 @@ _POLL_S = 1.0
 _REDRAW_IMAGES = 16  # the whole page is drawn anew, with the processor that sketches
 
 
-def images_of(damage: DamageMap | None) -> str:
-    """The name of the images that a sketch is of, as far as the engine's cards tell it."""
-    engine = state.engine_state()
-    known = {card.digest: card.name for card in (engine.calibration, engine.data) if card}
-    return known.get(damage.data_digest, "another set") if damage else ""
-
-
 def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
     """Say how far the map is, or why it was given up; `damage` and `card` are what the page shows and knows of it."""
     if card is not None and card.error:
         st.warning(f"The sensitivity map was given up: {wording.plain(card.error)}")
-    is_coming = card.is_running if card else state.engine_client().setup.is_sketched and not (damage and damage.is_whole)
+    is_coming = card.is_running if card else state.engine_client().setup.is_sketched and not (damage and damage.finished)
     if is_coming:
         _follow(card.done if card else 0)
 
@@ -35,4 +28,5 @@ def _follow(shown: int) -> None:
         return
     if not card.is_running or (card.done and not shown) or card.done >= shown + _REDRAW_IMAGES:
         st.rerun()
-    st.progress(card.done / card.images, text=f"{card.words} of {wording.plain(card.name)}")
+    of = f" of {wording.plain(card.name)}" if card.done < card.images else ""
+    st.progress(card.done / card.images, text=card.words + of)

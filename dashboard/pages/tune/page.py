@@ -9,14 +9,15 @@ from dashboard.charts.style import chart_config
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.heading import show_heading
 from dashboard.components.measurement import begin, follow, open_slots
+from dashboard.components.sketch_map import images_of, map_in_hand
 from dashboard.equaliser.editor import show_editor
 from dashboard.equaliser.mount import Stored, data_in_hand
 from dashboard.evidence.commands import evaluate_command
-from dashboard.evidence.curves import stored_curves, stored_map
+from dashboard.evidence.curves import stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.pages.tune.choices import compared_schedule, show_choices
 from dashboard.pages.tune.fit import show_fit
-from dashboard.pages.tune.map import follow_map, images_of
+from dashboard.pages.tune.map import follow_map
 from dashboard.session import state
 from dashboard.session.knowledge import with_interaction
 from dashboard.uploads import MAX_SCHEDULE_MB
@@ -38,7 +39,7 @@ def render() -> None:
     schedule, setup = state.schedule(), state.engine_client().setup
     curves = with_interaction(stored_curves(setup, shape.name, schedule.selection), shape)
     card = state.map_card()
-    damage = stored_map(setup, shape.name, schedule.selection, card.done if card else 0)
+    damage = map_in_hand(shape, card)
     stored = Stored(curves, damage, images_of(damage), stored_latency(setup, shape), compared_schedule(shape))
     data = data_in_hand(shape, stored)
     show_heading("Tune", st.header)

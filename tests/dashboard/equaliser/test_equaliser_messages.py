@@ -89,6 +89,29 @@ def test_an_edit_that_waits_for_the_keys_to_rest_outlives_the_elements(browser):
     assert sent["fc2"][3] == 0.1 and sent["vo"][5] == pytest.approx(0.1, abs=0.02)
 
 
+def test_elements_that_stay_beside_new_ones_for_a_moment_harm_nothing(browser):
+    page, before = open_desk(browser), data_of(Schedule.uniform(12, selection="calibrated"))
+    bar(page, "fc2", 3).press("PageUp")
+    page.evaluate("""(data) => {
+      const [host, again] = [document.getElementById("host"), document.createElement("div")];
+      again.innerHTML = '<div class="equaliser"></div>';
+      host.after(again);
+      host.id = "old";
+      again.id = "host";
+      show(data);
+      [host.id, again.id] = ["host", "new"]; // the old ones are drawn once more, and then the new ones again
+      show(data);
+      [host.id, again.id] = ["old", "host"];
+      show(data);
+      host.remove();
+    }""", before)
+    assert bar(page, "fc2", 3).get_attribute("aria-valuenow") == "10"
+    bar(page, "vo", 5).press("PageUp")
+    assert bar(page, "vo", 5).get_attribute("aria-valuenow") != "0"
+    page.wait_for_function("sent.length && sent.at(-1).at(-1).ratios.vo[5] > 0")
+    assert ratios_sent(page)["fc2"][3] == 0.1
+
+
 def test_another_session_begins_to_count_anew(browser):
     page = open_desk(browser, data_of(Schedule.uniform(12, selection="calibrated"), editor=EditorState(seen=7)))
     page.evaluate("(data) => show(data)", data_of(Schedule.uniform(12, fc2=0.1), editor=EditorState(seen=0)))

@@ -13,12 +13,16 @@ from dashboard.evidence.sketch import NOISE, DamagePoint, SketchSoFar, read_map
 from tests.support.backbones import grey_backbone, patterns
 from tests.support.greys import grey_data, grey_model
 from tests.support.sketches import CELLS, damage_map, moved, put_sketch, request
+from toast_core.engine.protocol import SketchCard
+from toast_core.schedule.compensation import FULL
 from toast_core.setup import Setup
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sketch.measure import Sketcher
 from toast_core.studies.sketch.result import Sketch
 from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
 from toast_core.studies.subject import Subject
+
+SEEN = SketchCard("photos", 8, 24, "calibrated")
 
 
 def setup(path: Path) -> Setup:
@@ -34,8 +38,8 @@ def fresh() -> None:
 
 def test_a_finished_one_is_read_as_its_rows_say(tmp_path) -> None:
     put_sketch(tmp_path / "e.sqlite")
-    found = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", 0)
-    assert found == damage_map() and found.is_whole and found.images == 24
+    found = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", False)
+    assert found == damage_map() and found.finished and found.images == 24
     rows = {(row["site"], row["block"], row["ratio"]): row for row in Sketch(CELLS, moved(), "kl").rows()}
     for (site, block), line in found.points.items():
         assert [point.ratio for point in line] == sorted(point.ratio for point in line) and len(line) == 9
@@ -47,15 +51,15 @@ def test_a_finished_one_is_read_as_its_rows_say(tmp_path) -> None:
 @pytest.mark.parametrize(("parts", "images"), [(1, 8), (2, 16), (3, 24)])
 def test_one_that_runs_is_read_as_far_as_its_parts(tmp_path, parts, images) -> None:
     put_sketch(tmp_path / "e.sqlite", parts=parts)
-    found = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", images)
-    assert (found.images, found.wanted, found.is_whole) == (images, 24, images == 24)
+    found = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", False)
+    assert (found.images, found.wanted, found.finished) == (images, 24, False)
     expected = read_map(Sketch(CELLS, moved()[:, :, :images], "kl").rows(), request("calibrated"), False)
     assert found == expected
 
 
 def test_before_its_first_part_there_is_none_and_the_list_counts_cells(tmp_path) -> None:
     put_sketch(tmp_path / "e.sqlite", parts=0)
-    assert stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", 0) is None
+    assert stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", False) is None
     (one,) = find_evidence(setup(tmp_path / "e.sqlite"), "demo_vit").of("sketch")
     assert (one.stored, one.listed, one.mode, one.rows()) == (0, 48, "2 directions, calibrated", [])
 
@@ -63,12 +67,23 @@ def test_before_its_first_part_there_is_none_and_the_list_counts_cells(tmp_path)
 def test_the_schedules_selection_goes_before_more_images_and_other_weights_do_not_count(tmp_path) -> None:
     put_sketch(tmp_path / "e.sqlite", "per_image")
     options = setup(tmp_path / "e.sqlite")
-    assert stored_map(options, "demo_vit", "calibrated", 0).selection == "per_image"
+    assert stored_map(options, "demo_vit", "calibrated", False).selection == "per_image"
     put_sketch(tmp_path / "e.sqlite", "calibrated", parts=1)
-    assert stored_map(options, "demo_vit", "calibrated", 8).selection == "calibrated"
-    assert stored_map(options, "demo_vit", "per_image", 8).selection == "per_image"
+    assert stored_map(options, "demo_vit", "calibrated", False, SEEN).selection == "calibrated"
+    assert stored_map(options, "demo_vit", "per_image", False, SEEN).selection == "per_image"
     random = Setup("demo_vit", "random", store=options.store).completed()
-    assert stored_map(random, "demo_vit", "calibrated", 0) is None
+    assert stored_map(random, "demo_vit", "calibrated", False) is None
+
+
+def test_refitted_cells_count_for_a_compensated_schedule_alone_and_go_first_there(tmp_path) -> None:
+    put_sketch(tmp_path / "e.sqlite", compensation=vars(FULL))
+    options = setup(tmp_path / "e.sqlite")
+    assert stored_map(options, "demo_vit", "calibrated", False) is None
+    assert stored_map(options, "demo_vit", "calibrated", True).compensated
+    put_sketch(tmp_path / "e.sqlite")
+    stored_map.clear()
+    assert stored_map(options, "demo_vit", "calibrated", True).compensated
+    assert not stored_map(options, "demo_vit", "calibrated", False).compensated
 
 
 @pytest.mark.parametrize("kind", ["classes", "features"])
@@ -83,7 +98,7 @@ def test_parts_of_a_real_one_are_found_as_they_come_and_after_it_has_ended(tmp_p
             so_far.extend([] if so_far else [SketchSoFar(replay, replay.analyses()[0])])
             seen.append((done, so_far[0].rows()))
 
-        _, sketch = analyze_sketch(subject, store, SketchRequest(cells, 3, None, {"selection": "per_image", "seed": 0}), look)
+        _, sketch = analyze_sketch(subject, store, SketchRequest(cells, 3, None, {"selection": "per_image", "seed": 0}, measured=0), look)
         (one,) = so_far
         assert one.rows() == seen[-1][1], "what was read is held"
         replay.close()
@@ -95,7 +110,8 @@ def test_parts_of_a_real_one_are_found_as_they_come_and_after_it_has_ended(tmp_p
 def test_a_killed_ones_parts_are_not_sketched_again(tmp_path, monkeypatch) -> None:
     """Pieces of the first batch are parts of their own."""
     model = grey_model("vit")
-    subject, asked = Subject.of(model, grey_data(model, 21), 12, "sketch"), SketchRequest(grid(3, ("fc2",), (0.5,)), 2, None, {"seed": 0})
+    subject = Subject.of(model, grey_data(model, 21), 12, "sketch")
+    asked = SketchRequest(grid(3, ("fc2",), (0.5,)), 2, None, {"seed": 0}, measured=0)
     own, sizes = Sketcher.sketch, []
 
     def killed(self, batch) -> np.ndarray:
@@ -126,6 +142,6 @@ def test_what_it_is_predicted_from_in_words(tmp_path) -> None:
         "predicted from 24 images of photos, 1 direction each; calibrated by 3 measured cells a site"
     )
     put_sketch(tmp_path / "e.sqlite", parts=1)
-    running = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", 8)
+    running = stored_map(setup(tmp_path / "e.sqlite"), "demo_vit", "calibrated", False, SEEN)
     assert running.basis("photos").startswith("predicted from 8 of 24 images of photos")
     assert read_map([], request("calibrated"), True) is None

@@ -150,7 +150,8 @@ def test_hostile_names_are_read_as_they_are_written(address, browser):
     expect(classes).to_be_visible()
     for name in _HOSTILE:
         expect(classes).to_contain_text(name)
-    expect(page.get_by_test_id("stSelectbox").locator("input").last).to_have_value(re.compile(re.escape(_LABEL)))
+    page.get_by_test_id("stSelectbox").locator("input").last.press("ArrowDown")  # the engine's own map may stand before it
+    expect(page.get_by_role("option").filter(has_text=_LABEL)).to_be_visible()
     page.close()
 
 

@@ -18,8 +18,10 @@ from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.registry import read_run
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell
+from toast_core.studies.sketch.calibration import MEASURED
 from toast_core.studies.sketch.job import SketchRun, first_sketch, sketch_macs
 from toast_core.studies.sketch.store import read_sketch
+from toast_core.studies.sketch.trials import TRIALS
 from toast_core.workbench import Workbench
 
 
@@ -87,7 +89,7 @@ def test_only_the_first_batch_is_cut_and_none_whose_channels_depend_on_it(workbe
     with EvidenceStore.open(workbench.setup.store) as store:
         run = SketchRun(("fc2",), (0.5,), 30, selection=selection, batch_size=12)
         run.measure(workbench, store, lambda done, total: seen.append(done))
-        assert store.verify().cells == 3, "a part was left behind"
+        assert store.verify().cells == 3 + 1, "a part was left behind, beside the blocks' cells and the trials'"
     assert seen == ([8, 12, 24, 30] if selection == "per_image" else [12, 24, 30])
 
 
@@ -106,8 +108,18 @@ def test_others_may_run_the_model_in_a_pause(workbench):
         with EvidenceStore.open(f"{workbench.setup.store}-{folder}") as store:
             analysis = run.measure(workbench, store, say_nothing, *([pause] if folder == "beside" else []))
             found.append(read_sketch(store, analysis, "kl").moved)
-    assert (found[0] == found[1]).all() and len(pauses) == 3 + 3 + 3 * 6  # blocks forwards, backwards, and their cells
+    assert (found[0] == found[1]).all()
+    assert len(pauses) == 3 + 3 + 3 * 6 + 3 * MEASURED + TRIALS  # blocks forwards, backwards, and their cells; what calibrates them
     assert all(parameter.grad is None for parameter in workbench.model.parameters())
+
+
+def test_a_quote_counts_what_calibrates(workbench):
+    with EvidenceStore.open(workbench.setup.store) as store:
+        bare, more, most = (
+            SketchRun(("fc2",), (0.5,), 8, measured=measured, trials=trials, batch_size=8).work(workbench, store).macs
+            for measured, trials in ((0, 0), (2, 0), (2, 3))
+        )
+    assert most - more == 3 * 2 * 8 * count_cost(workbench.shape).macs and bare < more < bare + 2 * 8 * count_cost(workbench.shape).macs
 
 
 def test_macs_of_a_sketch(workbench):

@@ -14,6 +14,7 @@ from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.studies.evaluation.measure import beside_baseline
 from toast_core.studies.sensitivity.cells import Cell, grid
 from toast_core.studies.sensitivity.measure import Sweep, cell_outcomes
 from toast_core.studies.sketch.measure import Sketcher
@@ -23,7 +24,7 @@ from toast_core.studies.sketch.store import SketchRequest, analyze_sketch, read_
 from toast_core.studies.subject import Subject
 
 CELLS = grid(3, ("vo", "fc2"), (0.2, 0.6))
-REQUEST = SketchRequest(CELLS, 3, None, {"selection": "per_image", "seed": 0}, measured=0)
+REQUEST = SketchRequest(CELLS, 3, None, {"selection": "per_image", "seed": 0}, measured=0, trials=0)
 
 
 def subject(batch_size: int = 6) -> Subject:
@@ -46,7 +47,7 @@ def test_rows_say_what_they_are_predicted_from(tmp_path) -> None:
 
 
 def test_cells_that_were_run_are_kept_with_the_sketch(tmp_path) -> None:
-    asked = replace(REQUEST, measured=2)
+    asked = replace(REQUEST, measured=2, trials=3)
     with EvidenceStore.open(tmp_path / "e.db") as store:
         analysis, sketch = analyze_sketch(subject(), store, asked)
         again = read_sketch(store, analysis, "kl")
@@ -56,6 +57,11 @@ def test_cells_that_were_run_are_kept_with_the_sketch(tmp_path) -> None:
     model = grey_model("vit")
     sweep = Sweep(model, selection="per_image", seed=0)
     batch = next(iter(grey_data(model, 23).batches(23)))
+    assert len(again.trials) == 3 and again.trials == sketch.trials
+    for trial in again.trials:
+        pruned = apply_plan(model, make_plan(model, trial.schedule), "masked")
+        damage = beside_baseline(model, pruned, grey_data(model, 23).batches(6)).damage()
+        assert (trial.images, trial.damage) == (23, pytest.approx(damage.mean(), rel=1e-4))
     for cell, damage in again.measured.items():
         assert damage == pytest.approx(sweep.measure(batch, [cell]).cells[cell].damage(), rel=1e-3, abs=1e-6)
 

@@ -1,6 +1,6 @@
 """The outcomes of a model on images, as its task takes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from toast_core.machine import cast
 from toast_core.models.info import get_info
 from toast_core.studies.evaluation.result import Evaluation, Outcomes
 from toast_core.studies.tasks.bank import Bank
-from toast_core.studies.tasks.base import ImageOutcomes, Probe
+from toast_core.studies.tasks.base import CellOutcomes, ImageOutcomes, Probe
 from toast_core.studies.tasks.finiteness import check_finite
 from toast_core.studies.tasks.registry import task_of
 
@@ -51,6 +51,19 @@ def run_batch(model: nn.Module, batch: Batch) -> Outcomes:
     parameter = next(model.parameters())
     with torch.inference_mode():
         return outcomes_of(model(batch.images.to(parameter.device, parameter.dtype)), batch.labels, batch.index)
+
+
+@torch.inference_mode()
+def beside_baseline(model: nn.Module, pruned: nn.Module, batches: Iterable[Batch]) -> CellOutcomes:
+    """What a pruned model loses beside its baseline on these batches; the baseline's answers are the labels."""
+    parameter, task = next(model.parameters()), task_of(get_info(model).shape)
+    found = []
+    for batch in batches:
+        x = batch.images.to(parameter.device, parameter.dtype)
+        whole = task.forward(model, x)
+        found.append(task.cell(task.forward(pruned, x), whole, task.labels(whole)))
+    first, *others = found
+    return first.joined(*others)
 
 
 def join_outcomes(parts: list[ImageOutcomes]) -> ImageOutcomes:

@@ -20,10 +20,11 @@ from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, as_list, calibration_images, check_sizes
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell, grid
 from toast_core.studies.sensitivity.plans import selected_cells
-from toast_core.studies.sketch.calibration import MEASURED
+from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES
 from toast_core.studies.sketch.measure import LINEAR, go_on, supports
 from toast_core.studies.sketch.result import DRAWS, IMAGES
 from toast_core.studies.sketch.store import FitImages, SketchRequest, analyze_sketch, sketch_identities
+from toast_core.studies.sketch.trials import TRIALS
 from toast_core.studies.subject import Subject
 from toast_core.workbench import Workbench
 
@@ -35,6 +36,7 @@ class SketchRun:
     """A sketch: sites x ratios over every block, on `images` images (None: all) of those that `Setup.sketched` names.
 
     measured      cells of every site that are run, to calibrate the others
+    trials        whole schedules that are run, to calibrate predictions of others; None: TRIALS, but none where each must be refitted
     compensation  cells are refitted in one shot, on calibration images that are not sketched
     """
 
@@ -46,6 +48,7 @@ class SketchRun:
     draws: int = DRAWS
     selection: str = "per_image"
     measured: int = MEASURED
+    trials: int | None = None
     compensation: bool = False
     batch_size: int = 64
 
@@ -55,6 +58,8 @@ class SketchRun:
             raise JobError(f"draws is {self.draws!r:.80}; send a whole number of at least 1")
         if isinstance(self.measured, bool) or not isinstance(self.measured, int) or self.measured < 0:
             raise JobError(f"measured is {self.measured!r:.80}; send how many cells of a site to run, 0 for none")
+        if self.trials is not None and (isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0):
+            raise JobError(f"trials is {self.trials!r:.80}; send how many whole schedules to run, 0 for none")
         if not isinstance(self.compensation, bool):
             raise JobError(f"compensation is {self.compensation!r:.80}; send true to refit cells, or false")
         for name in ("sites", "ratios"):
@@ -75,7 +80,8 @@ class SketchRun:
         """A `toast analyze` line."""
         flags: dict[str, object] = {
             "metrics": self.kind, "sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "draws": self.draws,
-            "selection": self.selection, "measured": self.measured, "compensation": self.compensation,
+            "selection": self.selection, "measured": self.measured, "trials": self.trials,
+            "compensation": self.compensation,
         }
         sized = replace(setup.sketched, images=self.images, batch_size=self.batch_size)
         return command_line("analyze", sized, flags, calibrated=self.selection == "calibrated")
@@ -97,9 +103,9 @@ class SketchRun:
         if self.compensation:
             settings = {"selection": self.selection, "seed": workbench.setup.seed, "compensation": ONE_SHOT}
             cells, fit = grid(len(workbench.shape.blocks), self.sites, self.ratios), fit_images(workbench, subject.data, self.batch_size)
-            return SketchRequest(cells, self.draws, None, settings, self.measured, fit)
+            return SketchRequest(cells, self.draws, None, settings, self.measured, self.trials or 0, fit)
         cells, settings, statistics = selected_cells(workbench, self.sites, self.ratios, self.selection, self.batch_size)
-        return SketchRequest(cells, self.draws, statistics, settings, self.measured)
+        return SketchRequest(cells, self.draws, statistics, settings, self.measured, TRIALS if self.trials is None else self.trials)
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """All or nothing: every batch gives all of the cells. Those of a block and site are stored as one."""
@@ -107,9 +113,14 @@ class SketchRun:
         request = self.request(workbench, subject)
         keys = [identity.key for identity in sketch_identities(subject, request).values()]
         stored, each = len(store.has_many(keys)), len(request.cells) // len(keys)
-        macs = 0 if stored == len(keys) else len(subject.data) * sketch_macs(workbench.shape, request.cells, self.draws)
+        images, macs = len(subject.data), 0
+        if stored < len(keys):
+            runs = len(self.sites) * min(self.measured, len(request.cells)) * min(images, MEASURED_IMAGES) / 2  # half the blocks, usually
+            beside = 2 * request.trials * images  # the baseline is run with each
+            macs = images * sketch_macs(workbench.shape, request.cells, self.draws)
+            macs += round((runs + beside) * count_cost(workbench.shape).macs)
         fitted = len(workbench.calibration()) if request.fit else calibration_images(request.statistics)
-        return Work(len(request.cells), stored * each, len(subject.data), macs, fitted)
+        return Work(len(request.cells), stored * each, images, macs, fitted)
 
     def measure(
         self, workbench: Workbench, store: EvidenceStore, report: Report, pause: Callable[[], object] = go_on, memory_gb: float = 8.0

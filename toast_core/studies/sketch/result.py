@@ -8,11 +8,30 @@ from typing import Any
 import numpy as np
 
 from toast_core.intervals import Estimate, mean_interval
+from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sketch.calibration import calibrated
 
 DRAWS = 2
 IMAGES = 64  # of a job, and of the sketch that the engine makes by itself
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A whole schedule that was measured: the mean damage of so many images."""
+
+    schedule: Schedule
+    damage: float
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"schedule": self.schedule.to_dict(), "damage": self.damage, "images": self.images}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
+        """Read `to_dict`'s values back."""
+        return cls(Schedule.from_dict(values["schedule"]), float(values["damage"]), int(values["images"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +42,14 @@ class Sketch:
     moved     (cells, draws, images) float32, see `measure.Sketcher`
     key       the task's damage, as rows name it: `kl` in nats, or `distance`
     measured  the damage of the first images, by cell: those cells were run, and calibrate the others of their site
+    trials    whole schedules that were run on the same images, and calibrate others
     """
 
     cells: tuple[Cell, ...]
     moved: np.ndarray
     key: str
     measured: Mapping[Cell, np.ndarray] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
 
     def damage(self, chosen: Sequence[Cell]) -> np.ndarray:
         """The predicted damage of every image, (images,) float64, where all of these cells are pruned together.

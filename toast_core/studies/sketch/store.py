@@ -14,26 +14,29 @@ from torch import nn
 from analysis_cache.analysis import Analysis
 from analysis_cache.key import CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
+from toast_core.compensation.walk import compensate
 from toast_core.data.load import Batch
 from toast_core.data.numbered import NumberedBatches
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
 from toast_core.pruning.plan import Plan
+from toast_core.pruning.planner import make_plan
 from toast_core.pruning.statistics import Statistics
+from toast_core.schedule.compensation import FULL
+from toast_core.schedule.schedule import Schedule
 from toast_core.studies.analyses import announce, finish
 from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.plans import CellPlans, CompensatedPlans, selected
-from toast_core.studies.sensitivity.sweep import run_sweep
 from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES, telling
 from toast_core.studies.sketch.measure import Sketcher, go_on
 from toast_core.studies.sketch.memory import sketch_need
 from toast_core.studies.sketch.parts import PIECE_IMAGES, Place, SketchKeys, shared_details
-from toast_core.studies.sketch.result import DRAWS, Sketch
+from toast_core.studies.sketch.result import DRAWS, Sketch, Trial
+from toast_core.studies.sketch.trials import TRIALS, run_cells, run_schedules, trial_schedules
 from toast_core.studies.subject import Subject, statistics_digest
-from toast_core.studies.tasks.base import CellOutcomes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class SketchRequest:
     statistics  what calibrated channels are chosen from; None where none are
     settings    fields of every cell's schedule beside its ratios: selection, seed, and compensation, which is one-shot
     measured    so many cells of every site are run on some of the images, and calibrate the others; 0 for none
+    trials      so many whole schedules are run, and calibrate the prediction of others; compensated ones as FULL compensation fits them
     fit         images that compensated cells are refitted on
     """
 
@@ -61,6 +65,7 @@ class SketchRequest:
     statistics: Statistics | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     measured: int = MEASURED
+    trials: int = TRIALS
     fit: FitImages | None = None
 
     @property
@@ -78,6 +83,16 @@ class SketchRequest:
         if self.fit is not None:
             return CompensatedPlans(model, self.cells, self.settings, self.fit.images)
         return CellPlans(partial(selected, model, self.statistics, self.settings))
+
+
+    @property
+    def whole_settings(self) -> dict[str, Any]:
+        """Fields of a whole schedule beside its ratios."""
+        return self.settings | ({"compensation": FULL} if self.fit else {})
+
+    def plan(self, model: nn.Module, schedule: Schedule) -> Plan:
+        """The plan of a whole schedule."""
+        return compensate(model, schedule, self.fit.images) if self.fit else make_plan(model, schedule, self.statistics)
 
 
 @dataclass(eq=False)
@@ -113,6 +128,13 @@ def sketch_identities(subject: Subject, request: SketchRequest) -> dict[tuple[in
     return {place: replace(subject.identity, details=_details(subject, request, place)) for place in places}
 
 
+def trials_identity(subject: Subject, request: SketchRequest) -> CellIdentity:
+    """The identity of the whole schedules that are run."""
+    most = {cell.site: max(one.ratio for one in request.cells if one.site == cell.site) for cell in request.cells}
+    details = {"trials": request.trials, "ratios": json.dumps(most, sort_keys=True), **_shared(subject, request)}
+    return replace(subject.identity, details=details)
+
+
 def _details(subject: Subject, request: SketchRequest, place: tuple[int, str]) -> dict[str, Scalar]:
     ratios = [cell.ratio for cell in request.cells if (cell.block, cell.site) == place]
     return {"block": place[0], "site": place[1], "ratios": json.dumps(ratios), "measured": request.measured, **_shared(subject, request)}
@@ -137,11 +159,12 @@ def analyze_sketch(
     """
     identities, shape = sketch_identities(subject, request), get_info(subject.model).shape
     asked = subject.request(
-        metric="sketch", settings=request.plain_settings, draws=request.draws, measured=request.measured,
+        metric="sketch", settings=request.plain_settings, draws=request.draws, measured=request.measured, trials=request.trials,
         calibration=request.calibration, cells=[[cell.block, cell.site, cell.ratio] for cell in request.cells],
     )
-    analysis = announce(store, asked, f"sketch of {subject.identity.model}", identities.values())
-    if len(store.has_many(analysis.cell_keys)) < len(identities):
+    kept = [*identities.values(), *([trials_identity(subject, request)] if request.trials else [])]
+    analysis = announce(store, asked, f"sketch of {subject.identity.model}", kept)
+    if len(store.has_many(analysis.cell_keys)) < len(kept):
         whole = request.settings.get("selection") == "per_batch"
         most = sketch_need(shape, request.draws).images_within(memory_gb, subject.batch_size, whole)
         plans = request.plans(subject.model)
@@ -150,8 +173,7 @@ def analyze_sketch(
         work = SketchWork(sketcher, batches, ImageLimit(most, request.settings.get("selection")))
         moved, parts = _measured(work, subject, store, request, progress, executor)
         sketch = Sketch(tuple(request.cells), moved, subject.task.damage.key)
-        if request.measured:
-            sketch = replace(sketch, measured=_run(sketch, subject, request, plans, most, executor))
+        sketch = _calibrated(sketch, subject, request, plans, most, executor, pause)
         rows = sketch.rows()
         for place, identity in identities.items():
             own = [number for number, cell in enumerate(request.cells) if (cell.block, cell.site) == place]
@@ -160,6 +182,8 @@ def analyze_sketch(
             if run:
                 arrays["measured"] = np.stack([sketch.measured[request.cells[own[number]]] for number in run])
             store.put(identity, {"rows": [rows[number] for number in own]}, arrays)
+        if request.trials:
+            store.put(trials_identity(subject, request), {"rows": [], "trials": [trial.to_dict() for trial in sketch.trials]}, {})
         store.remove(parts)
     return finish(store, analysis), read_sketch(store, analysis, subject.task.damage.key)
 
@@ -167,33 +191,46 @@ def analyze_sketch(
 def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
     """The sketch of a finished analysis, from its stored cells; `key` is the task's damage."""
     cells: list[Cell] = []
-    moved, measured = [], dict[Cell, np.ndarray]()
+    moved, measured, trials = [], dict[Cell, np.ndarray](), []
     for cell_key in analysis.cell_keys:
         cell = store.get(cell_key)
+        if "trials" in cell.summary:
+            trials += [Trial.from_dict(values) for values in cell.summary["trials"]]
+            continue
         own = [Cell(row["block"], row["site"], row["ratio"]) for row in cell.summary["rows"]]
         run = cell.arrays["measured_rows"].tolist()
         measured |= {own[number]: damage for number, damage in zip(run, cell.arrays.get("measured", ()), strict=True)}
         cells += own
         moved.append(cell.arrays["moved"])
-    return Sketch(tuple(cells), np.concatenate(moved), key, measured)
+    return Sketch(tuple(cells), np.concatenate(moved), key, measured, tuple(trials))
 
 
-def _run(
-    sketch: Sketch, subject: Subject, request: SketchRequest, plans: Callable[[Cell], Plan], most: int | None, executor: Executor
-) -> dict[Cell, np.ndarray]:
-    """The damage of the cells that calibrate the others, on the first images: whole batches where selection looks at them."""
-    predicted = np.array([sketch.damage([cell]).mean() for cell in sketch.cells])
-    size = subject.batch_size
+@dataclass(frozen=True)
+class _Paused:
+    """Plans of cells, with a pause before each is made."""
+
+    plans: Callable[[Cell], Plan]
+    pause: Callable[[], object]
+
+    def __call__(self, cell: Cell) -> Plan:
+        self.pause()
+        return self.plans(cell)
+
+
+def _calibrated(
+    sketch: Sketch, subject: Subject, request: SketchRequest, plans: Callable[[Cell], Plan], most: int | None, executor: Executor,
+    pause: Callable[[], object],
+) -> Sketch:
+    """The sketch with cells that are run on the first images, whole batches where selection looks at them, and with whole schedules."""
+    size, model, seed = subject.batch_size, subject.model, subject.data.seed
     images = -(-MEASURED_IMAGES // size) * size if request.settings.get("selection") == "per_batch" else MEASURED_IMAGES
+    predicted = np.array([sketch.damage([cell]).mean() for cell in sketch.cells])
+    sweep = Sweep(model, request.statistics, most, _Paused(plans, pause), selection=request.settings.get("selection"))
     chosen = telling(sketch.cells, predicted, request.measured)
-    found: dict[Cell, np.ndarray] = {}
-
-    def keep(row: dict, outcomes: CellOutcomes) -> None:
-        found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
-
-    sweep = Sweep(subject.model, request.statistics, most, plans, selection=request.settings.get("selection"))
-    run_sweep(sweep, subject.data.part(0, min(images, len(subject.data))), sorted(chosen), size, on_cell=keep, executor=executor)
-    return found
+    measured = run_cells(sweep, subject.data.part(0, min(images, len(subject.data))), chosen, size, executor) if chosen else {}
+    schedules = trial_schedules(get_info(model).shape, request.cells, request.whole_settings, request.trials, seed)
+    trials = run_schedules(model, partial(request.plan, model), schedules, subject.data, most or size, pause)
+    return replace(sketch, measured=measured, trials=trials)
 
 
 def _measured(

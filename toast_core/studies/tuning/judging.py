@@ -6,13 +6,11 @@ from functools import reduce
 from statistics import NormalDist
 
 import numpy as np
-import torch
 from torch import nn
 
 from toast_core.data.load import Batch
 from toast_core.intervals import Z95, mean_interval, paired_interval
-from toast_core.models.info import get_info
-from toast_core.studies.tasks.registry import task_of
+from toast_core.studies.evaluation.measure import beside_baseline
 
 FIRST_LOOK_IMAGES = 128
 
@@ -90,17 +88,10 @@ def looks_of(batches: list[Batch]) -> Iterator[list[Batch]]:
         yield group
 
 
-@torch.inference_mode()
 def run_candidate(model: nn.Module, pruned: nn.Module, batches: list[Batch]) -> Judgement:
     """The pruned model beside the baseline on these batches."""
-    parameter, task = next(model.parameters()), task_of(get_info(model).shape)
-    found = []
-    for batch in batches:
-        x = batch.images.to(parameter.device, parameter.dtype)
-        whole = task.forward(model, x)
-        outcomes = task.cell(task.forward(pruned, x), whole, task.labels(whole))
-        found.append(Judgement(outcomes.damage(), outcomes.kept()))
-    return reduce(Judgement.joined, found)
+    found = beside_baseline(model, pruned, batches)
+    return Judgement(found.damage(), found.kept())
 
 
 def is_better(one: Judgement, other: Judgement, z: float) -> bool:
