@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import wording
 from dashboard.session import state
-from toast_core.engine.protocol import Measurement, Message, Progress
+from toast_core.engine.protocol import Measurement, Message, Predicted, Progress
 from toast_core.errors import ToastError
 
 _REDRAW_S = 0.4  # the browser draws figures with the processor that measures them
@@ -23,6 +23,7 @@ class MeasuredSlots:
 
     headline: DeltaGenerator
     delta: DeltaGenerator
+    predicted: DeltaGenerator
     progress: DeltaGenerator
 
 
@@ -48,8 +49,10 @@ def _failing(error: ToastError) -> Iterator[Message | None]:
 
 def open_slots(card: DeltaGenerator, messages: Iterator[Message | None]) -> MeasuredSlots:
     """Fill the places with what is known by now: nothing, a result this session has already, or the first figures of `begin`."""
-    slots, kept = MeasuredSlots(card.empty(), card.empty(), card.empty()), state.kept_result(state.schedule())
+    slots, kept = MeasuredSlots(card.empty(), card.empty(), card.empty(), card.empty()), state.kept_result(state.schedule())
     _show(slots, kept)
+    if (predicted := state.kept_prediction(state.schedule())) is not None:
+        _show_prediction(slots, predicted)
     slots.progress.caption(_summary(kept) if kept else "Waiting for the engine")
     _draw(slots, islice(messages, 2))  # that the engine was asked, and what it says within a tenth of a second
     return slots
@@ -78,6 +81,9 @@ def _draw(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
                 share = message.images_done / message.images_total
                 slots.progress.progress(share, text=f"Measuring: {message.images_done:,} of {message.images_total:,} images")
                 drawn_s = time.monotonic()
+            elif isinstance(message, Predicted):
+                state.keep_prediction(schedule, message)
+                _show_prediction(slots, message)
             elif isinstance(message, Progress) and drawn_s < 0:  # a word about waiting must not empty a bar that has moved
                 slots.progress.progress(0.0, text=message.text)
     except ToastError as error:
@@ -104,6 +110,26 @@ def _show(slots: MeasuredSlots, message: Measurement | None) -> None:
             delta = message.change
             st.metric(f"{figure.title} vs baseline {badge}", wording.points(delta, figure))
             st.caption(f"95 %: {wording.points_interval(delta, figure)}; {_verdict(delta)}")
+
+
+def _show_prediction(slots: MeasuredSlots, message: Predicted) -> None:
+    """What was predicted before anything was measured, what of, and how often that was right so far."""
+    figure, damage, lines = state.headline(), state.task().damage, []
+    if message.change is not None:
+        lines.append(f"{wording.points(message.change, figure)} (95 %: {wording.points_interval(message.change, figure)})")
+    if message.damage is not None:
+        low, high = (damage.number(end) for end in message.damage.ci95)
+        unit = f" {damage.unit}" if damage.unit else ""
+        lines.append(f"{damage.label} {damage.number(message.damage.value)}{unit} ({low} to {high})")
+    if message.damage is not None:
+        many = "1 measured schedule" if message.calibrated_by == 1 else f"{message.calibrated_by} measured schedules"
+        lines.append(f"learned from {many}" if message.calibrated_by else "no schedule measured yet to learn from")
+    if message.why:
+        lines.append(message.why)
+    inside, checked = state.audit_of_predictions()
+    if checked:
+        lines.append(f"{inside} of {checked} measured schedules were inside their predicted interval")
+    slots.predicted.caption(f"{wording.BADGES['predicted']} {'; '.join(lines)}" if message.damage else f"Not predicted: {'; '.join(lines)}")
 
 
 def _verdict(delta: wording.Estimate) -> str:

@@ -7,13 +7,13 @@ import streamlit as st
 
 from analysis_cache.errors import StoreError
 from dashboard.evidence.find import Evidence, find_evidence
-from dashboard.evidence.sketch import is_compensated
 from dashboard.limits import Limits
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
+from toast_core.studies.sketch.parts import is_compensated
 from toast_core.studies.tasks.registry import task_of, task_of_row
 
 UNITS = {"reduction": "% fewer MACs", "gmacs": "GMACs", "params": "M parameters"}

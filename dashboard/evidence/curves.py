@@ -8,9 +8,10 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.prediction import Curves, Interaction, read_curves
-from dashboard.evidence.sketch import DamageMap, is_compensated, read_map
+from dashboard.evidence.sketch import DamageMap, read_map
 from toast_core.engine.protocol import SketchCard
 from toast_core.setup import Setup
+from toast_core.studies.sketch.parts import is_compensated
 
 _LOOK_AGAIN_S = 20
 

@@ -13,7 +13,7 @@ from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
 from toast_core.schedule.sites import SITES
 from toast_core.studies.sketch.calibration import NOISE
-from toast_core.studies.sketch.parts import Place, SketchKeys
+from toast_core.studies.sketch.parts import Place, SketchKeys, is_compensated
 from toast_core.studies.sketch.result import Sketch
 from toast_core.studies.tasks.base import Task
 from toast_core.studies.tasks.registry import TASKS, task_of_row
@@ -85,11 +85,6 @@ def read_map(rows: Iterable[Mapping[str, Any]], request: Mapping[str, Any], fini
         single[0]["draws"], (min(calibrated), max(calibrated)), request["settings"]["selection"],
         is_compensated(request), finished, str(request["data_digest"]),
     )
-
-
-def is_compensated(request: Mapping[str, Any]) -> bool:
-    """Whether a sketch's request refits what is kept of each cell."""
-    return "compensation" in request["settings"]
 
 
 class SketchSoFar:

@@ -10,7 +10,7 @@ from dashboard.session import autosave
 from dashboard.session.history import History
 from dashboard.session.link import read_link
 from toast_core.cost.shapes import ModelShape
-from toast_core.engine.protocol import Description, Measurement, SketchCard
+from toast_core.engine.protocol import Description, Measurement, Predicted, SketchCard
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
@@ -138,6 +138,25 @@ def keep_result(schedule: Schedule, message: Measurement) -> None:
     results[schedule.digest()] = message
     while len(results) > _MAX_RESULTS:
         results.pop(next(iter(results)))
+
+
+def keep_prediction(schedule: Schedule, message: Predicted) -> None:
+    """Remember what was predicted of a schedule, as long as its result is."""
+    predictions = st.session_state.setdefault("predictions", {})
+    predictions[schedule.digest()] = message
+    while len(predictions) > _MAX_RESULTS:
+        predictions.pop(next(iter(predictions)))
+
+
+def kept_prediction(schedule: Schedule) -> Predicted | None:
+    """What was predicted of a schedule before it was measured, if this session asked."""
+    return st.session_state.get("predictions", {}).get(schedule.digest())
+
+
+def audit_of_predictions() -> tuple[int, int]:
+    """Of the schedules that this session measured after predicting them, how many lie inside the predicted interval, and how many are."""
+    results = [one for one in st.session_state.get("results", {}).values() if one.predicted is not None]
+    return sum(one.predicted.ci95[0] <= one.change.value <= one.predicted.ci95[1] for one in results), len(results)
 
 
 def kept_result(schedule: Schedule) -> Measurement | None:

@@ -11,7 +11,7 @@ from dashboard.session import state
 from tests.support.families import tiny_vit
 from tests.support.folders import make_folder
 from toast_core.engine.desk import Desk
-from toast_core.engine.protocol import Description, Measurement, Progress, Superseded
+from toast_core.engine.protocol import Description, Measurement, Predicted, Progress, Superseded
 from toast_core.errors import DataError, ScheduleError
 from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, FULL, Compensation
@@ -59,10 +59,17 @@ def desk(setup: Setup) -> Desk:
 
 
 def measured(desk: Desk, session: str, schedule: Schedule, images: int | None = None) -> Measurement:
-    """The last figures of a measurement, which nothing but progress may precede."""
+    """The last figures of a measurement, which nothing but a prediction and progress may precede; less what was predicted."""
     messages = list(desk.measure(session, schedule, images))
-    assert all(isinstance(message, Measurement | Progress) for message in messages)
-    return messages[-1]
+    assert all(isinstance(message, Measurement | Predicted | Progress) for message in messages)
+    return replace(messages[-1], predicted=None)
+
+
+def figures(desk: Desk, session: str, schedule: Schedule) -> Iterator[Measurement | Progress | Superseded]:
+    """What comes after the prediction, as it comes, less what was predicted."""
+    for message in desk.measure(session, schedule, None):
+        if not isinstance(message, Predicted):
+            yield replace(message, predicted=None) if isinstance(message, Measurement) else message
 
 
 class TestBaseline:
@@ -121,11 +128,11 @@ class TestTurns:
     """Sessions, and requests of one session."""
 
     def test_figures_come_batch_by_batch_on_whole_batches(self, desk: Desk) -> None:
-        counts = [message.images_done for message in desk.measure("batches", PRUNED, None)]
+        counts = [message.images_done for message in figures(desk, "batches", PRUNED)]
         assert counts == [4, 8, 11] and measured(desk, "batches", PRUNED, 5).images_total == 8
 
     def test_a_newer_request_ends_the_older_one(self, desk: Desk) -> None:
-        older = desk.measure("eager", PRUNED, None)
+        older = figures(desk, "eager", PRUNED)
         assert next(older).images_done == 4
         newer = measured(desk, "eager", BARE)
         assert list(older) == [Superseded()] and newer == measured(desk, "alone", BARE)
@@ -138,13 +145,13 @@ class TestTurns:
             told(what, done, total)
 
         monkeypatch.setattr(desk._model.workbench, "report", overtaken)
-        assert list(desk.measure("overtaken", replace(PRUNED, seed=3, compensation=FULL), None)) == [Superseded()]
+        assert list(figures(desk, "overtaken", replace(PRUNED, seed=3, compensation=FULL))) == [Superseded()]
         monkeypatch.undo()
         assert measured(desk, "overtaken", replace(PRUNED, seed=3, compensation=FULL)).is_done
 
     def test_two_sessions_in_turns_get_what_each_gets_alone(self, desk: Desk) -> None:
         alone = measured(desk, "one", PRUNED), measured(desk, "two", replace(PRUNED, compensation=FULL))
-        streams = desk.measure("three", PRUNED, None), desk.measure("four", replace(PRUNED, compensation=FULL), None)
+        streams = figures(desk, "three", PRUNED), figures(desk, "four", replace(PRUNED, compensation=FULL))
         *_, ends = zip(*streams, strict=True)
         assert ends == alone
 

@@ -19,7 +19,7 @@ from toast_core.pruning.statistics import Statistics, collect_statistics
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.schedule.sites import SITES
-from toast_core.studies.evaluation.measure import evaluate
+from toast_core.studies.evaluation.measure import beside_baseline, evaluate
 from toast_core.studies.evaluation.result import Outcomes
 
 BATCH_SIZE = 6
@@ -218,3 +218,19 @@ def test_the_model_is_left_as_it_was() -> None:
     list(evaluator.measure(Schedule.uniform(3, qk=0.5, vo=0.5, fc1=0.5, fc2=0.5)))
     assert all(np.array_equal(value, before[key]) for key, value in model.state_dict().items())
     assert [id(module) for module in model.modules()] == modules
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_damage_beside_the_baseline_is_known_where_every_image_was_run(kind: str) -> None:
+    evaluator, model = live(kind), grey_model(kind)
+    blocks = block_count(model)
+    schedule = Schedule.uniform(blocks, vo=0.3, fc2=0.5, selection="calibrated")
+    list(evaluator.measure(Schedule.uniform(blocks)))
+    assert evaluator.damage() is None
+    list(evaluator.measure(schedule))
+    pruned = apply_plan(model, make_plan(model, schedule, statistics_of(kind)), "masked")
+    exact = beside_baseline(model, pruned, grey_data(model).batches(BATCH_SIZE)).damage()
+    np.testing.assert_allclose(evaluator.damage(), exact, rtol=1e-3, atol=1e-6)
+    list(evaluator.measure(Schedule.uniform(blocks)))
+    list(evaluator.measure(schedule))
+    assert evaluator.damage() is None, "it was known, and not run again"

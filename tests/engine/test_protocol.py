@@ -34,7 +34,8 @@ READY = protocol.Description(
 MESSAGES = (
     READY, replace(READY, data=None, calibration=None, sketch=None), protocol.Description("starting", progress="Loading PyTorch"),
     protocol.Description("failed", error="no such file"), protocol.Progress("Measuring"),
-    protocol.Measurement(25, 75, FIGURES, FIGURES, Estimate(0.0, (-1.0, 1.0))), protocol.Superseded(),
+    protocol.Predicted(Estimate(0.01, (0.0, 0.02)), None, 6, "more is lost than can be told in points"),
+    protocol.Measurement(25, 75, FIGURES, FIGURES, Estimate(0.0, (-1.0, 1.0)), Estimate(0.1, (-1.0, 1.0))), protocol.Superseded(),
     protocol.Offered("a run", "toast analyze", QUOTE), protocol.OneJob(JOB), protocol.AllJobs((JOB, JOB)), protocol.AllJobs(()),
     protocol.LogEnd("done\n"), protocol.Pictures(("QUJD", None)), protocol.Stopping(), protocol.Refusal("session is None"),
 )
@@ -89,7 +90,7 @@ def test_what_a_page_relies_on_must_be_there(message: protocol.Message) -> None:
     (protocol.OneJob(JOB), ("job", "left_s"), "soon", "OneJob.job.left_s is 'soon', not a number"),
     (protocol.OneJob(JOB), ("job", "quote", "seconds"), None, "OneJob.job.quote.seconds is None, not a number"),
     (protocol.OneJob(JOB), ("job", "run"), {}, r"OneJob.job.run cannot be read \(KeyError: 'kind'\)"),
-    (MESSAGES[5], ("change", "ci95"), [1.0], "Measurement.change cannot be read"),
+    (MESSAGES[6], ("change", "ci95"), [1.0], "Measurement.change cannot be read"),
 ])
 def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tuple[str, ...], wrong: object, says: str) -> None:
     values = sent(message)
@@ -103,7 +104,7 @@ def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tupl
 
 @pytest.mark.parametrize("values", [None, [], {}, {"answer": "later"}, {"error": "as protocol 2 wrote it"}])
 def test_what_is_no_message_is_one_line(values: object) -> None:
-    with pytest.raises(ProtocolError, match=r"is no message of protocol 5; restart the dashboard"):
+    with pytest.raises(ProtocolError, match=r"is no message of protocol 6; restart the dashboard"):
         protocol.read_message(values)
 
 

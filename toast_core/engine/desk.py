@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toast_core.engine.cards import SketchCard
-from toast_core.engine.protocol import Description, Measurement, Progress, Superseded
+from toast_core.engine.protocol import Description, Measurement, Predicted, Progress, Superseded
 from toast_core.engine.report import measurement
 from toast_core.engine.room import MAX_SESSIONS
 from toast_core.errors import DataError, ToastError
@@ -147,7 +147,7 @@ class Desk:
             return replace(self._model.description, sketch=self._sketch)
         return Description(state, error=self.error) if state == "failed" else Description(state, progress=self.activity)
 
-    def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Measurement | Superseded]:
+    def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Predicted | Measurement | Superseded]:
         """Yield progress, then the figures after each batch; Superseded ends it. `images` is rounded up to whole batches.
 
         Raises:
@@ -160,11 +160,13 @@ class Desk:
 
     def _measured(
         self, session: _Session, number: int, schedule: Schedule, images: int | None
-    ) -> Iterator[Progress | Measurement | Superseded]:
+    ) -> Iterator[Progress | Predicted | Measurement | Superseded]:
         model = self._loaded()
         schedule.check_length(len(model.shape.blocks), model.shape.name)
         batches = min(len(model.batches), -(-images // self.setup.batch_size)) if images else len(model.batches)
         running = None
+        if (predicted := self._predict(model, schedule, batches)) is not None:
+            yield predicted
         for count in range(1, batches + 1):
             yield from self._wait(session, number)
             try:
@@ -173,16 +175,26 @@ class Desk:
                     break
                 running = running or self._begin(model, session, number, schedule)
                 baseline, outcomes = model.baseline(count), next(running, None)
+                if count == batches == len(model.batches) and outcomes is not None:
+                    model.learn(schedule, session.evaluator.damage())
             except _SupersededError:
                 break
             finally:
                 self._turn.release()
             if outcomes is None:
                 break
-            yield measurement(outcomes, baseline, model.images_in(batches))
+            yield measurement(outcomes, baseline, model.images_in(batches), predicted and predicted.change)
         else:
             return
         yield Superseded()
+
+    def _predict(self, model: "WarmModel", schedule: Schedule, batches: int) -> Predicted | None:
+        """What the schedule is predicted to do, without the turn: it takes no model. A failure is no reason not to measure."""
+        try:
+            return model.predict(schedule, batches)
+        except Exception as error:
+            traceback.print_exc()
+            return Predicted(None, None, 0, f"the prediction failed ({type(error).__name__}); see the engine's log")
 
     def offer(self, values: Mapping | None, book: "JobBook") -> "Generator[Progress, None, Offer]":
         """Yield progress while waiting; return what the job would be, with its price.

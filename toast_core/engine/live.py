@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +27,8 @@ _MAX_KNOWN = 64  # schedules; some 30 KB each on 1,000 images
 class _Chunk:
     """One batch: its images and labels, the input of every block for the schedule measured last, and its outcomes.
 
-    reference  the baseline's output, which the first measurement leaves where the task compares with it
+    reference  the baseline's output, which the first measurement leaves
+    damage     of the schedule measured last beside it, an image each; None where it was not run, but known
     """
 
     batch: Batch
@@ -34,6 +36,7 @@ class _Chunk:
     valid: int = 0
     outcomes: ImageOutcomes | None = field(default=None, repr=False)
     reference: Output = field(default=None, repr=False)
+    damage: np.ndarray | None = field(default=None, repr=False)
 
 
 class LiveEvaluator:
@@ -79,7 +82,7 @@ class LiveEvaluator:
         self.current = keys
         if first < len(keys):
             for chunk in self.chunks:
-                chunk.valid, chunk.outcomes = min(chunk.valid, first), None
+                chunk.valid, chunk.outcomes, chunk.damage = min(chunk.valid, first), None, None
         known, done = self._known(tuple(keys)), []
         for number, chunk in enumerate(self.chunks):
             if superseded():
@@ -91,6 +94,11 @@ class LiveEvaluator:
             known[number] = chunk.outcomes
             done.append(chunk.outcomes)
             yield join_outcomes(done)
+
+    def damage(self) -> np.ndarray | None:
+        """What the schedule measured last loses beside the baseline, an image each; None where not every image was run."""
+        found = [chunk.damage for chunk in self.chunks if chunk.damage is not None]
+        return np.concatenate(found) if len(found) == len(self.chunks) else None
 
     def _known(self, keys: tuple[object, ...]) -> dict[int, ImageOutcomes]:
         """The outcomes of a schedule by the number of their batch, which is now the one measured last."""
@@ -115,9 +123,11 @@ class LiveEvaluator:
             if index + 1 < len(self.blocks):
                 x = self.adapter.before_block(self.model, index + 1, x)
         output = self.task.head(self.adapter, self.model, x)
-        if chunk.reference is None and self.task.compares:
-            is_whole = all(one is own for one, own in zip(self.current_blocks, self.blocks, strict=True))
+        is_whole = all(one is own for one, own in zip(self.current_blocks, self.blocks, strict=True))
+        if chunk.reference is None and (is_whole or self.task.compares):
             chunk.reference = output if is_whole else self._whole(chunk)
+        if chunk.reference is not None and not is_whole:
+            chunk.damage = self.task.cell(output, chunk.reference, self.task.labels(chunk.reference)).damage()
         return self.task.outcomes(output, chunk.reference, chunk.batch)
 
     def _entering(self, chunk: _Chunk) -> torch.Tensor:

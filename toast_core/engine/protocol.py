@@ -4,7 +4,7 @@ A request is one line of JSON with the token of `STATE_FILE`; the answer is one 
 under "request" and "answer". Reading checks every field that is listed here and passes over others. Nothing is unpickled.
 
     describe    Description, at once: how the engine is, and once it is ready the model, data and device
-    measure     Progress while waiting, then a Measurement after each batch; a newer one of the session ends the stream with Superseded
+    measure     Predicted, Progress while waiting, then a Measurement after each batch; a newer one of the session ends it with Superseded
     quote       Progress while waiting, then an Offered: what a job would cost and the command line that measures the same
     submit      the same, then the OneJob that is queued; an equal job that is open already is not queued twice
     jobs        AllJobs, newest first, of everyone who uses this state folder
@@ -33,7 +33,7 @@ from toast_core.jobs.book import Quote as Quote
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.evaluation.result import Estimate
 
-PROTOCOL = 5
+PROTOCOL = 6
 STATE_FILE, LOCK_FILE, LOG_FILE = "engine.json", "engine.lock", "engine.log"
 JOBS_FOLDER, APPLIED_FOLDER = "jobs", "applied"
 _MAX_SESSION_CHARS = 64
@@ -270,8 +270,28 @@ class Figures(Values):
 
 
 @dataclass(frozen=True)
+class Predicted(_Message):
+    """What a schedule is predicted to do before it is measured.
+
+    damage         mean damage of an image, in the task's unit, with its 95 % band; None where it cannot be predicted
+    change         the headline's difference to the baseline's, on the images that are measured on; None where it cannot be told
+    calibrated_by  how many measured schedules it was learned from
+    why            what stands in the way of either
+    """
+
+    answer = "predicted"
+    damage: Estimate | None
+    change: Estimate | None
+    calibrated_by: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Measurement(_Message):
-    """The figures of a schedule on the images so far, the baseline's on the same ones, and the headline's paired difference."""
+    """The figures of a schedule on the images so far, the baseline's on the same ones, and the headline's paired difference.
+
+    `predicted` is what was predicted of the difference before any of it was measured.
+    """
 
     answer = "measurement"
     images_done: int
@@ -279,6 +299,7 @@ class Measurement(_Message):
     scheduled: Figures
     baseline: Figures
     change: Estimate
+    predicted: Estimate | None = None
 
     @property
     def is_done(self) -> bool:
@@ -354,7 +375,9 @@ class Refusal(_Message):
     error: str
 
 
-Message = Description | Progress | Measurement | Superseded | Offered | OneJob | AllJobs | LogEnd | Pictures | Stopping | Refusal
+Message = (
+    Description | Progress | Predicted | Measurement | Superseded | Offered | OneJob | AllJobs | LogEnd | Pictures | Stopping | Refusal
+)
 _MESSAGES: dict[str, type[Message]] = {kind.answer: kind for kind in get_args(Message)}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 
+import numpy as np
 import torch
 
 from analysis_cache.store import EvidenceStore
@@ -15,7 +16,8 @@ from toast_core.data.noise import random_images
 from toast_core.data.sources import Source
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard, SketchCard
 from toast_core.engine.live import LiveEvaluator
-from toast_core.engine.protocol import Description
+from toast_core.engine.prediction import Foresight
+from toast_core.engine.protocol import Description, Predicted
 from toast_core.engine.room import Room, held_blocks
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
@@ -95,10 +97,12 @@ class WarmModel:
         held = held_blocks(len(self.shape.blocks), room.slots)
         self._evaluator = LiveEvaluator(self.workbench.model, self.batches, held=held)
         self._run = self._evaluator.measure(Schedule.uniform(len(self.shape.blocks)))
-        calibration = None
+        calibration, transforms = None, {data.transform.description}
         if setup.calibration:
             images = self.workbench.calibration()
+            transforms.add(images.transform.description)
             calibration = CalibrationCard(images.source.name, len(images), images.source.digest)
+        self._foresight = Foresight(self.workbench, frozenset(transforms))
         self.description = replace(self.description, data=card, calibration=calibration)
 
     def _shared_out(self, setup: Setup, memory_gb: float | None) -> Room:
@@ -120,6 +124,17 @@ class WarmModel:
             self._say("Measuring the baseline")
             self._outcomes.append(next(self._run))
         return self._outcomes[batches - 1]
+
+    def predict(self, schedule: Schedule, batches: int) -> Predicted | None:
+        """What the schedule is predicted to do on the first batches; None of the baseline, and before that was measured on all of them."""
+        if schedule.is_baseline or len(self._outcomes) < batches:
+            return None
+        return self._foresight.predict(schedule, self._outcomes[batches - 1])
+
+    def learn(self, schedule: Schedule, damage: np.ndarray | None) -> None:
+        """Take a schedule's damage, an image each, into account for others; nothing where it is None."""
+        if damage is not None:
+            self._foresight.learn(schedule, float(damage.mean(dtype=np.float64)), len(damage))
 
     def calibrate(self) -> None:
         """Compute the statistics that calibrated selection needs, so that the first edit need not wait for them."""

@@ -65,3 +65,8 @@ class SketchKeys:
 def shared_details(draws: int, calibration: str, settings: Mapping[str, Any], task_details: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """What the details of a sketch's cells, finished or parts, share."""
     return {"draws": draws, "calibration": calibration, "settings": json.dumps(dict(settings), sort_keys=True), **task_details}
+
+
+def is_compensated(request: Mapping[str, Any]) -> bool:
+    """Whether a sketch's request refits what is kept of each cell."""
+    return "compensation" in request["settings"]

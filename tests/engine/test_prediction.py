@@ -1,0 +1,111 @@
+"""What the engine expects of a schedule before it measures it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis_cache.store import EvidenceStore
+from tests.engine.test_desk import measured, tiny
+from tests.support.folders import make_folder
+from toast_core.engine.desk import Desk
+from toast_core.engine.prediction import Foresight
+from toast_core.engine.protocol import Measurement, Predicted
+from toast_core.models.demo import DEMO_BUILDERS
+from toast_core.schedule.compensation import FULL, Compensation
+from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
+from toast_core.studies.sketch.job import SketchRun
+from toast_core.workbench import Workbench
+
+PRUNED = Schedule.uniform(3, vo=0.3, fc2=0.5, selection="calibrated")
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+    """A tiny model with random weights, eleven images, twelve to calibrate on, and a store of its own."""
+    data, calibration = make_folder(tmp_path / "val", {"bag": 6, "coat": 5}), make_folder(tmp_path / "fit", {"any": 24})
+    monkeypatch.setitem(DEMO_BUILDERS, "demo_tiny", tiny)
+    return Setup(
+        "demo_tiny", "random", 2, data=str(data), calibration=str(calibration), images=11, batch_size=4, device="cpu",
+        store=str(tmp_path / "evidence.sqlite"),
+    )
+
+
+def ready(setup: Setup) -> Desk:
+    """A desk that has drawn its map."""
+    desk = Desk(setup)
+    desk.load()
+    assert desk.describe().is_ready, desk.describe().error
+    return desk
+
+
+def test_a_schedule_is_predicted_before_it_is_measured(setup) -> None:
+    first, *rest = ready(setup).measure("a", PRUNED, None)
+    assert isinstance(first, Predicted) and first.why == "" and first.calibrated_by == 6
+    low, high = first.damage.ci95
+    assert 0 <= low < first.damage.value < high and first.change.ci95[0] <= first.change.value <= first.change.ci95[1]
+    figures = [message for message in rest if isinstance(message, Measurement)]
+    assert figures[-1].is_done and {message.predicted for message in figures} == {first.change}
+
+
+def test_a_measured_schedule_teaches_the_next_one_and_itself_but_once(setup) -> None:
+    desk = ready(setup)
+    other = replace(PRUNED, blocks=PRUNED.with_ratio(1, "vo", 0.6).blocks)
+    for schedule, known in ((PRUNED, 6), (other, 7), (PRUNED, 8), (other, 8)):
+        assert next(iter(desk.measure("a", schedule, None))).calibrated_by == known
+        measured(desk, "a", schedule)
+
+
+def test_nothing_is_predicted_of_the_baseline_and_nothing_learned_from_a_part(setup) -> None:
+    desk = ready(setup)
+    assert isinstance(next(iter(desk.measure("a", Schedule.uniform(3), None))), Measurement)
+    list(desk.measure("a", PRUNED, 4))
+    assert next(iter(desk.measure("a", PRUNED, None))).calibrated_by == 6
+
+
+@pytest.mark.parametrize(("schedule", "why"), [
+    (replace(PRUNED, selection="per_image"), "no sketch of cells chosen per image is stored"),
+    (replace(PRUNED, compensation=FULL), "no sketch of refitted cells is stored"),
+    (replace(PRUNED, compensation=Compensation("bias")), "sketched are cells refitted by fold and project alone"),
+    (PRUNED.with_ratio(1, "fc2", 0.95), "block 1 drops 95 % of fc2, sketched are ratios up to 90 %"),
+])
+def test_where_it_cannot_predict_it_says_so(setup, schedule, why) -> None:
+    found = next(iter(ready(setup).measure("a", schedule, None)))
+    assert (found.damage, found.change, found.why) == (None, None, why)
+
+
+def test_refitted_cells_predict_compensated_schedules(setup) -> None:
+    desk = ready(setup)
+    workbench = Workbench.load(setup)
+    with EvidenceStore.open(setup.store) as store:
+        SketchRun(("vo", "fc2"), (0.3, 0.6), 8, selection="calibrated", measured=0, compensation=True, batch_size=4).measure(
+            workbench, store, lambda done, total: None
+        )
+    found = next(iter(desk.measure("a", replace(PRUNED, compensation=FULL), None)))
+    assert found.damage is not None and found.calibrated_by == 0
+
+
+def test_a_backbones_cosine_falls_by_the_predicted_distance(setup) -> None:
+    first, *rest = ready(replace(setup, num_classes=0)).measure("a", PRUNED, None)
+    assert first.change.value == pytest.approx(-first.damage.value) and first.change.ci95 == pytest.approx(
+        (-first.damage.ci95[1], -first.damage.ci95[0])
+    )
+    assert next(message for message in rest if isinstance(message, Measurement)).predicted == first.change
+
+
+def test_a_sketch_of_other_input_is_passed_over(setup) -> None:
+    desk = ready(setup)
+    workbench, (*_, baseline) = Workbench.load(setup), desk._model._outcomes
+    own = {workbench.images(11).transform.description}
+    assert Foresight(workbench, frozenset(own)).predict(PRUNED, baseline).damage is not None
+    assert "no sketch" in Foresight(workbench, frozenset({"crop_pct=0.5"})).predict(PRUNED, baseline).why
+
+
+def test_a_prediction_that_fails_stops_no_measurement(setup, monkeypatch) -> None:
+    desk = ready(setup)
+    monkeypatch.setattr(Foresight, "predict", lambda *_: np.linalg.inv(np.zeros((2, 2))))
+    first, *rest = desk.measure("a", PRUNED, None)
+    assert first.why == "the prediction failed (LinAlgError); see the engine's log" and rest[-1].is_done

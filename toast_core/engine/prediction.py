@@ -1,0 +1,95 @@
+"""What the engine expects of a schedule before it is measured: from the sketches in its store, and from what it has measured since."""
+
+import numpy as np
+
+from analysis_cache.analysis import Analysis
+from analysis_cache.errors import StoreError
+from analysis_cache.key import METRIC_VERSIONS
+from analysis_cache.store import EvidenceStore
+from toast_core.engine.protocol import Predicted
+from toast_core.intervals import Estimate
+from toast_core.schedule.compensation import FULL
+from toast_core.schedule.schedule import Schedule
+from toast_core.studies.sketch.parts import is_compensated
+from toast_core.studies.sketch.prediction import Predictor, predicted_change
+from toast_core.studies.sketch.result import Trial
+from toast_core.studies.sketch.store import read_sketch
+from toast_core.studies.tasks.base import ImageOutcomes
+from toast_core.studies.tasks.registry import task_of
+from toast_core.workbench import Workbench
+
+_MAX_TRIALS = 64
+Kind = tuple[str, bool]
+"""How channels are chosen, and whether cells are refitted."""
+
+
+class Foresight:
+    """Predicts schedules of one model; a sketch is read from the store once it is finished, and schedules that were measured teach it.
+
+    Args:
+        workbench: whose model it is, and in whose store sketches are looked for.
+        transforms: how images become input here, in words: sketches of other input are passed over.
+    """
+
+    def __init__(self, workbench: Workbench, transforms: frozenset[str]) -> None:
+        self.workbench, self.task, self.transforms = workbench, task_of(workbench.shape), transforms
+        self._predictors: dict[Kind, Predictor] = {}
+        self._trials: dict[Kind, tuple[Trial, ...]] = {}
+
+    def predict(self, schedule: Schedule, baseline: ImageOutcomes) -> Predicted:
+        """The damage of a schedule and the change of the headline, each with its 95 % band, or why there is none.
+
+        `baseline` are the unpruned model's outcomes on the images that will be measured on.
+        """
+        wants = schedule.compensation
+        if not wants.is_none and (wants.ffn, wants.attention) != (FULL.ffn, FULL.attention):
+            return Predicted(None, None, 0, f"sketched are cells refitted by {FULL.ffn} and {FULL.attention} alone")
+        kind = schedule.selection, not wants.is_none
+        predictor = self._predictor(kind)
+        if predictor is None:
+            cells = "refitted cells" if kind[1] else f"cells chosen {kind[0].replace('_', ' ')}"
+            return Predicted(None, None, 0, f"no sketch of {cells} is stored")
+        found = predictor.damage(schedule)
+        change = self._change(found.damage, baseline) if found.damage else None
+        why = found.why or ("" if change else self._why_no_change(baseline))
+        return Predicted(found.damage, change, found.calibrated_by, why)
+
+    def learn(self, schedule: Schedule, damage: float, images: int) -> None:
+        """Take a measured schedule's mean damage into account for others of its kind."""
+        kind = schedule.selection, not schedule.compensation.is_none
+        others = tuple(trial for trial in self._trials.get(kind, ()) if trial.schedule != schedule)
+        self._trials[kind] = (*others, Trial(schedule, damage, images))[-_MAX_TRIALS:]
+        self._predictors.pop(kind, None)
+
+    def _change(self, damage: Estimate, baseline: ImageOutcomes) -> Estimate | None:
+        if self.task.damage.key == "distance":  # the headline is one less it
+            return Estimate(-damage.value, (-damage.ci95[1], -damage.ci95[0]))
+        margins = getattr(baseline, "margin", None)
+        return None if margins is None else predicted_change(damage, np.asarray(margins, np.float64))
+
+    def _why_no_change(self, baseline: ImageOutcomes) -> str:
+        if getattr(baseline, "margin", None) is None:
+            return "of this task only the damage is predicted"
+        return "more is lost than can be told in points"
+
+    def _predictor(self, kind: Kind) -> Predictor | None:
+        if kind not in self._predictors:
+            try:
+                with EvidenceStore.open(self.workbench.setup.store) as store:
+                    fitting = [one for one in store.list_analyses() if self._fits(one, kind)]
+                    widest = max(fitting, key=lambda one: len(one.request["cells"]), default=None)  # the newest of equal ones
+                    sketch = read_sketch(store, widest, self.task.damage.key) if widest else None
+            except StoreError:
+                return None  # whoever writes to it says what is wrong with it
+            if sketch is None:
+                return None
+            self._predictors[kind] = Predictor(self.workbench.shape, sketch, kind[1], self._trials.get(kind, ()))
+        return self._predictors[kind]
+
+    def _fits(self, analysis: Analysis, kind: Kind) -> bool:
+        """Whether it is a finished sketch of this model as it is loaded, of cells of this kind."""
+        request = analysis.request
+        if request.get("metric") != "sketch" or not analysis.finished_utc:
+            return False
+        own = request["weights_digest"], request["metric_version"], (request["settings"]["selection"], is_compensated(request))
+        return own == (self.workbench.weights_digest, METRIC_VERSIONS["sketch"], kind) and request["transform"] in self.transforms
