@@ -1,6 +1,7 @@
 """This machine: its devices and dtypes, its processor's name, and how PyTorch's CPU threads wait. torch comes with the first question."""
 
 import copy
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -35,6 +36,14 @@ def is_alive(process: int) -> bool:
     except OSError:  # somebody else's, or a system without such files
         return True
     return state != "Z"
+
+
+def give_back_memory() -> None:
+    """Let the C library give freed memory back to the system, where it can: it may keep half a gigabyte of streams that are gone."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # another C library
+        return
 
 
 def memory_bytes() -> int:

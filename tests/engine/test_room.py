@@ -20,6 +20,7 @@ STREAMS = [4 * block.tokens * block.width for block in SHAPE.blocks]
 )
 def test_the_shares_are_within_the_cap(spare: float, weights: int, image: int, images: int, calibration: int, batch_size: int) -> None:
     least = 2 * batch_size * (image + max(STREAMS)) + calibration * (5 * max(STREAMS) + image)
+    least += (calibration > 0) * 80 * max(block.hidden for block in SHAPE.blocks) ** 2
     cap = RUNTIME_BYTES + weights + least + spare + 1e8
     room = Room.within(cap / 1e9, SHAPE, weights, image, images, calibration, batch_size)
     inputs = room.images * image

@@ -15,6 +15,7 @@ from toast_core.engine.protocol import Description, Measurement, Predicted, Prog
 from toast_core.engine.report import measurement
 from toast_core.engine.room import MAX_SESSIONS
 from toast_core.errors import DataError, ToastError
+from toast_core.machine import give_back_memory
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -87,8 +88,10 @@ class Desk:
     def _report(self, what: str, done: int, total: int) -> None:
         """What the workbench is doing, for pages that wait; given up between blocks once the session has a newer request."""
         self._say(f"{what.capitalize()}: {done} of {total} {'images' if what == 'calibrating' else 'blocks'}")
-        if what == "compensating" and self._is_superseded():
-            raise _SupersededError
+        if what == "compensating":
+            give_back_memory()
+            if self._is_superseded():
+                raise _SupersededError
 
     def _warm_up(self, model: "WarmModel") -> None:
         """Spend the time until the first edit on what every measurement needs: the baseline, then the calibration."""
@@ -112,6 +115,7 @@ class Desk:
                 print(f"the sensitivity map was given up: {line}", file=sys.stderr)
 
     def _tell_sketch(self, card: SketchCard) -> None:
+        give_back_memory()
         self._sketch = card
         self._say(card.words)
 

@@ -13,6 +13,7 @@ _FLOAT = 4
 _WORKING = 0.25  # of what the model leaves: batches on their way through the blocks, sums and matrices of a fit
 _IMAGES = 0.25  # of it at most: images as inputs
 _STREAMS = 5  # of all calibration images, that a fit holds at once, one of them on its way past a block
+_MATRICES = 10  # of the hidden layer's width squared, in float64, while a block is fitted
 
 
 def default_memory_gb() -> float:
@@ -54,16 +55,17 @@ class Room:
             DeviceError: the model with one batch, or its fits, needs more; the message says how much.
         """
         streams = [_FLOAT * block.tokens * block.width for block in shape.blocks]
-        least = 2 * batch_size * (image + max(streams)) + calibration * (_STREAMS * max(streams) + image)
+        matrices = _MATRICES * 8 * max(block.hidden for block in shape.blocks) ** 2 if calibration else 0
+        least = 2 * batch_size * (image + max(streams)) + calibration * (_STREAMS * max(streams) + image) + matrices
         needed = math.ceil((least + RUNTIME_BYTES + weights) / 1e8) / 10
         memory_gb = max(default_memory_gb(), needed) if memory_gb is None else memory_gb
-        room = memory_gb * 1e9 - RUNTIME_BYTES - weights
+        room = memory_gb * 1e9 - RUNTIME_BYTES - weights - matrices
         if memory_gb < needed:
             raise DeviceError(f"a memory budget of {memory_gb:g} GB is too small to edit {shape.name}; give --memory-gb {needed:g} or more")
         images = min(images, max(batch_size, int(room * _IMAGES) // image))
         left = room - images * image
-        fits = max(calibration * (_STREAMS * max(streams) + image), int(left * (1 - _WORKING) / 2))
-        live = left * (1 - _WORKING) - fits if calibration else left * (1 - _WORKING)
+        fits = max(calibration * (_STREAMS * max(streams) + image), int(left * (1 - _WORKING) / 2)) if calibration else 0
+        live = left * (1 - _WORKING) - fits
         whole = images * sum(streams)
         if live >= 2 * whole:
             sessions, slots = min(MAX_SESSIONS, int(live // whole) - 1), len(streams)
