@@ -59,10 +59,10 @@ def tune(
 ) -> None:
     """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
 
-    Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
+    Sketches how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
     images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
-    was measured is kept: another budget on the same images takes less. --executor ray measures the sites' curves by workers;
-    candidates are fitted and judged here, on the same kind of device.
+    was measured is kept: another budget on the same images takes less. --executor ray sketches by workers; candidates are fitted and
+    judged here, on the same kind of device.
     """
     from toast_core.budget.words import read_budget, read_locks, read_ranges
 

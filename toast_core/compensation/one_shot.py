@@ -61,6 +61,9 @@ def one_shot_sums(model: nn.Module, images: list[torch.Tensor], wanted: Collecti
             continue
         parts, moments = adapter.parts(block), HeadMoments(adapter.parts(block).heads)
         whole = prune_block(block, adapter.layout(model, index), BlockPlan(), unpruned, adapter, "masked")
-        mixed, hidden = mixed_sums(parts, whole, streams, moments=moments), hidden_sums(parts, whole, streams)
+        left: list[torch.Tensor] = []
+        mixed = mixed_sums(parts, whole, streams, moments=moments, left=left)
+        hidden = hidden_sums(parts, whole, streams, left=left)
         yield BlockSums(index, parts, moments, mixed, hidden, rank_hidden(parts, hidden))
-        streams = [block(x) for x in streams]
+        ended = (whole.contract(*whole.expand(attended, None), None) for attended in left)
+        streams = [out.reshape(x.shape) for out, x in zip(ended, streams, strict=True)]
