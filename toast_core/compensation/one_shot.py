@@ -9,6 +9,7 @@ from torch import nn
 from toast_core.compensation.refit import fit_attention, fit_hidden, rank_hidden
 from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums
+from toast_core.cost.shapes import ModelShape
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
 from toast_core.models.info import get_info
@@ -40,6 +41,12 @@ class BlockSums:
         if wants.ffn != "none" and plan.fc2 and not self.parts.normalises_hidden:
             plan = fit_hidden(self.parts, plan, self.hidden, wants.ffn, order=self.order)
         return plan
+
+
+def sums_bytes(shape: ModelShape) -> int:
+    """What the sums of all blocks hold: of both layers' inputs squared, and with their outputs, for two halves of the images."""
+    squares = sum(width * (width + block.width) for block in shape.blocks for width in (block.hidden, block.width))
+    return 2 * 8 * squares
 
 
 @torch.no_grad()

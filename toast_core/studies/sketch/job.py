@@ -20,7 +20,7 @@ from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell, grid
 from toast_core.studies.sensitivity.plans import selected_cells
 from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES
 from toast_core.studies.sketch.measure import LINEAR, go_on, supports
-from toast_core.studies.sketch.result import DRAWS, IMAGES
+from toast_core.studies.sketch.result import DRAWS, IMAGES, REFITTED_RATIOS, REFITTED_SITES
 from toast_core.studies.sketch.store import FitImages, SketchRequest, analyze_sketch, sketch_identities
 from toast_core.studies.sketch.trials import TRIALS
 from toast_core.studies.subject import Subject
@@ -149,6 +149,17 @@ def first_sketch(setup: Setup) -> SketchRun | None:
     if not setup.is_sketched:
         return None
     return SketchRun(selection="per_image" if setup.calibration is None else "calibrated", batch_size=setup.batch_size)
+
+
+def refitted_sketch(setup: Setup, images: int) -> SketchRun | None:
+    """What the engine sketches once a compensated schedule is in hand: few ratios of the sites that are refitted, as each takes a fit.
+
+    None where no calibration images are named; of `images` that there are, a quarter at most is sketched, and the others are fitted on.
+    """
+    if setup.calibration is None or not setup.is_sketched:
+        return None
+    sizes = {"images": min(IMAGES, max(1, images // 4)), "batch_size": setup.batch_size}
+    return SketchRun(REFITTED_SITES, REFITTED_RATIOS, selection="calibrated", compensation=True, **sizes)
 
 
 def request_macs(shape: ModelShape, request: SketchRequest, images: int) -> int:

@@ -5,9 +5,9 @@ from typing import Any
 
 from toast_core.budget.problem import Budget, Place
 from toast_core.schedule.compensation import FULL, Compensation
+from toast_core.studies.sketch.result import REFITTED_RATIOS, REFITTED_SITES
 
-DEFAULT_SITES = ("qk", "vo", "fc2")
-DEFAULT_RATIOS = (0.25, 0.5, 0.75, 0.9)
+DEFAULT_SITES, DEFAULT_RATIOS = REFITTED_SITES, REFITTED_RATIOS
 DEFAULT_IMAGES = 768  # calibration images: cut in three, where other commands use all for one fit
 
 
