@@ -47,7 +47,7 @@ def log_damages(
     cells: Sequence[Cell], predicted: np.ndarray, measured: Mapping[Cell, tuple[np.ndarray, np.ndarray]]
 ) -> dict[Cell, LogDamage]:
     """What `calibrated` takes its bands of, for all cells that are predicted to do anything; the arguments are the same."""
-    found = {}
+    found: dict[Cell, LogDamage] = {}
     for site in dict.fromkeys(cell.site for cell in cells):
         own = {cell: damage for cell, damage in zip(cells, predicted, strict=True) if cell.site == site}
         learned = _learned(own, {cell: pair for cell, pair in measured.items() if cell in own})

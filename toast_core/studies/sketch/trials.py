@@ -26,8 +26,9 @@ def run_cells(sweep: Sweep, data: ImageData, cells: Sequence[Cell], batch_size: 
     """The damage of every image, (images,) float32, of these cells."""
     found: dict[Cell, np.ndarray] = {}
 
-    def keep(row: dict, outcomes: CellOutcomes) -> None:
-        found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
+    def keep(row: dict, outcomes: CellOutcomes | None) -> None:
+        if outcomes is not None:  # an exact sweep measures every cell
+            found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
 
     run_sweep(sweep, data, sorted(cells), batch_size, on_cell=keep, executor=executor)
     return found
