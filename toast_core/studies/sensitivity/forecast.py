@@ -130,7 +130,7 @@ class Forecast:
         if damage is None or follows.margins is None or len(outcomes) == images:
             return None
         change, baseline, z = follows.change(damage, _BESIDE, Z95), known.baseline.first(len(outcomes)), self.z(images)
-        if change is not None and change.ci95[0] > -100 * float(np.mean(follows.margins > 0)):
+        if change is not None and change.ci95[0] > follows.all_lost:
             change = joined(change, outcomes.interval(baseline, z), z)
         if change is None or not self.rule.settles(*change.ci95):
             return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from toast_core.intervals import Z95, Estimate
 from toast_core.studies.sensitivity.cells import Cell
@@ -17,59 +18,88 @@ from toast_core.studies.sketch.prediction import MOST_LOST, right_after
 from toast_core.studies.sketch.regression import LogDamage
 from toast_core.studies.tasks.base import CellOutcomes
 
-_SITE_SPREAD, _CELL_SPREAD = 0.35, 0.3  # of the logarithm of points lost: a site's before it is measured, and a cell's around its site's
-_LEAST, _MOST = 0.4, 2.5  # a site's factor
+_SITE_SPREAD, _CELL_SPREAD = 0.35, 0.3  # a site's factor before it is measured, and the logarithm of what a cell has beside its site's
+_LEAST, _MOST = 0.1, 2.5  # a site's factor
+_LEAST_UNSURE = 16  # images among which the doubt is shared, evenly counted
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a site's cells turn over what their damage says, and the variance that is left of it."""
+
+    value: float = 1.0
+    variance: float = _SITE_SPREAD**2
+
+    @classmethod
+    def learned(cls, missed: np.ndarray, expected: float) -> "Factor":
+        """From what was turned beyond expectation, summed over cells image by image, (images,), and the expected sum.
+
+        What makes a margin small makes it so for every cell: it is images that are independent.
+        """
+        if expected <= 0 or len(missed) < 2:
+            return cls()
+        noise = len(missed) * float(np.var(missed, ddof=1)) / expected**2
+        share = cls.variance / (cls.variance + noise)
+        return cls(float(np.clip(1 + share * missed.sum() / expected, _LEAST, _MOST)), cls.variance * (1 - share))
 
 
 @dataclass(frozen=True, eq=False)
 class Headline:
     """How the headline of a site's cells follows from damage.
 
-    images   that the change is asked of, in all
-    margins  of the baseline on some of them, see `CellOutcomes.margins`; None where the headline loses just the damage
-    factor   what the site's cells lose over what their damage says
-    spread   standard deviation of the logarithm of a cell's own factor
+    images        that the change is asked of, in all
+    margins       of the baseline on some of them, see `CellOutcomes.margins`; None where the headline loses just the damage
+    lost, gained  of images that turn wrong, and of those that turn right
     """
 
     images: int
     margins: np.ndarray | None
-    factor: float = 1.0
-    spread: float = 0.0
+    lost: Factor = Factor()
+    gained: Factor = Factor()
 
     def change(self, damage: LogDamage, level: float, z: float) -> Estimate | None:
-        """The change in points and its interval; None where so much is lost that the order of a few logits does not say it.
+        """The change in points and its interval; None where the margins do not tell it.
 
-        `level` is that of the damage's band, `z` the normal quantile for what the number of images leaves open.
+        They do not where very much is lost, where few images are unsure, and where images seem to turn right in earnest, which pruning
+        does not do: then more than two classes are near each other. `level` is that of the damage's band, `z` the normal quantile for
+        what the number of images and the factors leave open.
         """
-        wide = LogDamage(damage.middle, damage.variance + self.spread**2, damage.freedom).within(level)
-        value, sampling = self._points(wide.value)
+        wide = LogDamage(damage.middle, damage.variance + _CELL_SPREAD**2, damage.freedom).within(level)
         if self.margins is None:
-            return Estimate(value, (self._points(wide.ci95[1])[0], self._points(wide.ci95[0])[0]))
-        if value < -MOST_LOST:
+            return Estimate(-100 * wide.value, (-100 * wide.ci95[1], -100 * wide.ci95[0]))
+        unsure = expit(self.margins) * expit(-self.margins)
+        if unsure.sum() ** 2 < _LEAST_UNSURE * np.square(unsure).sum() or not unsure.any():
+            return None
+        value, deviation = self._points(wide.value)
+        if value < -MOST_LOST or value > z * deviation:
             return None
         ends = [self._points(end)[0] for end in wide.ci95]
-        low, high = min(ends) - value, max(ends) - value
-        all_lost = -100 * float(np.mean(self.margins > 0))
-        low = all_lost if min(ends) < -MOST_LOST else value - float(np.hypot(low, z * sampling))
-        return Estimate(value, (low, value + float(np.hypot(high, z * sampling))))
+        low = float(np.hypot(min(*ends, value) - value, z * deviation))
+        high = float(np.hypot(max(*ends, value) - value, z * deviation))
+        return Estimate(value, (self.all_lost if min(ends) < -MOST_LOST else value - low, value + high))
+
+    @property
+    def all_lost(self) -> float:
+        """The change if no image stayed right."""
+        return 0.0 if self.margins is None else -100 * float(np.mean(self.margins > 0))
 
     def _points(self, damage: float) -> tuple[float, float]:
-        """The expected change, and its standard deviation over which images are asked and of which margins are known."""
-        if self.margins is None:
-            return -100 * damage, 0.0
-        if not np.isfinite(damage):
-            return -100 * float(np.mean(self.margins > 0)), 0.0
+        """The expected change of margins' images, and the standard deviation of what factors, images and margins leave open."""
+        if self.margins is None or not np.isfinite(damage):
+            return self.all_lost, 0.0
         right, after = self.margins > 0, right_after(damage, self.margins)
-        turned, known = float(np.mean(np.where(right, 1 - after, after))), len(self.margins)
+        lost, gained = np.where(right, 1 - after, 0), np.where(right, 0, after)
+        change = self.gained.value * gained - self.lost.value * lost
         # one image may turn where none is expected to: intervals of counts allow for it likewise
-        asked = (turned * self.images + 1) / self.images**2
-        rest = max(0.0, 1 - known / self.images)
-        of_known = float(np.var(after - right, ddof=1)) / known * rest if known > 1 else rest
-        return 100 * self.factor * float(np.mean(after - right)), 100 * float(np.sqrt(asked + of_known))
+        asked = (float(np.mean(lost + gained)) * self.images + 1) / self.images**2
+        known, rest = len(self.margins), max(0.0, 1 - len(self.margins) / self.images)
+        of_known = float(np.var(change, ddof=1)) / known * rest if known > 1 else rest
+        of_factors = self.lost.variance * float(np.mean(lost)) ** 2 + self.gained.variance * float(np.mean(gained)) ** 2
+        return 100 * float(np.mean(change)), 100 * float(np.sqrt(asked + of_known + of_factors))
 
 
 def headline(images: int, baseline: CellOutcomes, first: CellOutcomes, measured: Mapping[Cell, CellOutcomes]) -> Headline:
-    """How the headline of a site's cells follows from their damage, by what its measured cells lost.
+    """How the headline of a site's cells follows from their damage, by what its measured cells turned.
 
     Args:
         images: of the sweep, in all.
@@ -80,22 +110,16 @@ def headline(images: int, baseline: CellOutcomes, first: CellOutcomes, measured:
     margins, known = baseline.margins(), first.margins()
     if margins is None or known is None:
         return Headline(images, None)
-    missed, expected = np.zeros(len(first)), 0.0
+    missed, expected = np.zeros((2, len(first))), np.zeros(2)
     for outcomes in measured.values():
-        own, seen = known[: len(outcomes)], slice(len(outcomes))
-        lost = (own > 0) - right_after(float(outcomes.damage().mean()), own)
-        after = outcomes.margins()
-        if after is None or 100 * lost.mean() > MOST_LOST:
+        own, turned = known[: len(outcomes)], outcomes.margins()
+        after, right = right_after(float(outcomes.damage().mean()), own), own > 0
+        if turned is None or 100 * float(np.mean(right - after)) > MOST_LOST:
             continue
-        # image by image: what makes a margin small makes it so for every cell, and is not measured anew by each
-        missed[seen] += (own > 0) * 1.0 - (after > 0) - lost
-        expected += float(lost.sum())
-    factor, variance = 1.0, _SITE_SPREAD**2
-    if expected > 0:
-        noise = len(missed) * float(np.var(missed, ddof=1)) / expected**2
-        share = variance / (variance + noise) if noise > 0 else 1.0
-        factor, variance = float(np.clip(1 + share * missed.sum() / expected, _LEAST, _MOST)), variance * (1 - share)
-    return Headline(images, margins, factor, float(np.sqrt(variance + _CELL_SPREAD**2)))
+        awaited = np.stack([np.where(right, 1 - after, 0), np.where(right, 0, after)])
+        missed[:, : len(own)] += np.stack([right & (turned <= 0), ~right & (turned > 0)]) - awaited
+        expected += awaited.sum(axis=1)
+    return Headline(images, margins, *(Factor.learned(*one) for one in zip(missed, expected, strict=True)))
 
 
 def measured_damage(damage: np.ndarray, before: LogDamage | None, freedom: int) -> LogDamage | None:
