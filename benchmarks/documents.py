@@ -15,6 +15,7 @@ from pathlib import Path
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import shipped_bundles
 from benchmarks.findings import evidence_of, findings_part
+from benchmarks.prediction_part import prediction_part, sketch_part
 from benchmarks.recovery_part import choice_part, recovery_part
 from benchmarks.result_parts import accuracy_part, desk_part, export_part, latency_part, speed_part, sweep_part
 from benchmarks.training_free_part import headline_part, training_free_part
@@ -51,6 +52,8 @@ DOCUMENTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "speed": lambda: speed_part(result("compact_cpu")),
         "desk": lambda: desk_part(result("desk"), result("desk_stress")),
         "sweep": lambda: sweep_part(result("sweep")),
+        "sketch": lambda: sketch_part(result("sketch")),
+        "predictions": lambda: prediction_part(result("predictions")),
     },
     ROOT / "docs" / "exports.md": {"exports": lambda: export_part(result("exports"))},
     ROOT / "docs" / "findings.md": {"findings": lambda: findings_part(evidence_of(shipped_bundles()))},

@@ -35,13 +35,13 @@ def decimals(interval: tuple[float, float], least: int = 0, most: int = MOST_DEC
     return least if not 0 < half < math.inf else max(least, min(most, math.ceil(-math.log10(half))))
 
 
-def wilson_percent(correct: int, total: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion, in percent."""
+def wilson_percent(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion in percent, 95 % unless `z` says otherwise."""
     if total == 0:
         return 0.0, 100.0
-    p, z2 = correct / total, Z95**2
+    p, z2 = correct / total, z**2
     center = (p + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    half = z * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)
     return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
 
 

@@ -148,7 +148,7 @@ class Studio:
 
     def tune(
         self, reduction: float | None = None, gmacs: float | None = None, params: float | None = None, images: int | None = None,
-        **request: Any,
+        max_drop: float | None = None, **request: Any,
     ) -> "Tuned":
         """The schedule that meets one budget with the least damage, compensated, found on the calibration images as `toast tune` does.
 
@@ -156,6 +156,7 @@ class Studio:
 
         Args:
             reduction, gmacs, params: the budget, one of them: the fraction of MACs to save, GMACs of an image, a number of parameters.
+            max_drop: in their place: points of accuracy that may be lost, see `tune_within_drop`.
             images: how many calibration images are cut in three; None: as many as `toast tune` takes, whatever the setup says.
             request: further fields of a `TuningRequest`, such as sites, ratios, locks and compensation.
 
@@ -164,19 +165,23 @@ class Studio:
             DataError: no calibration images, or too few to cut in three.
         """
         from analysis_cache.store import EvidenceStore
-        from toast_core.budget.words import read_budget
+        from toast_core.budget.words import goal
         from toast_core.studies.subject import Subject
+        from toast_core.studies.tuning.drop import tune_within_drop
         from toast_core.studies.tuning.measure import tune
         from toast_core.studies.tuning.request import DEFAULT_IMAGES, TuningRequest
         from toast_core.studies.tuning.store import TuningStore
         from toast_core.workbench import Workbench
 
-        budget = read_budget(self.workbench.shape, reduction, gmacs, params)
+        budget = goal(self.workbench.shape, max_drop, reduction, gmacs, params, None)
         asked = TuningRequest(budget, **{"seed": self.setup.seed, "batch_size": self.setup.batch_size, **request})
         setup = replace(self.setup, calibration_images=images or DEFAULT_IMAGES)
         data = Workbench(self.model, setup).calibration(asked.seed)
         with EvidenceStore.open(self.setup.store) as store:
-            return tune(self.model, data, asked, store=TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning")))
+            stored = TuningStore(store, Subject.of(self.model, data, asked.batch_size, "tuning"))
+            if max_drop is not None:
+                return tune_within_drop(self.model, data, asked, max_drop, store=stored)
+            return tune(self.model, data, asked, store=stored)
 
     def measure(self, kind: str, report: Callable[[int, int], None] = lambda done, total: None, **asked: Any) -> Findings:
         """Measure a kind of run into the evidence store, going on from what is there; `report` is told steps done and all steps.

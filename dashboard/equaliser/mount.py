@@ -84,7 +84,7 @@ def _curves_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict:
     found, sketch = stored.curves, _sketch_data(stored, shape, schedule)
     curves = found.curves
     if curves is None:
-        told = f"not predicted from a sketch; {found.missing}" if sketch else found.missing
+        told = "predicted beside, once a bar is let go" if sketch else found.missing
         return {"curves": None, "missing": told, "sketch": sketch}
     low, high = curves.baseline.ci95
     return {

@@ -55,8 +55,8 @@ class DamageCurves:
 
 @st.cache_data(ttl=_LOOK_AGAIN_S, show_spinner=False)
 def damage_curves(setup: Setup, model: str, compensated: bool) -> DamageCurves:
-    """The tuner's own compensated curves where they are stored and wanted, else the exact sensitivity analysis of calibrated selection;
-    where those lack a site of a block, what a sketch predicts of it."""
+    """Curves of compensated cells where such are wanted and stored, which a tuning leaves, else the exact sensitivity analysis of
+    calibrated selection; where those lack a site of a block, what another sketch predicts of it."""
     found = find_evidence(setup, model)
     own = [one for one in found.of("tuning_curves") if _fits(one, compensated)]
     swept = [one for one in found.of("sensitivity") if one.analysis.request.get("mode") == "exact" and one.selection == "calibrated"]
@@ -66,7 +66,8 @@ def damage_curves(setup: Setup, model: str, compensated: bool) -> DamageCurves:
     ]
     sketched.sort(key=lambda one: is_compensated(one.analysis.request) != compensated)
     try:
-        measured, of = next(_rows_of((*own, *swept)), ((), None))
+        refitted = [one for one in sketched if compensated and is_compensated(one.analysis.request)]
+        measured, of = next(_rows_of((*own, *refitted, *swept)), ((), None))
         predicted, by = next(_rows_of(sketched), ((), None))
     except StoreError as error:
         return DamageCurves((), str(error))

@@ -37,11 +37,20 @@ def engine_state() -> Description:
 
 
 def map_card() -> SketchCard | None:
-    """How far the map is that the engine draws by itself, asked anew until it is there; None before it is begun."""
+    """How far the map is that the engine draws by itself, asked anew until it is there; None before it is begun.
+
+    With a compensated schedule in hand another one is drawn, of refitted cells.
+    """
     card = st.session_state.get("map-card")
-    if card is None or card.is_running:
+    if card is None or card.is_running or (wants_refits() and not card.compensated):
         card = st.session_state["map-card"] = engine_client().describe().sketch
     return card
+
+
+def wants_refits() -> bool:
+    """Whether the schedule in hand is one that the engine draws the map of refitted cells for."""
+    here = schedule()
+    return not here.compensation.is_none and not here.is_baseline and engine_client().setup.calibration is not None
 
 
 def model_shape() -> ModelShape | None:

@@ -229,7 +229,7 @@ def test_damage_beside_the_baseline_is_known_where_every_image_was_run(kind: str
     assert evaluator.damage() is None
     list(evaluator.measure(schedule))
     pruned = apply_plan(model, make_plan(model, schedule, statistics_of(kind)), "masked")
-    exact = beside_baseline(model, pruned, grey_data(model).batches(BATCH_SIZE)).damage()
+    exact = beside_baseline(model, pruned, list(grey_data(model).batches(BATCH_SIZE))).damage()
     np.testing.assert_allclose(evaluator.damage(), exact, rtol=1e-3, atol=1e-6)
     list(evaluator.measure(Schedule.uniform(blocks)))
     list(evaluator.measure(schedule))

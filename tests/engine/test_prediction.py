@@ -1,5 +1,6 @@
 """What the engine expects of a schedule before it measures it."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis_cache.store import EvidenceStore
 from tests.engine.test_desk import measured, tiny
 from tests.support.folders import make_folder
 from toast_core.engine.desk import Desk
@@ -17,7 +17,6 @@ from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
-from toast_core.studies.sketch.job import SketchRun
 from toast_core.workbench import Workbench
 
 PRUNED = Schedule.uniform(3, vo=0.3, fc2=0.5, selection="calibrated")
@@ -77,15 +76,24 @@ def test_where_it_cannot_predict_it_says_so(setup, schedule, why) -> None:
     assert (found.damage, found.change, found.why) == (None, None, why)
 
 
-def test_refitted_cells_predict_compensated_schedules(setup) -> None:
-    desk = ready(setup)
-    workbench = Workbench.load(setup)
-    with EvidenceStore.open(setup.store) as store:
-        SketchRun(("vo", "fc2"), (0.3, 0.6), 8, selection="calibrated", measured=0, compensation=True, batch_size=4).measure(
-            workbench, store, lambda done, total: None
-        )
-    found = next(iter(desk.measure("a", replace(PRUNED, compensation=FULL), None)))
-    assert found.damage is not None and found.calibrated_by == 0
+def test_the_first_compensated_schedule_has_its_map_drawn_and_the_next_one_is_predicted(setup) -> None:
+    desk, compensated = ready(setup), replace(PRUNED, compensation=FULL)
+    assert desk.describe().sketch.compensated is False
+    first, *_ = desk.measure("a", compensated, None)
+    assert first.why == "no sketch of refitted cells is stored"
+    for thread in threading.enumerate():
+        if thread.name == "refitted map":
+            thread.join()
+    card = desk.describe().sketch
+    assert (card.compensated, card.finished, card.images, card.error) == (True, True, 6, "")
+    found = next(iter(desk.measure("a", compensated, None)))
+    assert found.damage is not None and found.change is not None and found.calibrated_by == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "refitted map"]
+
+
+def test_without_calibration_images_no_map_of_refits_is_drawn(setup) -> None:
+    desk = ready(replace(setup, calibration=None))
+    assert not desk._model.lacks_refits(replace(PRUNED, compensation=FULL)) and not desk._model.lacks_refits(PRUNED)
 
 
 def test_a_backbones_cosine_falls_by_the_predicted_distance(setup) -> None:

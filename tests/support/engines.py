@@ -13,6 +13,7 @@ from toast_core.engine.protocol import (
     Measurement,
     ModelCard,
     Offered,
+    Predicted,
     Progress,
     Quote,
 )
@@ -45,6 +46,7 @@ class FakeEngine:
         self.setup = options or Setup().completed()
         self.measured: list[Schedule] = []
         self.error: Exception | None = None
+        self.predicted: Predicted | None = None  # said first of a schedule that drops something
         self.restarts = 0
         self.description = Description(
             "ready", model=ModelCard("demo_vit", "random", shipped_shape("demo_vit")), device="cpu",
@@ -63,16 +65,19 @@ class FakeEngine:
         """Count, and be ready."""
         self.restarts += 1
 
-    def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[Progress | Measurement | None]:
+    def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[Progress | Predicted | Measurement | None]:
         """Two batches, after a word of progress."""
         self.measured.append(schedule)
         if self.error:
             raise self.error
+        told = None if schedule.is_baseline else self.predicted
+        if told is not None:
+            yield told
         yield Progress("Measuring the baseline")
         yield None
         delta = 0.0 if schedule.is_baseline else -3.2
-        yield message(500, 1000, 85.0 + delta, delta)
-        yield message(1000, 1000, 87.4 + delta, delta)
+        for done, top1 in ((500, 85.0), (1000, 87.4)):
+            yield replace(message(done, 1000, top1 + delta, delta), predicted=told and told.change)
 
 
 def job(number: int, state_: str, run: dict | None = None, **values: object) -> Job:

@@ -22,8 +22,7 @@ WHOLE = count_cost(SHAPE).macs
 
 
 def put_tuning(path: Path, schedule: Schedule) -> str:
-    """Leave a finished tuning and its curves in a store, as a run does; returns the analysis' short id."""
-    from toast_core.studies.tuning.store import CURVES as curves_kind
+    """Leave a finished tuning in a store, and measured curves as earlier versions did; returns the analysis' short id."""
     from toast_core.studies.tuning.store import RESULT
 
     weights = Path(__file__).parents[2] / "toast_core" / WEIGHTS
@@ -41,12 +40,12 @@ def put_tuning(path: Path, schedule: Schedule) -> str:
         "next_best_edits": {"drop": [], "restore": []}, "decision": "kl is the best", "notes": [], "images": {"curves": 128, "judge": 256},
     }
     with EvidenceStore.open(path) as store:
-        curves = {identity(curves_kind, block=row["block"], site=row["site"], ratio=row["ratio"]): row for row in ROWS}
+        curves = {identity("tuning_curves", block=row["block"], site=row["site"], ratio=row["ratio"]): row for row in ROWS}
         for one, row in curves.items():
             store.put(one, {name: row[name] for name in ("block", "site", "ratio", "kl", "images")}, {})
         settings = {"selection": "calibrated", **vars(FULL)}
         keys = tuple(one.key for one in curves)
-        store.put_analysis(Analysis({**shared, "metric": curves_kind, "settings": settings}, "curves", keys, TIME, TIME))
+        store.put_analysis(Analysis({**shared, "metric": "tuning_curves", "settings": settings}, "curves", keys, TIME, TIME))
         result = identity(RESULT, part="result")
         store.put(result, report, {})
         analysis = Analysis({**shared, "metric": RESULT}, "tuned", (result.key,), TIME, TIME)

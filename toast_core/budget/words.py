@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from toast_core.budget.problem import Budget, Place
 from toast_core.cost.latency import LatencyTable
@@ -57,6 +58,19 @@ def read_budget(
             "give one below what the baseline needs"
         )
     return budget
+
+
+def goal(shape: ModelShape, max_drop: float | None, *budgets: Any) -> Budget:
+    """The budget that is given (see `read_budget`), or that of the whole baseline where a drop takes its place.
+
+    Raises:
+        ScheduleError: as `read_budget`; a budget beside a drop.
+    """
+    if max_drop is None:
+        return read_budget(shape, *budgets)
+    if any(one is not None for one in budgets[:4]):
+        raise ScheduleError("--max-drop and a budget are given together; give one of them")
+    return Budget("macs", count_cost(shape).macs)
 
 
 def read_place(text: str, value: str) -> tuple[Place, str]:

@@ -59,7 +59,8 @@ def analyze(
 
     Every finished cell is kept, and a killed run goes on where it stopped. Composition evaluates --schedule or --preset in class
     order and shuffled, in batches of 1, 8, 64 and 256. Sensitivity takes --selection; without, it chooses channels per image. A sketch
-    predicts the damage of the same cells from one forward and a few backward passes; labels are not used.
+    predicts the damage of the same cells from one forward and a few backward passes; a few cells and whole schedules are run to
+    calibrate it. Labels are not used.
     """
     asked = words_of(metrics, METRICS, "metric")
     chosen = wanted.schedule()

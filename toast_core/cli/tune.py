@@ -43,6 +43,9 @@ def tune(
     latency_ms: Annotated[
         float | None, typer.Option(help="budget: milliseconds of a forward on this machine, from its latency table (toast bench --table)")
     ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="instead of a budget: points of accuracy that may be lost; takes many calibration images")
+    ] = None,
     latency_batch_size: Annotated[int, typer.Option(min=1, help="images of that forward")] = 1,
     lock: Annotated[list[str] | None, typer.Option(help="BLOCK.SITE=RATIO, repeatable: keep this ratio")] = None,
     within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
@@ -59,14 +62,17 @@ def tune(
 ) -> None:
     """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
 
-    Measures how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
-    images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it. What
-    was measured is kept: another budget on the same images takes less. --executor ray measures the sites' curves by workers;
-    candidates are fitted and judged here, on the same kind of device.
+    Sketches how far each site of each block can be pruned after compensation, solves for the budget, and lets held-out calibration
+    images choose among the solution and those of two variants and four usual shapes that the prediction cannot tell from it.
+    --max-drop looks for the cheapest schedule of which no more answers can change than that, by held-out images. What was
+    measured is kept: another budget on the same images takes less. --executor ray sketches by workers; candidates are fitted and
+    judged here, on the same kind of device.
     """
-    from toast_core.budget.words import read_budget, read_locks, read_ranges
+    from toast_core.budget.words import goal, read_locks, read_ranges
 
     check_can_write(output, ScheduleError)
+    if front and max_drop is not None:
+        raise ScheduleError("--front is of a budget's tuning; leave it out with --max-drop, or give a budget")
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
     asked, measured = words_of(sites, SITES, "site"), tuple(sorted(ratios_of(ratios)))
     wants = Compensation(ffn, attention, fitting)
@@ -74,6 +80,7 @@ def tune(
         runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
         from toast_core.studies.subject import Subject
+        from toast_core.studies.tuning.drop import tune_within_drop
         from toast_core.studies.tuning.measure import tune as run
         from toast_core.studies.tuning.request import TuningRequest
         from toast_core.studies.tuning.store import TuningStore
@@ -81,7 +88,7 @@ def tune(
         # here whatever runs the curves: candidates are fitted and judged in this process
         workbench = open_workbench(replace(setup, device=runner.device))
         model, table = workbench.model, partial(latency_table, workbench.model, latency_batch_size, setup.store)
-        budget = read_budget(workbench.shape, reduction, gmacs, params, latency_ms, table)
+        budget = goal(workbench.shape, max_drop, reduction, gmacs, params, latency_ms, table)
         data = workbench.calibration()
         request = TuningRequest(budget, asked, measured, locks, ranges, wants, multiple_of, setup.seed, setup.batch_size)
         evidence, advance = opened.enter_context(EvidenceStore.open(setup.store)), opened.enter_context(Bar("tuning"))
@@ -91,7 +98,10 @@ def tune(
         def told(what: str, done: int, total: int) -> None:
             advance(done + total * stages.index(what), len(stages) * total)
 
-        tuned = run(model, data, request, front, told, stored, runner)
+        if max_drop is None:
+            tuned = run(model, data, request, front, told, stored, runner)
+        else:
+            tuned = tune_within_drop(model, data, request, max_drop, told, stored, runner)
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
     report["notes"] = [*workbench.notes(), *report["notes"]]
@@ -115,6 +125,10 @@ def _print_report(report: dict, damage: Figure) -> None:
         f"wrote {report['output']}: {achieved['macs'] / 1e9:.4f} of {baseline['macs'] / 1e9:.4f} GMACs, "
         f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
     )
+    if "max_drop" in report:
+        for look in report["max_drop"]["looks"]:
+            of = f"{look['changed']:.2f} % of the answers changed, at most {look['at_most']:.2f} %"
+            print(f"tried  {100 * look['reduction']:.1f} % saved: {of}")
     for row in report.get("front", []):
         said = ""
         if "agreement" in row:

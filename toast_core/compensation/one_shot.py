@@ -9,6 +9,7 @@ from torch import nn
 from toast_core.compensation.refit import fit_attention, fit_hidden, rank_hidden
 from toast_core.compensation.regression import SplitSums
 from toast_core.compensation.sums import HeadMoments, hidden_sums, mixed_sums
+from toast_core.cost.shapes import ModelShape
 from toast_core.models.adapters import adapter_for
 from toast_core.models.adapters.base import BlockParts
 from toast_core.models.info import get_info
@@ -42,6 +43,12 @@ class BlockSums:
         return plan
 
 
+def sums_bytes(shape: ModelShape) -> int:
+    """What the sums of all blocks hold: of both layers' inputs squared, and with their outputs, for two halves of the images."""
+    squares = sum(width * (width + block.width) for block in shape.blocks for width in (block.hidden, block.width))
+    return 2 * 8 * squares
+
+
 @torch.no_grad()
 def one_shot_sums(model: nn.Module, images: list[torch.Tensor], wanted: Collection[int] | None = None) -> Iterator[BlockSums]:
     """Walk the baseline over image batches (B, C, H, W) and yield each block's sums in turn, so that one block's are held at a time.
@@ -61,6 +68,9 @@ def one_shot_sums(model: nn.Module, images: list[torch.Tensor], wanted: Collecti
             continue
         parts, moments = adapter.parts(block), HeadMoments(adapter.parts(block).heads)
         whole = prune_block(block, adapter.layout(model, index), BlockPlan(), unpruned, adapter, "masked")
-        mixed, hidden = mixed_sums(parts, whole, streams, moments=moments), hidden_sums(parts, whole, streams)
+        left: list[torch.Tensor] = []
+        mixed = mixed_sums(parts, whole, streams, moments=moments, left=left)
+        hidden = hidden_sums(parts, whole, streams, left=left)
         yield BlockSums(index, parts, moments, mixed, hidden, rank_hidden(parts, hidden))
-        streams = [block(x) for x in streams]
+        ended = (whole.contract(*whole.expand(attended, None), None) for attended in left)
+        streams = [out.reshape(x.shape) for out, x in zip(ended, streams, strict=True)]

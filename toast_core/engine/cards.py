@@ -39,7 +39,8 @@ class DataCard(Values):
 class SketchCard(Values):
     """The sketch that the engine makes by itself: on `images` images of `name`, `done` of them so far; `error` where it was given up.
 
-    finished  whether it is calibrated by some cells, too, where that is asked for, and stored
+    finished     whether it is calibrated by some cells, too, where that is asked for, and stored
+    compensated  whether cells are refitted
     """
 
     name: str
@@ -48,6 +49,7 @@ class SketchCard(Values):
     selection: str
     finished: bool = False
     error: str = ""
+    compensated: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -57,9 +59,10 @@ class SketchCard(Values):
     @property
     def words(self) -> str:
         """How far it is, in a line."""
+        how = " with compensation" if self.compensated else ""
         if self.finished or self.done < self.images:
-            return f"Sketching sensitivity: {self.done} of {self.images} images"
-        return "Sketching sensitivity: running a few cells that calibrate the others"
+            return f"Sketching sensitivity{how}: {self.done} of {self.images} images"
+        return f"Sketching sensitivity{how}: running a few cells that calibrate the others"
 
 
 @dataclass(frozen=True)

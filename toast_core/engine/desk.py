@@ -59,6 +59,7 @@ class Desk:
         self._sessions_guard = threading.Lock()
         self._is_superseded: Callable[[], bool] = _never
         self._sketch: SketchCard | None = None
+        self._refits_begun = False
         self._asking, self._nobody_asks = 0, threading.Condition()
 
     def load(self) -> None:
@@ -102,17 +103,23 @@ class Desk:
         with self._turn:
             model.calibrate()
 
-    def _draw_map(self, model: "WarmModel") -> None:
+    def _draw_map(self, model: "WarmModel", compensated: bool = False) -> None:
         """Sketch how sensitive every site is, unless that is stored; a failure is recorded, since nothing else needs it."""
         with self._turn:
             try:
-                model.sketch(self._tell_sketch, self._give_way)
+                model.sketch(self._tell_sketch, self._give_way, compensated)
             except Exception as error:
                 if not isinstance(error, ToastError):
                     traceback.print_exc()
                 line = " ".join(str(error).split()) or type(error).__name__
-                self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line)
+                self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line, compensated=compensated)
                 print(f"the sensitivity map was given up: {line}", file=sys.stderr)
+
+    def _draw_refits(self, model: "WarmModel", schedule: Schedule) -> None:
+        """Begin the map of refitted cells, once, with the first schedule that it would predict."""
+        if not self._refits_begun and model.lacks_refits(schedule):
+            self._refits_begun = True
+            threading.Thread(target=self._draw_map, args=(model, True), daemon=True, name="refitted map").start()
 
     def _tell_sketch(self, card: SketchCard) -> None:
         give_back_memory()
@@ -185,6 +192,7 @@ class Desk:
                 break
             yield measurement(outcomes, baseline, model.images_in(batches), predicted and predicted.change)
         else:
+            self._draw_refits(model, schedule)
             return
         yield Superseded()
 

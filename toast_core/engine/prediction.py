@@ -54,6 +54,10 @@ class Foresight:
         why = found.why or ("" if change else self._why_no_change(baseline))
         return Predicted(found.damage, change, found.calibrated_by, why)
 
+    def knows(self, schedule: Schedule) -> bool:
+        """Whether cells of the schedule's kind are sketched."""
+        return self._predictor((schedule.selection, not schedule.compensation.is_none)) is not None
+
     def learn(self, schedule: Schedule, damage: float, images: int) -> None:
         """Take a measured schedule's mean damage into account for others of its kind."""
         kind = schedule.selection, not schedule.compensation.is_none

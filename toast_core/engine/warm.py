@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from analysis_cache.store import EvidenceStore
+from toast_core.compensation.one_shot import sums_bytes
 from toast_core.data.load import Batch
 from toast_core.data.noise import random_images
 from toast_core.data.sources import Source
@@ -19,6 +20,7 @@ from toast_core.engine.live import LiveEvaluator
 from toast_core.engine.prediction import Foresight
 from toast_core.engine.protocol import Description, Predicted
 from toast_core.engine.room import Room, held_blocks
+from toast_core.errors import DeviceError
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
 from toast_core.models.info import check_baseline
@@ -26,7 +28,7 @@ from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import LIVE_IMAGES, Setup
 from toast_core.studies.base import Run
-from toast_core.studies.sketch.job import first_sketch
+from toast_core.studies.sketch.job import first_sketch, refitted_sketch
 from toast_core.studies.tasks.base import ImageOutcomes
 from toast_core.workbench import Report, Workbench
 
@@ -141,21 +143,32 @@ class WarmModel:
         if self.workbench.setup.calibration:
             self.workbench.statistics(Schedule.class_weight)
 
-    def sketch(self, tell: Callable[[SketchCard], object], pause: Callable[[], object]) -> None:
-        """Put the first sketch of the setup (`first_sketch`) into its store, unless it is there or no images are named.
+    def lacks_refits(self, schedule: Schedule) -> bool:
+        """Whether the schedule would be predicted from refitted cells that nobody has sketched, and could be."""
+        wanted = not schedule.compensation.is_none and not schedule.is_baseline and self.workbench.setup.calibration is not None
+        return wanted and not self._foresight.knows(schedule)
+
+    def sketch(self, tell: Callable[[SketchCard], object], pause: Callable[[], object], compensated: bool = False) -> None:
+        """Put a sketch of the setup into its store, unless it is there or no images are named.
 
         Args:
             tell: told how far it is, after every part.
             pause: called between two steps of the model, which others may use until it returns.
+            compensated: not the first one (`first_sketch`), but that of refitted cells (`refitted_sketch`).
 
         Raises:
             ToastError: images cannot be read, the model is too large for memory, or the store cannot be written.
         """
-        run = first_sketch(self.workbench.setup)
+        setup = self.workbench.setup
+        run = refitted_sketch(setup, len(self.workbench.calibration())) if compensated else first_sketch(setup)
         if run is None:
             return
         data = self.workbench.sketched(run.images)
-        card = SketchCard(data.source.name, 0, len(data), run.selection)
+        card = SketchCard(data.source.name, 0, len(data), run.selection, compensated=compensated)
+        if compensated and sums_bytes(self.shape) > self._room.sketch * 1e9 / 2:
+            raise DeviceError(
+                f"the sums that refits of {self.shape.name} follow from take {sums_bytes(self.shape) / 1e9:.1f} GB; give more --memory-gb"
+            )
         with EvidenceStore.open(self.workbench.setup.store) as store:
             work = run.work(self.workbench, store)
             if work.stored < work.cells:

@@ -16,8 +16,10 @@ def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
     if card is not None and card.error:
         st.warning(f"The sensitivity map was given up: {wording.plain(card.error)}")
     is_coming = card.is_running if card else state.engine_client().setup.is_sketched and not (damage and damage.finished)
-    if is_coming:
-        _follow(card.done if card else 0)
+    # begun once the schedule in hand is measured
+    are_refits_coming = state.wants_refits() and not (damage and damage.compensated and damage.finished) and not (card and card.error)
+    if is_coming or are_refits_coming:
+        _follow(card.done if card and (card.compensated or not state.wants_refits()) else 0)
 
 
 def is_due(card: SketchCard, shown: int) -> bool:
@@ -29,7 +31,7 @@ def is_due(card: SketchCard, shown: int) -> bool:
 def _follow(shown: int) -> None:
     """Progress of the map; the page runs again once there is more to show than the images that it has `shown`."""
     card = state.map_card()
-    if card is None:
+    if card is None or (state.wants_refits() and not card.compensated and not card.is_running):
         return
     if is_due(card, shown):
         st.rerun()

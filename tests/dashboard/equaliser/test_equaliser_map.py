@@ -115,7 +115,7 @@ def test_top1_is_not_predicted_from_it_and_that_is_said(browser):
     page = open_desk(browser, of())
     total = page.locator(".total.top1")
     assert total.locator(".figure").inner_text() == ""
-    assert total.locator(".note").inner_text() == f"not predicted from a sketch; {NONE_STORED.missing}"
+    assert total.locator(".note").inner_text() == "predicted beside, once a bar is let go"
 
 
 def test_colours_follow_a_sketch_that_comes_in_and_an_edit_made_meanwhile_stays(browser):

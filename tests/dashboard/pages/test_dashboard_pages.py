@@ -11,7 +11,8 @@ from dashboard.session import state
 from dashboard.session.history import History
 from dashboard.session.link import link_parameters
 from tests.support import apps
-from toast_core.engine.protocol import Description
+from toast_core.engine.protocol import Description, Predicted
+from toast_core.intervals import Estimate
 from toast_core.schedule.schedule import Schedule
 
 
@@ -96,6 +97,33 @@ def test_an_edit_measures_again_and_undo_shows_the_kept_result(engine):
     at.button(key="redo").click().run()
     assert state_of(at).present.blocks[10].fc2 == 0.5
     assert not at.exception
+
+
+def test_an_edit_is_predicted_before_it_is_measured_and_the_predictions_are_counted(engine):
+    kl = Estimate(0.031, (0.011, 0.087))
+    at = _open_tune()
+    for block, change, inside in ((10, (-9.0, 1.0), "1 of 1"), (9, (-1.0, 1.0), "1 of 2")):
+        engine.predicted = Predicted(kl, Estimate(sum(change) / 2, change), 6)
+        _set(at, block, "fc2", 0.5)
+        told = next(one.value for one in at.caption if "learned from 6 measured schedules" in one.value)
+        assert "predicted" in told and "KL 0.0310 nats (0.0110 to 0.0870)" in told and "points (95 %: " in told
+        at.run()
+        assert any(f"{inside} measured schedules were inside their predicted interval" in one.value for one in at.caption)
+    at.button(key="undo").click().run()
+    assert any("0.0310" in one.value for one in at.caption), "what was predicted is kept with the result"
+
+
+@pytest.mark.parametrize(("predicted", "words"), [
+    (Predicted(None, None, 0, "no sketch of refitted cells is stored"), "Not predicted: no sketch of refitted cells is stored"),
+    (Predicted(Estimate(1.2, (0.5, 3.0)), None, 1, "more is lost than can be told in points"),
+     "KL 1.2000 nats (0.5000 to 3.0000); learned from 1 measured schedule; more is lost than can be told in points"),
+    (Predicted(Estimate(0.1, (0.05, 0.3)), Estimate(-2.0, (-5.0, 0.0)), 0), "no schedule measured yet to learn from"),
+])
+def test_what_cannot_be_predicted_is_said(engine, predicted, words):
+    engine.predicted = predicted
+    at = _open_tune()
+    _set(at, 10, "fc2", 0.5)
+    assert any(words in one.value for one in at.caption), [one.value for one in at.caption]
 
 
 def test_starting_point_site_and_every_block(engine):

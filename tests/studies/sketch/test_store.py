@@ -60,7 +60,7 @@ def test_cells_that_were_run_are_kept_with_the_sketch(tmp_path) -> None:
     assert len(again.trials) == 3 and again.trials == sketch.trials
     for trial in again.trials:
         pruned = apply_plan(model, make_plan(model, trial.schedule), "masked")
-        damage = beside_baseline(model, pruned, grey_data(model, 23).batches(6)).damage()
+        damage = beside_baseline(model, pruned, list(grey_data(model, 23).batches(6))).damage()
         assert (trial.images, trial.damage) == (23, pytest.approx(damage.mean(), rel=1e-4))
     for cell, damage in again.measured.items():
         assert damage == pytest.approx(sweep.measure(batch, [cell]).cells[cell].damage(), rel=1e-3, abs=1e-6)

@@ -37,7 +37,7 @@ def test_it_keeps_its_answer_and_says_what_came_out(tmp_path, capsys):
         assert after.stored == 6 and after.macs < before.macs
         report = store.get(analysis.cell_keys[0]).summary
         metrics = [one.request["metric"] for one in store.list_analyses()]
-    assert sorted(metrics) == ["tuning", "tuning_curves"]
+    assert sorted(metrics) == ["sketch", "tuning"]
     schedule = Schedule.from_dict(report["schedule"])
     assert count_cost(workbench.shape, schedule).macs <= 350_000
     assert schedule.blocks[0].fc2 == 0 and schedule.blocks[1].fc2 <= 0.4

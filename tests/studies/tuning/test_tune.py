@@ -28,12 +28,14 @@ from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.planner import make_plan
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.schedule import Schedule
+from toast_core.studies.evaluation.measure import beside_baseline
 from toast_core.studies.sensitivity.cells import Cell
-from toast_core.studies.sensitivity.measure import Sweep, cell_outcomes
+from toast_core.studies.sensitivity.measure import Sweep
+from toast_core.studies.sketch.measure import Sketcher
 from toast_core.studies.subject import Subject
-from toast_core.studies.tuning import curves, trials
 from toast_core.studies.tuning import measure as running
-from toast_core.studies.tuning.curves import measure_curves
+from toast_core.studies.tuning import trials
+from toast_core.studies.tuning.curves import sketch_curves
 from toast_core.studies.tuning.images import split
 from toast_core.studies.tuning.judging import Judgement, is_better, judge, looks_of, run_candidate
 from toast_core.studies.tuning.measure import Tuned, tune
@@ -62,11 +64,10 @@ def test_a_budget_is_met_and_reported(kind: str) -> None:
     assert (tuned.schedule.selection, tuned.schedule.compensation) == ("calibrated", FULL)
     assert report["images"] == {"fit": 30, "curves": 10, "judge": 20}
     names = [row["name"] for row in report["candidates"]]
-    assert names[0] == "kl"
-    assert report["chosen"] in names
+    assert {"kl", report["chosen"]} <= set(names)
     assert len({json.dumps(row["schedule"]["blocks"]) for row in report["candidates"]}) == len(names)
     assert all(row["macs"] <= report["budget"]["limit"] for row in report["candidates"])
-    assert min(row["predicted_kl"] for row in report["candidates"]) == pytest.approx(report["candidates"][0]["predicted_kl"], rel=2e-3)
+    assert [row["predicted_kl"] for row in report["candidates"]] == sorted(row["predicted_kl"] for row in report["candidates"])
     tried = [row["name"] for row in report["candidates"] if row["images"]]
     far = running.SEPARABLE * report["candidates"][0]["predicted_kl"]
     assert tried == [row["name"] for row in report["candidates"] if row["predicted_kl"] <= far]
@@ -78,10 +79,10 @@ def test_a_budget_is_met_and_reported(kind: str) -> None:
         assert row["images"] == 20
         assert row["kl_ci95"][0] <= row["kl"] <= row["kl_ci95"][1]
         assert row["agreement_ci95"][0] <= row["agreement"] <= row["agreement_ci95"][1]
-        assert all(row["predicted_kl"] <= 1.002 * kl for kl in row["predicted_kl_of_shapes"].values() if kl is not None)
+        assert row["predicted_kl"] > 0 and all(kl > 0 for kl in row["predicted_kl_of_shapes"].values() if kl is not None)
     assert report["audit"]["asked"] == len(report["audit"]["schedules"]) >= report["audit"]["covered"]
     assert set(report["seconds"]) == {"curves", "solving", "candidates", "front", "advice"}
-    assert ("curves", 1, len(shape.blocks)) in told
+    assert ("curves", 10, 10) in told
     assert ("candidates", len(tried), len(tried)) in told
     assert told[-1] == ("front", len(report["front"]), len(report["front"]))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -114,7 +115,7 @@ class TestStored:
         model = grey_model()
         with EvidenceStore.open(tmp_path / "store.sqlite") as store:
             first = self.tuned(store, model, 0.4)
-            monkeypatch.setattr(curves, "one_shot_sums", None)
+            monkeypatch.setattr(Sketcher, "sketch", None)
             monkeypatch.setattr(trials, "plan_on", None)
             again = self.tuned(store, model, 0.4)
             stored = store.get_analysis(first.analysis)
@@ -127,16 +128,17 @@ class TestStored:
         expected = self.tuned(None, model, 0.6)
         with EvidenceStore.open(tmp_path / "store.sqlite") as store:
             self.tuned(store, model, 0.4)
-            monkeypatch.setattr(curves, "one_shot_sums", None)
+            monkeypatch.setattr(Sketcher, "sketch", None)
             again = self.tuned(store, model, 0.6)
         assert again.schedule == expected.schedule
         assert {**again.report, "seconds": 0} == {**expected.report, "seconds": 0}
 
-    def test_a_killed_sweep_goes_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """After a stop in block 1 only blocks from 1 on are measured, and the curves are those of an undisturbed run."""
-        model, data = grey_model(), data_for(grey_model())
-        request, parts = request_for(model), split(data, 16, True)
-        expected = measure_curves(model, request, parts)
+    def test_a_killed_sketch_goes_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """After a stop the first batch is not sketched again, and the curves are those of an undisturbed run."""
+        model = grey_model()
+        data = data_for(model, 120)
+        request, parts = request_for(model), split(data, 16)
+        expected = sketch_curves(model, request, parts).rows()
         with EvidenceStore.open(tmp_path / "store.sqlite") as store:
             stored, told = TuningStore(store, Subject.of(model, data, 16, "tuning")), []
 
@@ -144,9 +146,9 @@ class TestStored:
                 raise KeyboardInterrupt
 
             with pytest.raises(KeyboardInterrupt):
-                measure_curves(model, request, parts, stop, stored)
-            assert measure_curves(model, request, parts, lambda *step: told.append(step), stored) == expected
-        assert told == [(1, 2), (2, 2)]
+                sketch_curves(model, request, parts, stop, stored)
+            assert sketch_curves(model, request, parts, lambda *step: told.append(step), stored).rows() == expected
+        assert told == [(20, 20)]
 
     def test_other_compensation_has_other_curves(self, tmp_path: Path) -> None:
         model = grey_model()
@@ -178,42 +180,40 @@ def test_a_parameter_budget_without_compensation() -> None:
 class TestParts:
     def test_no_image_is_in_two_parts(self) -> None:
         data = data_for(grey_model(), 53)
-        parts = split(data, 16, True)
-        index = [np.concatenate([batch.index for batch in part]) for part in (parts.fit, parts.curves, parts.judge)]
+        parts = split(data, 16)
+        index = [part.index for part in (parts.fit.data, parts.curves, parts.judge)]
+        assert [batch.index.tolist() for batch in parts.judged()] == [index[2][:16].tolist(), index[2][16:].tolist()]
         assert sorted(np.concatenate(index).tolist()) == list(range(53))
         assert [len(part) for part in index] == [26, 9, 18]
 
     def test_too_few_are_refused(self) -> None:
         with pytest.raises(DataError, match="19 calibration images are too few to fit, measure and judge on; give at least 20"):
-            split(data_for(grey_model(), 19), 16, True)
+            split(data_for(grey_model(), 19), 16)
 
     def test_labels_choose_nothing(self) -> None:
-        """Other labels, and labels of other classes: the same schedule; accuracies are left out where they would mean nothing."""
+        """Other labels, and labels of other classes: the same schedule."""
         model, data = grey_model(), data_for(grey_model())
         turned = replace(data.source, labels=data.source.labels[::-1].copy())
         foreign = replace(data.source, classes=(*data.source.classes, "more"), labels=data.source.labels + 3, class_to_index=None)
         others = [ImageData(source, data.transform, data.index, data.order, data.seed) for source in (turned, foreign)]
         found = [shared_answer(), *(tune(model, images, request_for(model)) for images in others)]
         assert found[0].schedule == found[1].schedule == found[2].schedule
-        assert "top1_delta" in found[0].report["curves"][0]
-        assert set(found[2].report["curves"][0]) == {"block", "site", "ratio", "kl", "images"}
+        assert found[0].report["curves"] == found[2].report["curves"]
 
 
 class TestCurves:
     @pytest.mark.parametrize("kind", ["vit", "swin"])
     def test_a_cell_is_the_compensated_model_of_that_cell(self, kind: str) -> None:
         model = grey_model(kind)
-        request, parts = replace(request_for(model), ratios=(0.5,)), split(data_for(model), 16, True)
-        rows = {(row["block"], row["site"]): row for row in measure_curves(model, request, parts)}
-        images = [batch.images for batch in parts.fit]
+        request, parts = replace(request_for(model), ratios=(0.5,)), split(data_for(model), 16)
+        measured = sketch_curves(model, request, parts).measured
         for block, site in ((0, "qk"), (1, "vo"), (len(get_info(model).shape.blocks) - 1, "fc2")):
             wants = Compensation("fold", "project", "one_shot")
-            schedule = Cell(block, site, 0.5).schedule(len(get_info(model).shape.blocks), selection="calibrated", compensation=wants)
-            pruned = apply_plan(model, compensate(model, schedule, images), "masked")
-            with torch.inference_mode():
-                outcomes = [cell_outcomes(pruned(batch.images), model(batch.images), batch.labels) for batch in parts.curves]
-            assert rows[block, site]["kl"] == pytest.approx(np.concatenate([part.kl for part in outcomes]).mean(), rel=1e-3, abs=1e-7)
-            assert rows[block, site]["top1"] == pytest.approx(100 * np.concatenate([part.correct for part in outcomes]).mean())
+            cell = Cell(block, site, 0.5)
+            schedule = cell.schedule(len(get_info(model).shape.blocks), selection="calibrated", compensation=wants)
+            pruned = apply_plan(model, compensate(model, schedule, parts.fit.images), "masked")
+            damage = beside_baseline(model, pruned, list(parts.curves.batches(16))).damage()
+            assert measured[cell] == pytest.approx(damage, rel=1e-2, abs=1e-6)
 
     def test_a_planner_takes_the_place_of_selection(self) -> None:
         model, asked = shared_model("plain"), []

@@ -1,6 +1,6 @@
 """The outcomes of a model on images, as its task takes them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from toast_core.machine import cast
 from toast_core.models.info import get_info
 from toast_core.studies.evaluation.result import Evaluation, Outcomes
 from toast_core.studies.tasks.bank import Bank
-from toast_core.studies.tasks.base import CellOutcomes, ImageOutcomes, Probe
+from toast_core.studies.tasks.base import CellOutcomes, ImageOutcomes, Output, Probe
 from toast_core.studies.tasks.finiteness import check_finite
 from toast_core.studies.tasks.registry import task_of
 
@@ -54,16 +54,25 @@ def run_batch(model: nn.Module, batch: Batch) -> Outcomes:
 
 
 @torch.inference_mode()
-def beside_baseline(model: nn.Module, pruned: nn.Module, batches: Iterable[Batch]) -> CellOutcomes:
-    """What a pruned model loses beside its baseline on these batches; the baseline's answers are the labels."""
+def outputs_of(model: nn.Module, batches: Iterable[Batch]) -> list[Output]:
+    """What a model says of every batch."""
     parameter, task = next(model.parameters()), task_of(get_info(model).shape)
-    found = []
-    for batch in batches:
-        x = batch.images.to(parameter.device, parameter.dtype)
-        whole = task.forward(model, x)
-        found.append(task.cell(task.forward(pruned, x), whole, task.labels(whole)))
-    first, *others = found
+    return [task.forward(model, batch.images.to(parameter.device, parameter.dtype)) for batch in batches]
+
+
+@torch.inference_mode()
+def outcomes_beside(model: nn.Module, whole: list[Output], pruned: nn.Module, batches: Iterable[Batch]) -> CellOutcomes:
+    """What a pruned model loses beside its baseline, whose outputs on the same batches are `whole`; its answers are the labels."""
+    task = task_of(get_info(model).shape)
+    first, *others = (
+        task.cell(after, before, task.labels(before)) for before, after in zip(whole, outputs_of(pruned, batches), strict=True)
+    )
     return first.joined(*others)
+
+
+def beside_baseline(model: nn.Module, pruned: nn.Module, batches: Sequence[Batch]) -> CellOutcomes:
+    """What a pruned model loses beside its baseline on these batches."""
+    return outcomes_beside(model, outputs_of(model, batches), pruned, batches)
 
 
 def join_outcomes(parts: list[ImageOutcomes]) -> ImageOutcomes:

@@ -19,6 +19,8 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sensitivity.cells import SITE_GROUPS, Cell, grid
 from toast_core.workbench import Workbench
 
+_HELD_BYTES = 256 << 20
+
 
 @dataclass(eq=False)
 class CellPlans:
@@ -83,9 +85,13 @@ def compensated(begun: dict[float, Plan], sums: BlockSums, shape: ModelShape, ce
     return replace(plan, blocks=tuple(blocks))
 
 
+def _bytes_of(plan: Plan) -> int:
+    return sum(x.numel() * x.element_size() for block in plan.blocks for x in (block.weights or {}).values())
+
+
 @dataclass(eq=False)
 class CompensatedPlans:
-    """The plans of compensated cells; the sums of all blocks are held, and the plans of the block that was asked for last.
+    """The plans of compensated cells; the sums of all blocks are held, and as many plans as fit in `_HELD_BYTES`, or those of one block.
 
     Args:
         model: a baseline.
@@ -108,7 +114,8 @@ class CompensatedPlans:
             self._begun = everywhere(self.model, self.cells, self.settings, self.images)
             self._sums = {sums.index: sums for sums in one_shot_sums(self.model, self.images, {cell.block for cell in self.cells})}
         if cell not in self._made:
-            self._made = {one: plan for one, plan in self._made.items() if one.block == cell.block}
+            if sum(map(_bytes_of, self._made.values())) > _HELD_BYTES:
+                self._made = {one: plan for one, plan in self._made.items() if one.block == cell.block}
             self._made[cell] = compensated(self._begun, self._sums[cell.block], get_info(self.model).shape, cell)
         return self._made[cell]
 

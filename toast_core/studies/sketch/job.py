@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
-from analysis_cache.canonical import sha256_hex
-from analysis_cache.key import digest_of_subset
 from analysis_cache.store import EvidenceStore
 from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
@@ -22,7 +20,7 @@ from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, Cell, grid
 from toast_core.studies.sensitivity.plans import selected_cells
 from toast_core.studies.sketch.calibration import MEASURED, MEASURED_IMAGES
 from toast_core.studies.sketch.measure import LINEAR, go_on, supports
-from toast_core.studies.sketch.result import DRAWS, IMAGES
+from toast_core.studies.sketch.result import DRAWS, IMAGES, REFITTED_RATIOS, REFITTED_SITES
 from toast_core.studies.sketch.store import FitImages, SketchRequest, analyze_sketch, sketch_identities
 from toast_core.studies.sketch.trials import TRIALS
 from toast_core.studies.subject import Subject
@@ -113,12 +111,8 @@ class SketchRun:
         request = self.request(workbench, subject)
         keys = [identity.key for identity in sketch_identities(subject, request).values()]
         stored, each = len(store.has_many(keys)), len(request.cells) // len(keys)
-        images, macs = len(subject.data), 0
-        if stored < len(keys):
-            runs = len(self.sites) * min(self.measured, len(request.cells)) * min(images, MEASURED_IMAGES) / 2  # half the blocks, usually
-            beside = 2 * request.trials * images  # the baseline is run with each
-            macs = images * sketch_macs(workbench.shape, request.cells, self.draws)
-            macs += round((runs + beside) * count_cost(workbench.shape).macs)
+        images = len(subject.data)
+        macs = 0 if stored == len(keys) else request_macs(workbench.shape, request, images)
         fitted = len(workbench.calibration()) if request.fit else calibration_images(request.statistics)
         return Work(len(request.cells), stored * each, images, macs, fitted)
 
@@ -143,13 +137,11 @@ def fit_images(workbench: Workbench, sketched: ImageData, batch_size: int) -> Fi
     data = workbench.calibration()
     if data.source.digest == sketched.source.digest:
         data = data.without(sketched.index)
-    batches = [batch.images for batch in data.batches(batch_size)]
-    if not batches:
-        raise data.unread() if len(data) else DataError(
+    if not len(data):
+        raise DataError(
             f"all {len(sketched)} calibration images are sketched, which leaves none to refit on; pass more as --calibration-images"
         )
-    digest = sha256_hex(f"{data.source.digest} {digest_of_subset(data.index)} {data.transform.description} {batch_size}")
-    return FitImages(batches, digest[:16])
+    return FitImages(data, batch_size)
 
 
 def first_sketch(setup: Setup) -> SketchRun | None:
@@ -157,6 +149,25 @@ def first_sketch(setup: Setup) -> SketchRun | None:
     if not setup.is_sketched:
         return None
     return SketchRun(selection="per_image" if setup.calibration is None else "calibrated", batch_size=setup.batch_size)
+
+
+def refitted_sketch(setup: Setup, images: int) -> SketchRun | None:
+    """What the engine sketches once a compensated schedule is in hand: few ratios of the sites that are refitted, as each takes a fit.
+
+    None where no calibration images are named; of `images` that there are, a quarter at most is sketched, and the others are fitted on.
+    """
+    if setup.calibration is None or not setup.is_sketched:
+        return None
+    sizes = {"images": min(IMAGES, max(1, images // 4)), "batch_size": setup.batch_size}
+    return SketchRun(REFITTED_SITES, REFITTED_RATIOS, selection="calibrated", compensation=True, **sizes)
+
+
+def request_macs(shape: ModelShape, request: SketchRequest, images: int) -> int:
+    """MACs of a sketch with all that calibrates it; refits are not counted."""
+    sites = len({cell.site for cell in request.cells})
+    runs = sites * min(request.measured, len(request.cells)) * min(images, MEASURED_IMAGES) / 2  # half the blocks, usually
+    whole = images * (request.trials + bool(request.trials))  # the baseline once
+    return images * sketch_macs(shape, request.cells, request.draws) + round((runs + whole) * count_cost(shape).macs)
 
 
 def sketch_macs(shape: ModelShape, cells: list[Cell], draws: int) -> int:

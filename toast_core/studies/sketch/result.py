@@ -13,6 +13,8 @@ from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sketch.calibration import calibrated
 
 DRAWS = 2
+REFITTED_SITES = ("qk", "vo", "fc2")
+REFITTED_RATIOS = (0.25, 0.5, 0.75, 0.9)  # few, as each takes a fit
 IMAGES = 64  # of a job, and of the sketch that the engine makes by itself
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from analysis_cache.analysis import Analysis
-from analysis_cache.key import CellIdentity, Scalar
+from analysis_cache.canonical import sha256_hex
+from analysis_cache.key import CellIdentity, Scalar, digest_of_subset
 from analysis_cache.store import EvidenceStore
 from toast_core.compensation.walk import compensate
-from toast_core.data.load import Batch
+from toast_core.data.load import Batch, ImageData
 from toast_core.data.numbered import NumberedBatches
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
@@ -41,10 +42,28 @@ from toast_core.studies.subject import Subject, statistics_digest
 
 @dataclass(frozen=True, eq=False)
 class FitImages:
-    """Calibration images to refit on, (B, C, H, W) a batch, and the `digest` that says which in which order."""
+    """Calibration images to refit on, read when they are first asked for."""
 
-    images: list[torch.Tensor]
-    digest: str
+    data: ImageData
+    batch_size: int
+
+    @cached_property
+    def images(self) -> list[torch.Tensor]:
+        """(B, C, H, W) a batch.
+
+        Raises:
+            DataError: none of them can be read.
+        """
+        found = [batch.images for batch in self.data.batches(self.batch_size)]
+        if not found:
+            raise self.data.unread()
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Which they are, in which order and batches: 16 hex digits."""
+        data = self.data
+        return sha256_hex(f"{data.source.digest} {digest_of_subset(data.index)} {data.transform.description} {self.batch_size}")[:16]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What is run to calibrate a sketch: a few of its cells, and a few whole schedules."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from toast_core.executors.base import Executor
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import BlockSchedule, Schedule
-from toast_core.studies.evaluation.measure import beside_baseline
+from toast_core.studies.evaluation.measure import outcomes_beside, outputs_of
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.sweep import run_sweep
@@ -23,14 +24,16 @@ TRIALS = 6
 
 
 def run_cells(sweep: Sweep, data: ImageData, cells: Sequence[Cell], batch_size: int, executor: Executor) -> dict[Cell, np.ndarray]:
-    """The damage of every image, (images,) float32, of these cells."""
+    """The damage of every image, (images,) float32, of these cells. Labels, which need not be the model's classes, are not looked at."""
     found: dict[Cell, np.ndarray] = {}
 
     def keep(row: dict, outcomes: CellOutcomes | None) -> None:
         if outcomes is not None:  # an exact sweep measures every cell
             found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
 
-    run_sweep(sweep, data, sorted(cells), batch_size, on_cell=keep, executor=executor)
+    source = replace(data.source, labels=np.zeros(len(data.source), np.int64))
+    unlabelled = ImageData(source, data.transform, data.index, data.order, data.seed)
+    run_sweep(sweep, unlabelled, sorted(cells), batch_size, on_cell=keep, executor=executor)
     return found
 
 
@@ -39,11 +42,11 @@ def run_schedules(
     pause: Callable[[], object],
 ) -> tuple[Trial, ...]:
     """These schedules beside the baseline; `pause` is called between two of them."""
-    found = []
+    found, batches = [], list(data.batches(batch_size)) if schedules else []
+    whole = outputs_of(model, batches)
     for schedule in schedules:
         pause()
-        pruned = apply_plan(model, plan_of(schedule), "masked")
-        damage = beside_baseline(model, pruned, data.batches(batch_size)).damage()
+        damage = outcomes_beside(model, whole, apply_plan(model, plan_of(schedule), "masked"), batches).damage()
         found.append(Trial(schedule, float(np.mean(damage, dtype=np.float64)), len(damage)))
     return tuple(found)
 

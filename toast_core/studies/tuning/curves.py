@@ -1,88 +1,61 @@
-"""Damage of compensated cells: one site of one block pruned, its block refitted in one shot, on images that no fit has seen."""
+"""Damage of cells, predicted on images that no fit has seen: compensated ones have their block refitted in one shot."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial, reduce
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 from torch import nn
 
-from toast_core.compensation.one_shot import BlockSums, one_shot_sums
+from analysis_cache.store import EvidenceStore
+from toast_core.compensation.walk import score_channels
 from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.models.info import get_info
-from toast_core.pruning.plan import Plan
-from toast_core.studies.sensitivity.cells import Cell, summarize
-from toast_core.studies.sensitivity.measure import BatchResult, Sweep
-from toast_core.studies.sensitivity.plans import compensated, everywhere
-from toast_core.studies.tasks.registry import task_of
+from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sketch.result import DRAWS, Sketch
+from toast_core.studies.sketch.store import SketchRequest, analyze_sketch
+from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.images import CalibrationParts
 from toast_core.studies.tuning.request import TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 
-_PLACE = ("block", "site", "ratio")
 
-
-@dataclass(eq=False)
-class CurvesWork:
-    """A model and its images: a task is a block's cells.
-
-    begun     see `plans.everywhere`
-    blocks    all that are asked for, ascending
-    in_order  whether they are asked for in this order, so that one walk over the fit images gives the sums of all
-    """
-
-    model: nn.Module
-    parts: CalibrationParts
-    begun: dict[float, Plan]
-    blocks: list[int]
-    in_order: bool
-    _walk: Iterator[BlockSums] | None = None
-
-    def __call__(self, cells: tuple[Cell, ...]) -> list[dict]:
-        """Fit and measure the cells of one block; a row each."""
-        sums, shape = self._sums(cells[0].block), get_info(self.model).shape
-        sweep = Sweep(self.model, planner=partial(compensated, self.begun, sums, shape))
-        result = reduce(BatchResult.joined, (sweep.measure(batch, cells) for batch in self.parts.curves))
-        return [summarize(cell, result.baseline, result.cells[cell]) for cell in cells]
-
-    def _sums(self, block: int) -> BlockSums:
-        if not self.in_order:
-            return next(one_shot_sums(self.model, self.parts.fit_images, [block]))
-        self._walk = self._walk or one_shot_sums(self.model, self.parts.fit_images, self.blocks)
-        return next(self._walk)
-
-    def move(self, device: str) -> None:
-        """Move the model to a device."""
-        self.model.to(device)
-
-
-def measure_curves(
+def sketch_curves(
     model: nn.Module,
     request: TuningRequest,
     parts: CalibrationParts,
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: TuningStore = TuningStore(),  # noqa: B008 - frozen, and empty
     executor: Executor = LOCAL,
-) -> list[dict]:
-    """Return the rows of a sweep (`cells.summarize`) over compensated cells; without labels, damage alone.
+) -> Sketch:
+    """Return the sketch of every cell that the request names, calibrated by a few that are run; what is stored is not sketched again.
 
-    A block's cells are fitted in `one_shot` calibration, from sums over the fit images that are taken once for all its ratios. Rows
-    that are stored are not measured again.
+    `progress` is told of the images done and all of them.
     """
-    shape = get_info(model).shape
-    bare = (*_PLACE, task_of(shape).damage.key, "images")
-    schedules = request.cell_schedules(shape)
-    rows = store.rows(schedules)
-    missing = [cell for cell in schedules if cell not in rows]
-    if missing:
-        begun = everywhere(model, missing, request.cell_settings, parts.fit_images)
-        blocks = sorted({cell.block for cell in missing})
-        work = CurvesWork(model, parts, begun, blocks, executor.in_order)
-        tasks = [tuple(cell for cell in missing if cell.block == block) for block in blocks]
-        for number, (own, found) in enumerate(executor.map(work, tasks)):
-            for cell, row in zip(own, found, strict=True):
-                rows[cell] = row if parts.labelled else {name: row[name] for name in bare}
-                store.put_row(cell, schedules[cell], rows[cell])
-            progress(number + 1, len(blocks))
-        store.put_curves(schedules)
-    return [rows[cell] for cell in schedules]
+    if store.store is not None:
+        return _sketch(model, request, parts, progress, store.store, executor)
+    with tempfile.TemporaryDirectory() as folder, EvidenceStore.open(Path(folder) / "sketch.sqlite") as kept:
+        return _sketch(model, request, parts, progress, kept, executor)
+
+
+def sketch_subject(model: nn.Module, request: TuningRequest, parts: CalibrationParts, executor: Executor = LOCAL) -> Subject:
+    """The model on the images that curves are measured on."""
+    return Subject.of(model, parts.curves, request.batch_size, "sketch", executor)
+
+
+def sketch_request(model: nn.Module, request: TuningRequest, parts: CalibrationParts) -> SketchRequest:
+    """What is sketched for a tuning: without rounding up, since curves are read by kept counts."""
+    cells = grid(len(get_info(model).shape.blocks), request.sites, request.ratios)
+    settings = request.cell_settings
+    if not request.compensation.is_none:
+        return SketchRequest(cells, DRAWS, None, settings, trials=0, fit=parts.fit)
+    statistics = score_channels(model, cells[0].schedule(len(get_info(model).shape.blocks), **settings), parts.fit.images)
+    return SketchRequest(cells, DRAWS, statistics, settings, trials=0)
+
+
+def _sketch(
+    model: nn.Module, request: TuningRequest, parts: CalibrationParts, progress: Callable[[int, int], None], store: EvidenceStore,
+    executor: Executor,
+) -> Sketch:
+    subject = sketch_subject(model, request, parts, executor)
+    return analyze_sketch(subject, store, sketch_request(model, request, parts), progress, executor=executor)[1]

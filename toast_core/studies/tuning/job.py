@@ -19,15 +19,18 @@ from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
 from toast_core.studies.sensitivity.cells import grid
+from toast_core.studies.sketch.job import request_macs
+from toast_core.studies.sketch.store import sketch_identities
 from toast_core.studies.subject import Subject
 from toast_core.studies.tasks.registry import task_in, task_of
-from toast_core.studies.tuning.images import SHARES
+from toast_core.studies.tuning.curves import sketch_request, sketch_subject
+from toast_core.studies.tuning.images import split
 from toast_core.studies.tuning.measure import tune
 from toast_core.studies.tuning.request import DEFAULT_IMAGES, DEFAULT_RATIOS, DEFAULT_SITES, TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 from toast_core.workbench import Workbench
 
-_CANDIDATES = 4  # fitted and judged, usually
+_CANDIDATES = 2  # fitted and judged, usually
 _FIT_PASSES = 8  # forwards of the model that an error-correcting fit takes, its sums among them
 _UNITS = ("macs", "params")
 
@@ -101,13 +104,13 @@ class TuningRun:
         request, data = self._request(workbench), self._data(workbench)
         self._check(workbench, request)
         shape, whole = workbench.shape, count_cost(workbench.shape).macs
-        schedules = request.cell_schedules(shape)
-        stored = len(self._stored(workbench, data, store).rows(schedules))
-        share = len(data) / sum(SHARES)
-        after = {index: sum(block.macs for block in count_cost(shape).blocks[index:]) for index in range(len(shape.blocks))}
-        cells = sum(after[cell.block] for cell in schedules) * (len(schedules) - stored) / len(schedules)
-        macs = share * (SHARES[1] * cells + _CANDIDATES * (SHARES[0] * _FIT_PASSES + SHARES[2]) * whole)
-        return Work(len(schedules), stored, len(data), round(macs), 0)
+        parts = split(data, self.batch_size)
+        sketch, subject = sketch_request(workbench.model, request, parts), sketch_subject(workbench.model, request, parts)
+        keys = [one.key for one in sketch_identities(subject, sketch).values()]
+        stored = len(store.has_many(keys))
+        curves = 0 if stored == len(keys) else request_macs(shape, sketch, len(subject.data))
+        fitted = _CANDIDATES * (len(parts.fit.data) * _FIT_PASSES + len(parts.judge)) * whole
+        return Work(len(sketch.cells), stored * len(sketch.cells) // len(keys), len(data), curves + fitted, 0)
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
         """Measure curves and candidates that are not stored; steps are percent, half of them for each."""
@@ -138,9 +141,10 @@ class TuningRun:
 
     def _check(self, workbench: Workbench, request: TuningRequest) -> None:
         """Refuse now what the tuner would refuse after its curves: they are taken to be flat."""
-        cells, damage = request.cell_schedules(workbench.shape), task_of(workbench.shape).damage.key
+        cells = grid(len(workbench.shape.blocks), self.sites, self.ratios)
+        damage = task_of(workbench.shape).damage.key
         rows = [{"block": cell.block, "site": cell.site, "ratio": cell.ratio, damage: 0.0} for cell in cells]
-        curves = read_curves(rows, workbench.shape, request.multiple_of, damage)
+        curves = read_curves(rows, workbench.shape, damage=damage)
         make_problem(workbench.shape, curves, request.budget, request.sites, request.locks, request.ranges, **request.settings)
 
     def _data(self, workbench: Workbench) -> ImageData:

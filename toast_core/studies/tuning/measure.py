@@ -26,9 +26,10 @@ from toast_core.intervals import mean_interval, wilson_percent
 from toast_core.models.info import check_baseline, get_info
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
+from toast_core.studies.sketch.prediction import Predictor
 from toast_core.studies.tasks.base import Task
 from toast_core.studies.tasks.registry import task_in, task_of
-from toast_core.studies.tuning.curves import measure_curves
+from toast_core.studies.tuning.curves import sketch_curves
 from toast_core.studies.tuning.images import split
 from toast_core.studies.tuning.judging import Judgement, agreement_interval, damage_interval, judge
 from toast_core.studies.tuning.request import TuningRequest
@@ -36,9 +37,9 @@ from toast_core.studies.tuning.store import TuningStore
 from toast_core.studies.tuning.trials import Trials
 
 EXPONENTS = {"": 1.0, " gathered": 0.5, " spread": 2.0}  # of variants, whose names go on from that of the damage
-# Candidates predicted to do more than this many times the least damage are not fitted. Measured over predicted damage varied by
-# about as much between schedules of one budget on both demo models and random ones; the report's `audit` says how much it does here.
-SEPARABLE = 2.5
+# Candidates predicted to do more than this many times the least damage are not fitted: measured over predicted damage has a standard
+# deviation of about a quarter between schedules, and a candidate must be clearly better to win. The report's `audit` says how much it is.
+SEPARABLE = 1.25
 Progress = Callable[[str, int, int], None]
 
 
@@ -92,14 +93,17 @@ def tune(
     clock = _Clock()
     task = task_of(info.shape)
     key = task.damage.key
-    parts = split(calibration, request.batch_size, calibration.source.class_to_index is not None)
+    parts = split(calibration, request.batch_size)
     with clock("curves"):
-        rows = measure_curves(model, request, parts, lambda done, total: progress("curves", done, total), store, executor)
+        sketch = sketch_curves(model, request, parts, lambda done, total: progress("curves", done, total), store, executor)
+    rows, predictor = sketch.rows(), Predictor(info.shape, sketch, not request.compensation.is_none)
     with clock("solving"):
-        curves = read_curves(rows, info.shape, request.multiple_of, key)
+        curves = read_curves(rows, info.shape, damage=key)
         problem = make_problem(info.shape, curves, request.budget, request.sites, request.locks, request.ranges, **request.settings)
         solutions, unmet = candidates(problem, key)
-        close = close_ones(solutions)
+        foreseen = {name: predicted(predictor, solution) for name, solution in solutions.items()}
+        solutions = {name: solutions[name] for name in sorted(solutions, key=foreseen.__getitem__)}
+        close = close_ones(solutions, foreseen)
     trials = Trials(model, parts, store)
     with clock("candidates"):
 
@@ -116,15 +120,15 @@ def tune(
             "shadow_price_per_million": shadow_price(problem, chosen),
             "next_best_edits": {name: [edit.to_dict() for edit in edits] for name, edits in next_edits(problem, chosen).items()},
         }
-    measured = [(solutions[name].damage, float(judged[name].damage.mean())) for name in close]
+    measured = [(foreseen[name], float(judged[name].damage.mean())) for name in close]
     if with_front:
         with clock("front"):
             points, advice["front"] = front(problem), []
             for number, (limit, solution) in enumerate(points.items()):
                 found = trials.whole(solution.schedule)
-                measured.append((solution.damage, float(found.damage.mean())))
-                shapes = {name: _predicted(shaped(problem.under(limit), name)) for name in SHAPES}
-                row = {"limit": limit, **_described(problem, solution, task), **_measured(found, task)}
+                measured.append((predicted(predictor, solution), float(found.damage.mean())))
+                shapes = {name: _predicted(predictor, shaped(problem.under(limit), name)) for name in SHAPES}
+                row = {"limit": limit, **_described(problem, solution, measured[-1][0], task), **_measured(found, task)}
                 advice["front"].append(row | {f"predicted_{key}_of_shapes": shapes})
                 progress("front", number + 1, len(points))
     measured = list(dict.fromkeys(measured))
@@ -141,12 +145,12 @@ def tune(
         "baseline": {"macs": whole.macs, "params": whole.params},
         "achieved": {"macs": cost.macs, "params": cost.params, "left_over": request.budget.limit - chosen.cost},
         "reduction": 1 - chosen.cost / problem.whole,
-        f"predicted_{key}": chosen.damage,
+        f"predicted_{key}": foreseen[winner],
         "gap": chosen.gap,
         **advice,
         "chosen": winner,
         "decision": decision,
-        "candidates": [_candidate(problem, name, solutions[name], judged, task) for name in solutions],
+        "candidates": [_candidate(problem, name, solutions[name], foreseen[name], judged, task) for name in solutions],
         "audit": {
             "measured_over_predicted": learned.to_dict() if learned else None, "covered": covered, "asked": asked,
             "schedules": [{f"predicted_{key}": one, key: other} for one, other in measured],
@@ -164,7 +168,7 @@ def tune(
 def candidates(problem: Problem, damage: str = "kl") -> tuple[dict[str, Solution], list[str]]:
     """Return the solutions to compare by name, and what could not be made; no schedule twice.
 
-    The first has the least predicted damage, and its name is that of the damage.
+    The first has the least sum of its cells' damages, and its name is that of the damage.
     """
     found = {f"{damage}{variant}": solve(problem, exponent) for variant, exponent in EXPONENTS.items()}
     unmet = []
@@ -178,19 +182,25 @@ def candidates(problem: Problem, damage: str = "kl") -> tuple[dict[str, Solution
     return {name: solution for number, (name, solution) in enumerate(found.items()) if solution.schedule not in schedules[:number]}, unmet
 
 
-def close_ones(solutions: dict[str, Solution]) -> list[str]:
-    """The candidates that the prediction cannot tell from the first, the first included."""
-    most = SEPARABLE * next(iter(solutions.values())).damage
-    return [name for number, (name, solution) in enumerate(solutions.items()) if not number or solution.damage <= most]
+def predicted(predictor: Predictor, solution: Solution) -> float:
+    """The damage that the sketch predicts of the schedule as a whole; the sum of its cells' where a lock lies beyond what is sketched."""
+    found = predictor.damage(solution.schedule).damage
+    return solution.damage if found is None else found.value
 
 
-def _described(problem: Problem, solution: Solution, task: Task) -> dict:
-    cost, predicted = count_cost(problem.shape, solution.schedule), {f"predicted_{task.damage.key}": solution.damage}
-    return {"macs": cost.macs, "params": cost.params, **predicted, "schedule": solution.schedule.to_dict()}
+def close_ones(solutions: dict[str, Solution], foreseen: dict[str, float]) -> list[str]:
+    """The candidates that the prediction cannot tell from the first, which has the least predicted damage, the first included."""
+    most = SEPARABLE * foreseen[next(iter(solutions))]
+    return [name for number, name in enumerate(solutions) if not number or foreseen[name] <= most]
 
 
-def _predicted(solution: Solution | None) -> float | None:
-    return None if solution is None else solution.damage
+def _described(problem: Problem, solution: Solution, foreseen: float, task: Task) -> dict:
+    cost = count_cost(problem.shape, solution.schedule)
+    return {"macs": cost.macs, "params": cost.params, f"predicted_{task.damage.key}": foreseen, "schedule": solution.schedule.to_dict()}
+
+
+def _predicted(predictor: Predictor, solution: Solution | None) -> float | None:
+    return None if solution is None else predicted(predictor, solution)
 
 
 def _measured(judged: Judgement, task: Task) -> dict:
@@ -206,9 +216,9 @@ def _measured(judged: Judgement, task: Task) -> dict:
     return found
 
 
-def _candidate(problem: Problem, name: str, solution: Solution, judged: dict[str, Judgement], task: Task) -> dict:
+def _candidate(problem: Problem, name: str, solution: Solution, foreseen: float, judged: dict[str, Judgement], task: Task) -> dict:
     """One candidate's row: what was predicted, and what was measured with the paired difference to the first (95 %), if it was."""
-    row = {"name": name, **_described(problem, solution, task)}
+    row = {"name": name, **_described(problem, solution, foreseen, task)}
     if name not in judged:
         return {**row, "images": 0}
     own = judged[name]

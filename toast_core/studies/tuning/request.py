@@ -4,13 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toast_core.budget.problem import Budget, Place
-from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, Compensation
-from toast_core.schedule.schedule import Schedule
-from toast_core.studies.sensitivity.cells import Cell, grid
+from toast_core.studies.sketch.result import REFITTED_RATIOS, REFITTED_SITES
 
-DEFAULT_SITES = ("qk", "vo", "fc2")
-DEFAULT_RATIOS = (0.25, 0.5, 0.75, 0.9)
+DEFAULT_SITES, DEFAULT_RATIOS = REFITTED_SITES, REFITTED_RATIOS
 DEFAULT_IMAGES = 768  # calibration images: cut in three, where other commands use all for one fit
 
 
@@ -44,15 +41,13 @@ class TuningRequest:
         """The schedule's fields beside its ratios and selection."""
         return {"multiple_of": self.multiple_of, "seed": self.seed, "compensation": self.compensation}
 
-    def cell_schedules(self, shape: ModelShape) -> dict[Cell, Schedule]:
-        """The cells of the curves, each with the schedule that prunes it alone; `one_shot`, whatever the whole schedule is fitted with."""
-        blocks = len(shape.blocks)
-        return {cell: cell.schedule(blocks, **self.cell_settings) for cell in grid(blocks, self.sites, self.ratios)}
-
     @property
     def cell_settings(self) -> dict[str, Any]:
-        """The fields of a cell's schedule beside its ratios."""
-        return {"selection": "calibrated", **self.settings, "compensation": replace(self.compensation, calibration="one_shot")}
+        """The fields of a cell's schedule beside its ratios; one-shot compensation, whatever the whole schedule is fitted with."""
+        settings: dict[str, Any] = {"selection": "calibrated", "seed": self.seed}
+        if self.compensation.is_none:
+            return settings
+        return settings | {"compensation": replace(self.compensation, calibration="one_shot")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of a latency budget's table its digest. The batch size is not among them: it belongs to the images."""

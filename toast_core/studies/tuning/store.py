@@ -9,16 +9,15 @@ from analysis_cache.canonical import utc_now
 from analysis_cache.key import METRIC_VERSIONS, CellIdentity, Scalar
 from analysis_cache.store import EvidenceStore
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.subject import Subject
 from toast_core.studies.tuning.judging import Judgement
 
-CURVES, RESULT = "tuning_curves", "tuning"  # kinds of cells, and metrics of the analyses that list them
+RESULT = "tuning"  # kind of the cells, and metric of the analyses that list them
 
 
 @dataclass(frozen=True)
 class TuningStore:
-    """Curves and judgements of one model on one set of calibration images.
+    """Judgements and answers of one model on one set of calibration images; what curves come from is a sketch, which is in the same store.
 
     The split into parts follows from the images, so that equal images are also equal parts. Without a store nothing is written and
     nothing found.
@@ -33,33 +32,8 @@ class TuningStore:
         identity = replace(self.subject.identity, kind=metric, metric_version=METRIC_VERSIONS[metric], details=details)
         return replace(identity, schedule_digest=digest, selection=selection)
 
-    def _curve(self, cell: Cell, schedule: Schedule) -> CellIdentity:
-        return self._identity(CURVES, schedule, block=cell.block, site=cell.site, ratio=cell.ratio)
-
     def _look(self, schedule: Schedule, look: int) -> CellIdentity:
         return self._identity(RESULT, schedule, part="candidate", look=look)
-
-    def rows(self, schedules: dict[Cell, Schedule]) -> dict[Cell, dict]:
-        """The stored rows of these cells."""
-        if self.store is None:
-            return {}
-        keys = {cell: self._curve(cell, schedule).key for cell, schedule in schedules.items()}
-        found = {head.key: head.summary for head in self.store.heads(keys.values())}
-        return {cell: found[key] for cell, key in keys.items() if key in found}
-
-    def put_row(self, cell: Cell, schedule: Schedule, row: dict) -> None:
-        """Store a row of `cells.summarize` as the cell's."""
-        if self.store is not None:
-            self.store.put(self._curve(cell, schedule), row, {})
-
-    def put_curves(self, schedules: dict[Cell, Schedule]) -> None:
-        """Store which cells make up the curves, so that pages find them."""
-        if self.store is not None:
-            keys = tuple(self._curve(cell, schedule).key for cell, schedule in schedules.items())
-            one = next(iter(schedules.values()))
-            settings = {"selection": one.selection, "multiple_of": one.multiple_of, "seed": one.seed, **vars(one.compensation)}
-            cells = [[cell.block, cell.site, cell.ratio] for cell in schedules]
-            self._put(CURVES, f"compensated curves of {self.subject.identity.model}", keys, settings, cells=cells)
 
     def get_judgement(self, schedule: Schedule, look: int) -> tuple[Judgement, list[str]] | None:
         """A candidate on the images of one look, and the notes of its plan; None where it is not stored."""

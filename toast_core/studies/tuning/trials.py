@@ -37,7 +37,7 @@ class Trials:
     _memory: FitMemory = field(default_factory=lambda: FitMemory(_MEMORY_BYTES))
 
     def __post_init__(self) -> None:
-        self._groups = list(looks_of(self.parts.judge))
+        self._groups = list(looks_of(self.parts.judged()))
 
     @property
     def looks(self) -> int:
@@ -52,7 +52,7 @@ class Trials:
             return known[0]
         if self._fitted is None or self._fitted[0] != schedule:
             self._fitted = None
-            plan = plan_on(self.model, schedule, self.parts.fit_images, self._memory)
+            plan = plan_on(self.model, schedule, self.parts.fit.images, self._memory)
             self.notes[schedule] = list(plan.notes)
             self._fitted = schedule, apply_plan(self.model, plan, "compact")
         judged = run_candidate(self.model, self._fitted[1], self._groups[look])

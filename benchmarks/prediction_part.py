@@ -1,0 +1,43 @@
+"""What is known of predictions, for docs/results.md: their order, cost and bands, cell by cell and for whole schedules."""
+
+from collections.abc import Mapping
+
+_KINDS = {"plain": "nothing made up for", "compensated": "compensated"}
+
+
+def sketch_part(results: Mapping) -> str:
+    """The order and cost of a sketch, model by model."""
+    lines = [
+        "| model | cells, images | Spearman with exact KL, nothing measured | calibrated | cells run | inside the band | "
+        "against exact sweep | against a forward a cell |",
+        f"|{'---|' * 8}",
+    ]
+    for model, found in results.items():
+        if not isinstance(found, Mapping):
+            continue
+        told = found["calibrated"]
+        lines.append(
+            f"| `{model}` | {found['cells']}, {found['images']} | {found['spearman']:.3f} | {told['spearman']:.3f} | "
+            f"{told['measured_cells']} | {told['inside_band']:.0%} | {found['times_cheaper_than_exact']:.1f} times cheaper | "
+            f"{found['times_cheaper_than_a_forward_a_cell']:.1f} times cheaper |"
+        )
+    return "\n".join([*lines, "", f"Process CPU time, {results['threads']} thread; the sketch without the cells that calibrate it."])
+
+
+def prediction_part(results: Mapping) -> str:
+    """How whole schedules came out beside their prediction, and beside the sum of single cells."""
+    lines = [
+        "| model, schedules | KL inside its 95 % band | predicted / measured KL, median (to half saved) | sum of cells / measured | "
+        "spread of the logarithm: predicted, sum | top-1 told | inside its band | mean error where less than 5 points are lost |",
+        f"|{'---|' * 8}",
+    ]
+    for model, kinds in results.items():
+        for kind, found in kinds.items():
+            lines.append(
+                f"| `{model}`, {found['count']} {_KINDS[kind]} | {found['kl_inside_band']:.0%} | "
+                f"{found['median_predicted_over_measured']:.2f} ({found['median_predicted_over_measured_to_half_saved']:.2f}) | "
+                f"{found['median_summed_over_measured']:.2f} ({found['median_summed_over_measured_to_half_saved']:.2f}) | "
+                f"{found['log_deviation']:.2f}, {found['summed_log_deviation']:.2f} | {found['change_told']:.0%} | "
+                f"{found['change_inside_band']:.0%} | {found['change_mean_error_where_less_than_5_points_are_lost']:.2f} points |"
+            )
+    return "\n".join(lines)
