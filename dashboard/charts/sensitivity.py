@@ -2,7 +2,8 @@
 
 A row is a mapping with `block`, `site`, `ratio`, `images`, and for the metrics drawn the fields that METRICS names: `top1_delta`
 (percentage points, pruned minus baseline on the same images) with `ci95` ([low, high] of that difference), and so forth. A metric
-whose interval a row lacks is drawn without one.
+whose interval a row lacks is drawn without one, and a row without the metric is left out. Rows with `predicted` rest on a prediction
+(`toast_core.studies.sensitivity.forecast`): they are in brackets, and the hover says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ METRICS = {
 
 def metrics_of(rows: Sequence[Row]) -> dict[str, Metric]:
     """The metrics that these rows have a figure of, by name, the headline first; those of accuracy where there are no rows."""
-    fields = rows[0] if rows else ("top1_delta", "top5_delta", "loss_delta", "kl")
+    fields = {field for row in rows for field in row} if rows else {"top1_delta", "top5_delta", "loss_delta", "kl"}
     return {name: metric for name, metric in METRICS.items() if metric.value in fields}
 
 
@@ -79,6 +80,19 @@ def is_undecided(row: Row, metric: Metric) -> bool:
     """Whether the 95 % interval contains no change: the cell cannot be told apart from the baseline."""
     estimate = estimate_of(row, metric)
     return estimate is not None and estimate.ci95[0] <= 0 <= estimate.ci95[1]
+
+
+def is_predicted(row: Row) -> bool:
+    """Whether the row rests on a prediction: few images of the cell were measured, or none."""
+    return bool(row.get("predicted"))
+
+
+def basis_in_words(row: Row) -> str:
+    """What a row rests on: `2,000 images`, or from what it is predicted."""
+    if not is_predicted(row):
+        return f"{row['images']:,} images"
+    own = f"{row['images']:,} images of its own and " if row["images"] else ""
+    return f"predicted from {own}a sketch of {row['sketched']:,} images, set right by {row['calibrated_by']} measured cells of the site"
 
 
 def of_site(rows: Sequence[Row], site: str) -> list[Row]:
@@ -104,7 +118,8 @@ def sensitivity_curves(
 
     With `block`, its curve stands out: the others are thin and have no band.
     """
-    chosen, asked = of_site(rows, site), METRICS[metric]
+    asked = METRICS[metric]
+    chosen = [row for row in of_site(rows, site) if asked.value in row]
     if not chosen:
         return empty_figure(f"No sensitivity of {site} measured yet", template)
     figure, blocks = go.Figure(), sorted({row["block"] for row in chosen})
@@ -143,7 +158,8 @@ def sensitivity_heatmap(
     A cell whose interval contains no change is marked and has the colour of no change, so that noise is not seen as a pattern.
     Selecting a cell on a page yields a point whose customdata starts with block and ratio; `outlined` draws a frame around one.
     """
-    chosen, asked = of_site(rows, site), METRICS[metric]
+    asked = METRICS[metric]
+    chosen = [row for row in of_site(rows, site) if asked.value in row]
     if not chosen:
         return empty_figure(f"No sensitivity of {site} measured yet", template)
     blocks, ratios = sorted({row["block"] for row in chosen}), sorted({row["ratio"] for row in chosen})
@@ -171,6 +187,11 @@ def sensitivity_heatmap(
             x=[None], y=[None], mode="markers", name=f"{UNDECIDED} cannot tell apart: the 95 % interval contains 0",
             marker={"symbol": "square", "size": 12, "color": _NO_CHANGE, "line": {"color": NEUTRAL, "width": 1}},
         )
+    if any(map(is_predicted, chosen)):
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name="( ) predicted, not measured to its end",
+            marker={"symbol": "square-open", "size": 12, "color": NEUTRAL},
+        )
     if outlined in cells:
         row, column = blocks.index(outlined[0]), ratios.index(outlined[1])
         figure.add_shape(
@@ -192,14 +213,15 @@ def _custom(row: Row, metric: Metric) -> list:
         figures = f"{signed(value, digits)}{unit}, 95 % interval {' to '.join(signed(end, digits) for end in estimate.ci95)}"
     else:
         figures = f"{value:.3g} {metric.unit}"
-    lines = [f"Block {row['block']}, {percent(row['ratio'])} dropped", f"{metric.label} {figures}", f"{row['images']:,} images"]
+    lines = [f"Block {row['block']}, {percent(row['ratio'])} dropped", f"{metric.label} {figures}", basis_in_words(row)]
     if is_undecided(row, metric):
         lines.append("cannot tell apart from the baseline")
     return [row["block"], row["ratio"], "<br>".join(lines)]
 
 
 def _cell(row: Row, metric: Metric) -> str:
-    return UNDECIDED if is_undecided(row, metric) else figure_text(row, metric)
+    text = UNDECIDED if is_undecided(row, metric) else figure_text(row, metric)
+    return f"({text})" if is_predicted(row) else text
 
 
 def _colour_value(row: Row, metric: Metric) -> float:

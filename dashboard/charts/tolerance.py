@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dashboard.charts.sensitivity import METRICS, Row, figure_text, percent
+from dashboard.charts.sensitivity import METRICS, Row, basis_in_words, figure_text, percent
 from dashboard.charts.style import BLUE
 from dashboard.charts.theme import empty_figure, themed
 from dashboard.wording import points_interval
@@ -73,4 +73,4 @@ def _words(one: Tolerance | None) -> str:
     estimate = Estimate(one.row[f"{shown.key}_delta"], tuple(one.row["ci95"]))
     difference = f"{figure_text(one.row, METRICS[shown.key])} {shown.change_unit}".rstrip()
     words = f"{shown.label} {difference}, 95 % {points_interval(estimate, shown)}"
-    return f"Block {one.block}, {one.site}: {percent(one.ratio)} dropped<br>{words}<br>{one.row['images']:,} images"
+    return f"Block {one.block}, {one.site}: {percent(one.ratio)} dropped<br>{words}<br>{basis_in_words(one.row)}"

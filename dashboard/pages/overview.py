@@ -105,7 +105,7 @@ def _show_redundancy(shape: ModelShape, found: Found) -> None:
     sites = list(dict.fromkeys(row["site"] for row in rows if "+" not in row["site"]))
     stood = tolerances([row for row in rows if row["site"] in sites], _LIMIT_POINTS)
     st.markdown(
-        f"The most that each place can drop alone for less than {_LIMIT_POINTS:g} point of top-1 {wording.BADGES['measured']}  \n"
+        f"The most that each place can drop alone for less than {_LIMIT_POINTS:g} point of top-1 {_badges(rows)}  \n"
         f"{_tolerance_in_words(stood, evidence)}"
     )
     show_figure(
@@ -139,10 +139,18 @@ def _best_sweep(found: Found) -> tuple[list[dict], Evidence | None]:
     return [], None
 
 
+def _badges(rows: list[dict]) -> str:
+    """Measured, and predicted where an adaptive sweep did not measure every cell to its end."""
+    return " ".join([wording.BADGES["measured"], *([wording.BADGES["predicted"]] if any(row.get("predicted") for row in rows) else [])])
+
+
 def _tolerance_in_words(stood: list[Tolerance], evidence: Evidence) -> str:
-    images = max((one.row["images"] for one in stood if one.row), default=evidence.images)
-    basis = f"{images:,} images, channels chosen {evidence.selection.replace('_', ' ')}; the whole 95 % interval stays above the limit."
-    if not any(one.row for one in stood):
+    rows = [one.row for one in stood if one.row]
+    images = max((row["images"] for row in rows), default=0) or evidence.images
+    up_to = "Predicted, or measured on up to " if any(row.get("predicted") for row in rows) else ""
+    chosen = f"channels chosen {evidence.selection.replace('_', ' ')}"
+    basis = f"{up_to}{images:,} images, {chosen}; the whole 95 % interval stays above the limit."
+    if not rows:
         return f"No measured ratio does: {images:,} images may be too few to tell 1 point from noise. {basis}"
     half = sum(one.ratio >= 0.5 for one in stood)
     return f"{half} of {len(stood)} places stand 50 % or more. {basis}"

@@ -11,8 +11,10 @@ from dashboard.charts.sensitivity import (
     UNDECIDED,
     Metric,
     Row,
+    basis_in_words,
     estimate_of,
     figure_text,
+    is_predicted,
     is_undecided,
     metrics_of,
     of_site,
@@ -98,11 +100,15 @@ def _show_cells(evidence: Evidence, site: str, name: str) -> None:
         st.info("No cell of this site is measured yet.")
         view.publish(analysis=evidence.short_id, site=site, metric=name)
         return
-    metric = metrics_of(rows)[name]
+    metric = metrics_of(rows).get(name)
+    if metric is None:
+        st.info("No cell of this site is measured in this metric: predicted cells have top-1 and KL alone.")
+        view.publish(analysis=evidence.short_id, site=site, metric=name)
+        return
     block, ratio = _chosen_cell(rows)
     left, right = st.columns([3, 2])
     with left.container(border=True, height="stretch"):
-        st.markdown(f"**{metric.label} by block and ratio** {_MEASURED}  \n{_noise_in_words(rows, metric)}")
+        st.markdown(f"**{metric.label} by block and ratio** {_badges(rows)}  \n{_noise_in_words(rows, metric)}")
         figure = sensitivity_heatmap(rows, site, metric=name, outlined=(block, ratio))
         show_figure(figure, _HEATMAP_KEY, f"sensitivity-{evidence.short_id}-{site}-{name}-heatmap", _alt(site, metric), _take_selected)
     with right.container(border=True, height="stretch"):
@@ -123,8 +129,9 @@ def _is_finished_now(evidence: Evidence) -> bool:
 def _show_progress(evidence: Evidence, rows: Sequence[Row], site: str) -> None:
     """How much of the site is measured; cells of a sweep that runs have seen fewer images than it will give them."""
     planned = sum(one == site for _, one, _ in planned_cells(evidence.analysis))
-    share = sum(row["images"] for row in rows) / max(1, evidence.images * planned)
-    seen = min((row["images"] for row in rows), default=0)
+    # a predicted cell is done, whatever it has seen
+    share = sum(evidence.images if is_predicted(row) else row["images"] for row in rows) / max(1, evidence.images * planned)
+    seen = min((row["images"] for row in rows if not is_predicted(row)), default=0)
     st.progress(min(1.0, share), text=(
         f"This sweep is not finished: {share:.0%} of {site}. Figures are of the images so far (at least {seen:,} of {evidence.images:,}) "
         "and are drawn again every two seconds."
@@ -132,15 +139,19 @@ def _show_progress(evidence: Evidence, rows: Sequence[Row], site: str) -> None:
 
 
 def _noise_in_words(rows: Sequence[Row], metric: Metric) -> str:
+    predicted = sum(map(is_predicted, rows))
+    first = f"{predicted} of {len(rows)} cells are predicted, those in brackets. " if predicted else ""
+    rows = [row for row in rows if metric.value in row]
     images = max(row["images"] for row in rows)
     estimates = [estimate for row in rows if (estimate := estimate_of(row, metric))]
     if not estimates:
-        return f"{images:,} images. The store keeps no interval of this metric, so noise cannot be told from effect here."
+        return f"{first}{images:,} images. The store keeps no interval of this metric, so noise cannot be told from effect here."
     undecided = sum(is_undecided(row, metric) for row in rows)
     halves = sorted((estimate.ci95[1] - estimate.ci95[0]) / 2 for estimate in estimates)
     return (
-        f"{undecided} of {len(rows)} cells cannot be told apart from the baseline ({UNDECIDED}). With {images:,} images half of the 95 % "
-        f"intervals are within {_plus_minus(halves[len(halves) // 2])} {metric.unit}, the widest is {_plus_minus(halves[-1])}."
+        f"{first}{undecided} of {len(rows)} cells cannot be told apart from the baseline ({UNDECIDED}). "
+        f"{f'With {images:,} images half' if images else 'Half'} of the 95 % intervals are within "
+        f"{_plus_minus(halves[len(halves) // 2])} {metric.unit}, the widest is {_plus_minus(halves[-1])}."
     )
 
 
@@ -171,18 +182,18 @@ def _take_selected() -> None:
 def _show_cell(evidence: Evidence, rows: Sequence[Row], site: str, block: int, ratio: float) -> None:
     blocks = [str(value) for value in dict.fromkeys(row["block"] for row in rows)]
     ratios = [f"{row['ratio']:g}" for row in rows if row["block"] == block]
-    st.markdown(f"**One cell** {_MEASURED}  \nClick one in the heat map, or choose it here.")
+    shown = next(row for row in rows if (row["block"], row["ratio"]) == (block, ratio))
+    st.markdown(f"**One cell** {_badges([shown])}  \nClick one in the heat map, or choose it here.")
     left, right = st.columns(2)
     left.selectbox("Block", blocks, key="view-sensitivity-block")
     right.selectbox("Ratio dropped", ratios, key="view-sensitivity-ratio", format_func=lambda text: percent(float(text)))
-    row = next(row for row in rows if (row["block"], row["ratio"]) == (block, ratio))
-    row = with_intervals(evidence, [row])[0] if "top1" in row else row
+    row = with_intervals(evidence, [shown])[0] if "top1" in shown else shown
     for metric in metrics_of([row]).values():
         value = f"{figure_text(row, metric)} {metric.unit}".rstrip()
         st.markdown(f":gray[{metric.label}]  \n**{value}**{_interval_in_words(row, metric)}")
     figures = [f"{one.label} {one.number(row[one.key])} {one.unit}".rstrip() for one in _figures_of(row)]
     line = ", ".join(figures)
-    st.caption(f"{line[:1].upper()}{line[1:]} on {row['images']:,} images")
+    st.caption(f"{line[:1].upper()}{line[1:]}{', ' if is_predicted(row) else ' on '}{basis_in_words(row)}")
     _show_saving(site, block, ratio)
 
 
@@ -214,7 +225,7 @@ def _show_saving(site: str, block: int, ratio: float) -> None:
 def _show_curves(evidence: Evidence, rows: Sequence[Row], site: str, name: str) -> None:
     blocks = [_ALL, *(str(block) for block in dict.fromkeys(row["block"] for row in rows))]
     words, choice = st.columns([2, 3], vertical_alignment="bottom")
-    words.markdown(f"**{metrics_of(rows)[name].label} over the ratio, with 95 % bands** {_MEASURED}")
+    words.markdown(f"**{metrics_of(rows)[name].label} over the ratio, with 95 % bands** {_badges(rows)}")
     highlighted = choice.segmented_control("Stands out", blocks, default=_ALL, required=True, key="sensitivity-stands-out", wrap=True)
     figure = sensitivity_curves(rows, site, metric=name, block=None if highlighted == _ALL else int(highlighted))
     show_figure(
@@ -232,11 +243,25 @@ def _table(rows: Sequence[Row]) -> pd.DataFrame:
     return _accuracy_table(rows) if "top1" in rows[0] else _feature_table(rows)
 
 
+def _badges(rows: Sequence[Row]) -> str:
+    """What the rows are: measured, predicted, or some of each."""
+    predicted = [is_predicted(row) for row in rows]
+    return " ".join([*([] if all(predicted) else [_MEASURED]), *([wording.BADGES["predicted"]] if any(predicted) else [])])
+
+
+def _basis(row: Row) -> str:
+    return "predicted" if is_predicted(row) else "measured"
+
+
+def _rounded(row: Row, name: str, digits: int) -> float | None:
+    return round(row[name], digits) if name in row else None
+
+
 def _feature_table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame([{
         "Block": row["block"], "Ratio": row["ratio"], "Feature cosine": round(row["cosine"], 5),
         "Difference": round(row["cosine_delta"], 5), "95 % low": round(row["ci95"][0], 5), "95 % high": round(row["ci95"][1], 5),
-        "Token cosine": round(row["tokens"], 5), "Images": row["images"],
+        "Token cosine": _rounded(row, "tokens", 5), "Images": row["images"], "Basis": _basis(row),
     } for row in rows])
 
 
@@ -245,7 +270,8 @@ def _accuracy_table(rows: Sequence[Row]) -> pd.DataFrame:
         "Block": row["block"], "Ratio": row["ratio"], "Top-1 (%)": round(row["top1"], 2),
         "Top-1 difference (points)": round(row["top1_delta"], 2),
         "95 % low": round(row["ci95"][0], 2), "95 % high": round(row["ci95"][1], 2),
-        "Top-5 difference (points)": round(row["top5_delta"], 2), "Loss difference (nats)": round(row["loss_delta"], 4),
-        "KL (nats)": round(row["kl"], 4), "Images": row["images"],
+        "Top-5 difference (points)": _rounded(row, "top5_delta", 2),
+        "Loss difference (nats)": _rounded(row, "loss_delta", 4),
+        "KL (nats)": round(row["kl"], 4), "Images": row["images"], "Basis": _basis(row),
         "Reading": "cannot tell apart" if is_undecided(row, metrics_of(rows)["top1"]) else "worse" if row["ci95"][1] < 0 else "better",
     } for row in rows])

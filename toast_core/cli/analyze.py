@@ -42,7 +42,7 @@ def analyze(
     metrics: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(METRICS)}")] = _DEFAULT_METRICS,
     sites: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = ",".join(SITE_GROUPS),
     ratios: Annotated[str, typer.Option(help="of sensitivity and sketch, comma-separated")] = ",".join(map(str, DEFAULT_RATIOS)),
-    mode: Annotated[str, typer.Option(help="exact: all images; adaptive: stop a cell once it is decided")] = "exact",
+    mode: Annotated[str, typer.Option(help="exact: all images; adaptive: predict, and measure a cell until it is decided")] = "exact",
     width: Annotated[float, typer.Option(help="adaptive: half width of the interval that is narrow enough, in points")] = 2.0,
     tolerance: Annotated[float, typer.Option(help="adaptive: a cell is decided once it clearly loses more points than this or less")] = 2.0,
     draws: Annotated[int, typer.Option(help="sketch: random directions an image", min=1)] = DRAWS,
@@ -190,8 +190,13 @@ def _redundancy_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 def _sensitivity_table(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     task = task_of_row(rows[0])
-    return ["block", "site", "ratio", *task.worded(rows[0]), "images"], [
-        [str(row["block"]), row["site"], f"{row['ratio']:g}", *task.worded(row).values(), str(row["images"])] for row in rows
+    predicts = any(row.get("predicted") for row in rows)
+    return ["block", "site", "ratio", *task.worded(rows[0]), "images", *(["basis"] if predicts else [])], [
+        [
+            str(row["block"]), row["site"], f"{row['ratio']:g}", *task.worded(row).values(), str(row["images"]),
+            *(["predicted" if row.get("predicted") else "measured"] if predicts else []),
+        ]
+        for row in rows
     ]
 
 

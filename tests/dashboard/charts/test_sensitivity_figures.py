@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.charts.sensitivity import sensitivity_curves, sensitivity_heatmap
+from dashboard.charts.sensitivity import metrics_of, sensitivity_curves, sensitivity_heatmap
 from tests.support.chart_rows import SENSITIVITY, sensitivity_row
 
 MINUS = "\N{MINUS SIGN}"
@@ -93,3 +93,21 @@ def test_one_block_stands_out_and_one_cell_is_framed() -> None:
     (frame,) = sensitivity_heatmap(SENSITIVITY, "fc2", outlined=(1, 0.9)).layout.shapes
     assert (frame.x0, frame.x1, frame.y0, frame.y1) == (1.5, 2.5, 0.5, 1.5)
     assert not sensitivity_heatmap(SENSITIVITY, "fc2", outlined=(1, 0.5)).layout.shapes
+
+
+def test_predicted_cells_are_in_brackets_and_say_what_they_rest_on() -> None:
+    """Their rows have top-1 and KL alone; another metric is drawn of the measured cells."""
+    measured = {**sensitivity_row(0, 0.1, -5.0), "top5_delta": -1.0}
+    alone = sensitivity_row(0, 0.5, -9.0) | {"predicted": True, "images": 0, "sketched": 64, "calibrated_by": 6}
+    beside = sensitivity_row(0, 0.9, 0.1) | {"predicted": True, "images": 128, "sketched": 64, "calibrated_by": 6}
+    rows = [measured, alone, beside]
+    heat, cells, *notes = sensitivity_heatmap(rows, "fc2").data
+    assert list(heat.text[0]) == [f"{MINUS}5", f"({MINUS}9)", "(≈)"]
+    assert any("predicted" in note.name for note in notes)
+    words = [data[2] for data in cells.customdata]
+    assert "500 images" in words[0] and "predicted" not in words[0]
+    assert words[1].endswith("predicted from a sketch of 64 images, set right by 6 measured cells of the site")
+    assert "predicted from 128 images of its own and a sketch of 64 images" in words[2]
+    assert list(metrics_of(rows)) == ["top1", "top5", "kl"]
+    assert list(sensitivity_heatmap(rows, "fc2", metric="top5").data[0].x) == ["10%"]
+    assert [list(trace.x) for trace in sensitivity_curves(rows, "fc2", metric="top5").data if trace.name] == [[0.1]]

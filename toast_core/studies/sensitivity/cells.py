@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from toast_core.errors import ScheduleError
-from toast_core.intervals import Z95, paired_interval
+from toast_core.intervals import Z95, Estimate, paired_interval
 from toast_core.schedule.schedule import BlockSchedule, Schedule, check_ratio
 from toast_core.studies.tasks.base import CellOutcomes as AnyCellOutcomes
 from toast_core.studies.tasks.base import as_float16
@@ -104,6 +104,15 @@ class CellOutcomes:
     def damage(self) -> np.ndarray:
         """KL(baseline || pruned) in nats."""
         return self.kl
+
+    def margins(self) -> np.ndarray:
+        """The label's logit less the largest other one."""
+        return self.margin
+
+    def foretold(self, change: Estimate, damage: float) -> dict[str, Any]:
+        """Top-1 in percent after a change in points, with the change and its interval, and KL in nats."""
+        top1 = 100 * float(np.mean(self.correct)) + change.value
+        return {"top1": top1, "top1_delta": change.value, "ci95": list(change.ci95), "kl": damage}
 
     def kept(self) -> np.ndarray:
         """Whether the label has the largest logit: with the baseline's answers as labels, whether they stay."""

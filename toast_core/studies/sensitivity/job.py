@@ -11,6 +11,7 @@ from toast_core.cost.shapes import ModelShape
 from toast_core.errors import JobError
 from toast_core.schedule.schedule import SELECTIONS
 from toast_core.setup import Setup
+from toast_core.studies.analyses import rows_of
 from toast_core.studies.base import Report, Work, as_list, calibration_images, check_sizes
 from toast_core.studies.sensitivity.cells import DEFAULT_RATIOS, SITE_GROUPS, Cell, grid
 from toast_core.studies.sensitivity.plans import selected_cells
@@ -82,8 +83,10 @@ class SensitivityRun:
         return analyze_sensitivity(subject, store, self._request(workbench), report)[0]
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
-        """For example `432 cells measured`."""
-        return f"{len(analysis.request['cells'])} cells measured"
+        """For example `432 cells measured`; of an adaptive one also how many of them rest on predictions."""
+        predicted = sum(bool(row.get("predicted")) for row in rows_of(store, analysis)) if self.mode == "adaptive" else 0
+        cells = len(analysis.request["cells"])
+        return f"{cells - predicted} cells measured, {predicted} predicted" if predicted else f"{cells} cells measured"
 
 
 def sweep_macs(shape: ModelShape, cells: list[Cell]) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.key import CellIdentity, Scalar
@@ -16,10 +17,12 @@ from toast_core.studies.analyses import announce, finish, rows_of
 from toast_core.studies.evaluation.measure import Beside, evaluate
 from toast_core.studies.evaluation.store import evaluation_identity, evaluation_summary
 from toast_core.studies.sensitivity.cells import Cell
+from toast_core.studies.sensitivity.forecast import FORECAST, forecast_details, predicted_cells
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.memory import sweep_need
 from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
-from toast_core.studies.sensitivity.sweep import Rule, run_sweep
+from toast_core.studies.sensitivity.sketching import forecast, sketch_part
+from toast_core.studies.sensitivity.sweep import Judge, Rule, run_sweep
 from toast_core.studies.subject import Subject, statistics_digest
 from toast_core.studies.tasks.base import CellOutcomes
 
@@ -39,10 +42,16 @@ class SweepRequest:
     statistics: Statistics | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def predicted(self) -> list[Cell]:
+        """Those that a prediction may decide, see `predicted_cells`."""
+        return predicted_cells(self.cells, self.rule, self.settings.get("selection", Schedule.selection))
+
 
 def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell, CellIdentity]:
     """The identity of every cell of a sweep, without measuring anything."""
     rule, blocks, calibration = request.rule, len(get_info(subject.model).shape.blocks), statistics_digest(request.statistics)
+    predicted = set(request.predicted)
 
     def identity(cell: Cell) -> CellIdentity:
         schedule = cell.schedule(blocks, **request.settings)
@@ -52,6 +61,8 @@ def sensitivity_identities(subject: Subject, request: SweepRequest) -> dict[Cell
         }
         if rule.mode == "adaptive":
             details |= {"width": rule.width, "tolerance": rule.tolerance}
+        if cell in predicted:
+            details |= forecast_details(request.cells, cell)
         return replace(subject.identity, schedule_digest=schedule.digest(), selection=schedule.selection, details=details)
 
     return {cell: identity(cell) for cell in request.cells}
@@ -73,9 +84,11 @@ def analyze_sensitivity(
         metric="sensitivity", mode=rule.mode, width=rule.width, tolerance=rule.tolerance,
         settings={key: settings[key] for key in sorted(settings)}, calibration=keys.calibration,
         cells=[[cell.block, cell.site, cell.ratio] for cell in cells],
+        **({"predicted": {"sites": sorted({cell.site for cell in request.predicted}), "how": FORECAST}} if request.predicted else {}),
     )
     label = f"{rule.mode} sensitivity of {subject.identity.model}"
     analysis = announce(store, asked, label, [*identities.values(), *([baseline] if rule.mode == "exact" else [])])
+    sketched = sketch_part(subject, request.predicted, keys.calibration, settings)
     known = store.has_many(analysis.cell_keys)
     missing = [cell for cell in cells if identities[cell].key not in known]
     if missing:
@@ -89,11 +102,19 @@ def analyze_sensitivity(
         total = len(missing) * len(subject.data)
         parts = StoreParts(store, keys, subject.task, lambda done: progress and progress(min(done, total), total))
 
-        def store_cell(row: dict, outcomes: CellOutcomes) -> None:
-            store.put(identities[Cell(row["block"], row["site"], row["ratio"])], row, outcomes.stored())
+        def store_cell(row: dict, outcomes: CellOutcomes | None) -> None:
+            identity = identities[Cell(row["block"], row["site"], row["ratio"])]
+            if identity.key not in known:
+                store.put(identity, row, outcomes.stored() if outcomes else {})
 
-        sweep = Sweep(subject.model, request.statistics, most_images, **settings)
-        run_sweep(sweep, subject.data, missing, subject.batch_size, rule, parts, store_cell, executor)
+        sweep, judge, own = Sweep(subject.model, request.statistics, most_images, **settings), cast(Judge, rule), missing
+        if request.predicted:
+            judge = forecast(sweep, subject, store, sketched, request.predicted, rule, memory_gb, executor)
+            # a site's predictions rest on all that is measured of it: where a killed sweep has some of its rows, parts hold the rest
+            sites = {cell.site for cell in missing}
+            asked_again = {*missing, *(cell for cell in request.predicted if cell.site in sites)}
+            own = [cell for cell in cells if cell in asked_again]
+        run_sweep(sweep, subject.data, own, subject.batch_size, judge, parts, store_cell, executor)
     # of every block: a run killed while it stored its cells left parts of blocks that lack nothing any more
-    store.remove(keys.of_blocks({cell.block for cell in cells}))
+    store.remove([*keys.of_blocks({cell.block for cell in cells}), sketched.key])
     return finish(store, analysis), rows_of(store, analysis)

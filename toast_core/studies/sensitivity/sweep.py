@@ -1,7 +1,7 @@
 """Running a sweep to its end: wave after wave of batches, until each cell has every image (exact) or is decided (adaptive)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from statistics import NormalDist
@@ -18,6 +18,14 @@ from toast_core.studies.tasks.base import CellOutcomes
 
 MODES = ("exact", "adaptive")
 FIRST_LOOK_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Known:
+    """The outcomes so far: the baseline's on the first images, and those of every cell that was measured, on as many or fewer."""
+
+    baseline: CellOutcomes
+    cells: Mapping[Cell, CellOutcomes]
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,34 @@ class Rule:
         looks = 1 if self.mode == "exact" else 1 + max(0, math.ceil(math.log2(max(images, 1) / FIRST_LOOK_IMAGES)))
         return NormalDist().inv_cdf(1 - 0.025 / looks)
 
+    def settles(self, low: float, high: float) -> bool:
+        """Whether such an interval of the paired difference, in points, leaves nothing to ask."""
+        return (high - low) / 2 <= self.width or high < -self.tolerance or low > -self.tolerance
+
     def decided(self, baseline: CellOutcomes, outcomes: CellOutcomes, images: int) -> bool:
         """Whether this cell needs no more images."""
-        if self.mode == "exact":
-            return False
-        low, high = outcomes.interval(baseline.first(len(outcomes)), self.z(images))
-        return (high - low) / 2 <= self.width or high < -self.tolerance or low > -self.tolerance
+        return self.mode == "adaptive" and self.settles(*outcomes.interval(baseline.first(len(outcomes)), self.z(images)))
+
+    def first(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells to measure before it is known which others need it: none."""
+        return []
+
+    def rows(self, active: Sequence[Cell], known: Known, images: int) -> dict[Cell, dict]:
+        """The rows of those active cells that are decided, of a sweep of so many images in all."""
+        return {
+            cell: summarize(cell, known.baseline, known.cells[cell], self.z(images))
+            for cell in active if cell in known.cells and self.decided(known.baseline, known.cells[cell], images)
+        }
+
+
+class Judge(Protocol):
+    """What decides the cells of a sweep: a `Rule`, or one that predicts; see there."""
+
+    @property
+    def mode(self) -> str: ...
+    def z(self, images: int) -> float: ...
+    def first(self, cells: Sequence[Cell]) -> list[Cell]: ...
+    def rows(self, active: Sequence[Cell], known: Known, images: int) -> dict[Cell, dict]: ...
 
 
 class Parts(Protocol):
@@ -94,63 +124,80 @@ class SweepWork:
         self.sweep.model.to(device)
 
 
-@dataclass
-class _Known:
-    """The outcomes of baseline and cells on the batches so far, and the rows of the cells that are decided."""
-
-    baseline: CellOutcomes | None = None
-    cells: dict[Cell, CellOutcomes] = field(default_factory=dict)
-    finished: dict[Cell, dict] = field(default_factory=dict)
-
-
 def run_sweep(
     sweep: Sweep,
     data: ImageData,
     cells: list[Cell],
     batch_size: int,
-    rule: Rule = Rule(),
+    rule: Judge = Rule(),
     parts: Parts | None = None,
-    on_cell: Callable[[dict, CellOutcomes], None] = lambda row, outcomes: None,
+    on_cell: Callable[[dict, CellOutcomes | None], None] = lambda row, outcomes: None,
     executor: Executor = LOCAL,
 ) -> list[dict]:
-    """Measure every cell and return one row a cell, in the order of `cells` (see `cells.summarize`).
+    """Measure every cell that the rule does not decide before, and return one row a cell, in the order of `cells` (see
+    `cells.summarize`).
 
-    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is given a cell's row and outcomes once it is
-    done. `executor` measures; parts are stored and cells decided here.
+    `parts` makes the sweep resumable: what it holds is not computed again. `on_cell` is given a cell's row once it is done, and its
+    outcomes, None where nothing of it was measured. `executor` measures; parts are stored and cells decided here.
     """
-    parts = parts or NoParts()
-    state, total = _Known(), len(data)
-    work = SweepWork(sweep, NumberedBatches(data, batch_size, executor.in_order))
-    whole = (sweep.limit.most or batch_size) < batch_size
-    for wave in waves(len(work.batches), batch_size, rule):
-        active = [cell for cell in cells if cell not in state.finished]
-        if not active:
-            break
-        known = {(number, block): parts.load(number, block) for number in wave for block in sorted({cell.block for cell in active})}
-        missing = {number: [cell for cell in active if cell not in known[number, cell.block]] for number in wave}
-        baselines: dict[int, CellOutcomes] = {}
-        tasks = [(number, own) for number in wave for own in cut(missing[number], whole)]
-        for (number, _), result in executor.map(work, tasks, group=itemgetter(0)):
+    running = _Running(SweepWork(sweep, NumberedBatches(data, batch_size, executor.in_order)), parts or NoParts(), executor)
+    finished: dict[Cell, dict] = {}
+
+    def finish(rows: dict[Cell, dict]) -> None:
+        finished.update(rows)
+        for cell, row in rows.items():
+            on_cell(row, running.cells.get(cell))
+
+    begun = rule.first(cells)
+    for wave in waves(len(running.work.batches), batch_size, rule):
+        for own in (begun, []) if begun and not wave.start else ([],):
+            active = [cell for cell in cells if cell not in finished]
+            if active and running.measure(wave, own or active):
+                finish(rule.rows(active, running.known, len(data)))
+    finish({
+        cell: summarize(cell, running.known.baseline, running.cells[cell], rule.z(len(data)))
+        for cell in cells if cell in running.cells and cell not in finished
+    })
+    return [finished[cell] for cell in cells if cell in finished]
+
+
+@dataclass(eq=False)
+class _Running:
+    """A sweep as far as it is measured: the outcomes of cells wave by wave, and those of the baseline batch by batch."""
+
+    work: SweepWork
+    parts: Parts
+    executor: Executor
+    cells: dict[Cell, CellOutcomes] = field(default_factory=dict)
+    _baselines: dict[int, CellOutcomes] = field(default_factory=dict)
+    _waves: dict[Cell, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Known:
+        """What there is to decide by."""
+        head, *tail = (self._baselines[number] for number in sorted(self._baselines))
+        return Known(head.joined(*tail), self.cells)
+
+    def measure(self, wave: range, cells: list[Cell]) -> bool:
+        """Measure those of the cells that are not yet measured on these batches; whether there is any image."""
+        cells = [cell for cell in cells if self._waves.get(cell) != wave.start]
+        known = {(number, block): self.parts.load(number, block) for number in wave for block in sorted({cell.block for cell in cells})}
+        missing = {number: [cell for cell in cells if cell not in known[number, cell.block]] for number in wave}
+        whole = (self.work.sweep.limit.most or self.work.batches.batch_size) < self.work.batches.batch_size
+        asked = [number for number in wave if missing[number] or number not in self._baselines]
+        tasks = [(number, own) for number in asked for own in cut(missing[number], whole)]
+        for (number, _), result in self.executor.map(self.work, tasks, group=itemgetter(0)):
             if result is None:
                 continue
-            baselines[number] = result.baseline
+            self._baselines[number] = result.baseline
             for block, part in by_block(result.cells).items():
-                parts.save(number, block, part)
+                self.parts.save(number, block, part)
                 known[number, block] = known[number, block] | part
-        read = sorted(baselines)
-        if not read:
-            break
-        state.baseline = _joined(state.baseline, [baselines[number] for number in read])
-        for cell in active:
-            state.cells[cell] = _joined(state.cells.get(cell), [known[number, cell.block][cell] for number in read])
-            if rule.decided(state.baseline, state.cells[cell], total):
-                state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))
-                on_cell(state.finished[cell], state.cells[cell])
-    for cell in cells:
-        if cell not in state.finished and cell in state.cells:
-            state.finished[cell] = summarize(cell, state.baseline, state.cells[cell], rule.z(total))
-            on_cell(state.finished[cell], state.cells[cell])
-    return [state.finished[cell] for cell in cells if cell in state.finished]
+        read = [number for number in wave if number in self._baselines]
+        for cell in cells if read else ():
+            self._waves[cell] = wave.start
+            self.cells[cell] = _joined(self.cells.get(cell), [known[number, cell.block][cell] for number in read])
+        return bool(read)
 
 
 def waves(batches: int, batch_size: int, rule: Rule) -> Iterator[range]:

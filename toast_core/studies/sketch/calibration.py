@@ -6,7 +6,7 @@ import numpy as np
 
 from toast_core.intervals import Estimate
 from toast_core.studies.sensitivity.cells import Cell
-from toast_core.studies.sketch.regression import LogRegression, regress
+from toast_core.studies.sketch.regression import LEVEL, LogDamage, LogRegression, regress
 
 MEASURED = 6
 MEASURED_IMAGES = 32
@@ -39,13 +39,20 @@ def calibrated(
         measured: of some cells the predicted and the measured damage of the same images, (images,) each. Compared are their means: what
             images do to both cancels.
     """
-    found = {}
+    known = log_damages(cells, predicted, measured)
+    return {cell: known[cell].within(LEVEL) if cell in known else Estimate(0.0, (0.0, 0.0)) for cell in cells}
+
+
+def log_damages(
+    cells: Sequence[Cell], predicted: np.ndarray, measured: Mapping[Cell, tuple[np.ndarray, np.ndarray]]
+) -> dict[Cell, LogDamage]:
+    """What `calibrated` takes its bands of, for all cells that are predicted to do anything; the arguments are the same."""
+    found: dict[Cell, LogDamage] = {}
     for site in dict.fromkeys(cell.site for cell in cells):
         own = {cell: damage for cell, damage in zip(cells, predicted, strict=True) if cell.site == site}
         learned = _learned(own, {cell: pair for cell, pair in measured.items() if cell in own})
-        for cell, damage in own.items():
-            mean = float(damage.mean())
-            found[cell] = learned.predict(_features(cell, mean), _sampling(damage)) if mean > 0 else Estimate(0.0, (0.0, 0.0))
+        means = {cell: float(damage.mean()) for cell, damage in own.items()}
+        found |= {cell: learned.spread(_features(cell, mean), _sampling(own[cell])) for cell, mean in means.items() if mean > 0}
     return found
 
 

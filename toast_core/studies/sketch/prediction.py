@@ -133,9 +133,15 @@ def predicted_change(damage: Estimate, margins: np.ndarray) -> Estimate | None:
 
 def _change(damage: float, margins: np.ndarray) -> tuple[float, float]:
     """The expected change in points, and its standard deviation over which images are asked."""
-    right, unsure = margins > 0, float(np.mean(expit(margins) * expit(-margins)))
+    right, after = margins > 0, right_after(damage, margins)
+    turned = np.where(right, 1 - after, after)
+    return 100 * float(np.mean(after) - np.mean(right)), 100 * float(np.sqrt(np.mean(turned) / len(margins)))
+
+
+def right_after(damage: float, margins: np.ndarray) -> np.ndarray:
+    """How probably each image is right after a damage, (images,), for margins as in `predicted_change`."""
+    unsure = float(np.mean(expit(margins) * expit(-margins)))
     if damage <= 0 or unsure <= 0:
-        return 0.0, 0.0
-    stays = ndtr(margins / np.sqrt(2 * damage / unsure))
-    turned = np.where(right, 1 - stays, stays)
-    return 100 * float(np.mean(stays) - np.mean(right)), 100 * float(np.sqrt(np.mean(turned) / len(margins)))
+        return (margins > 0).astype(np.float64)
+    found: np.ndarray = ndtr(margins / np.sqrt(2 * damage / unsure))
+    return found

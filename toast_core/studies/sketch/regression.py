@@ -11,6 +11,20 @@ LEVEL = 0.95
 _SPREAD, _FREEDOM = 0.35, 3  # what residuals are taken for before any is seen, and how many measurements that is worth
 
 
+@dataclass(frozen=True)
+class LogDamage:
+    """The logarithm of a damage as known so far: Student's t around `middle`, of this variance and these degrees of freedom."""
+
+    middle: float
+    variance: float
+    freedom: int
+
+    def within(self, level: float) -> Estimate:
+        """The damage, and the band that holds it at this level, such as 0.95."""
+        half = float(stdtrit(self.freedom, 0.5 + level / 2) * np.sqrt(self.variance))
+        return Estimate(float(np.exp(self.middle)), (float(np.exp(self.middle - half)), float(np.exp(self.middle + half))))
+
+
 @dataclass(frozen=True, eq=False)
 class LogRegression:
     """The logarithm of measured damage as a linear function of features, and how far single measurements are from it.
@@ -35,10 +49,12 @@ class LogRegression:
             features: (features,).
             sampling: standard error that the predicted damage has from its images, relative to it; joined in as if independent.
         """
-        middle = float(features @ self.coefficients)
-        deviation = np.sqrt(self.variance * (1 + features @ self.covariance @ features) + sampling**2)
-        half = float(stdtrit(self.freedom, 0.5 + LEVEL / 2) * deviation)
-        return Estimate(float(np.exp(middle)), (float(np.exp(middle - half)), float(np.exp(middle + half))))
+        return self.spread(features, sampling).within(LEVEL)
+
+    def spread(self, features: np.ndarray, sampling: float = 0.0) -> LogDamage:
+        """The same, before a band is taken of it."""
+        variance = self.variance * (1 + features @ self.covariance @ features) + sampling**2
+        return LogDamage(float(features @ self.coefficients), float(variance), self.freedom)
 
 
 def regress(features: np.ndarray, damages: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> LogRegression:

@@ -27,8 +27,9 @@ def run_cells(sweep: Sweep, data: ImageData, cells: Sequence[Cell], batch_size: 
     """The damage of every image, (images,) float32, of these cells. Labels, which need not be the model's classes, are not looked at."""
     found: dict[Cell, np.ndarray] = {}
 
-    def keep(row: dict, outcomes: CellOutcomes) -> None:
-        found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
+    def keep(row: dict, outcomes: CellOutcomes | None) -> None:
+        if outcomes is not None:  # an exact sweep measures every cell
+            found[Cell(row["block"], row["site"], row["ratio"])] = outcomes.damage().astype(np.float32)
 
     source = replace(data.source, labels=np.zeros(len(data.source), np.int64))
     unlabelled = ImageData(source, data.transform, data.index, data.order, data.seed)

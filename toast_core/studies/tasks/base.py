@@ -140,6 +140,14 @@ class CellOutcomes(Protocol):
     def damage(self) -> np.ndarray:
         """What the image lost beside the baseline, at least 0; its mean is what sweeps report and tuning minimises."""
 
+    def margins(self) -> np.ndarray | None:
+        """How far each image is from changing between right and wrong; None where the headline loses just the damage, in hundredths."""
+
+    def foretold(self, change: Estimate, damage: float) -> dict[str, Any]:
+        """The figures of a row that is predicted, these being the baseline's: the headline after a change, in points as `interval`
+        has them, with its interval, and the mean damage.
+        """
+
     def kept(self) -> np.ndarray | None:
         """Whether the baseline's answer stays, where there are answers; whoever asks gave the baseline's as labels."""
 

@@ -126,6 +126,14 @@ class FeatureCells:
         distance: np.ndarray = np.float32(1) - self.cosine
         return distance
 
+    def margins(self) -> None:
+        """None: the cosine loses the damage, whatever the image."""
+
+    def foretold(self, change: Estimate, damage: float) -> dict[str, Any]:
+        """The mean pooled cosine after a change in hundredths, with the change and its interval, and the distance 1 - cosine."""
+        low, high = (max(end / 100, -2.0) for end in change.ci95)
+        return {"cosine": 1 + change.value / 100, "cosine_delta": change.value / 100, "ci95": [low, high], "distance": damage}
+
     def kept(self) -> None:
         """A backbone answers nothing, so no answer stays."""
 
@@ -202,11 +210,11 @@ class Features:
         return FeatureCells(*(arrays[name] for name in FeatureCells.NAMES))
 
     def worded(self, row: Mapping[str, Any]) -> dict[str, str]:
-        """The cosines, and the interval of what pooled features lose."""
+        """The cosines, and the interval of what pooled features lose; nothing is predicted of tokens."""
         low, high = row["ci95"]
         return {
             "cosine": f"{row['cosine']:.4f}", "difference": f"{row['cosine_delta']:+.4f}", "95 %": f"{low:+.4f} to {high:+.4f}",
-            "tokens": f"{row['tokens']:.4f}",
+            "tokens": f"{row['tokens']:.4f}" if "tokens" in row else "",
         }
 
     def judged(self, row: Mapping[str, Any]) -> str:
