@@ -92,7 +92,7 @@ def measured(name: str, counts: dict[bool, int], images: int) -> dict:
             after = logits_of(apply_plan(model, workbench.plan(schedule), "compact").eval(), test)
             p, q = before.log_softmax(1), after.log_softmax(1)
             hits = (after.argmax(1) == labels).double() - (before.argmax(1) == labels).double()
-            damage = predictor.damage(schedule).damage
+            damage = predictor.damage(schedule, margin).damage
             change = predicted_change(damage, margin)
             rows.append({
                 "saved": 1 - count_cost(shape, schedule).macs / count_cost(shape).macs, "kl": float((p.exp() * (p - q)).sum(1).mean()),

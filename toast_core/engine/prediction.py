@@ -1,5 +1,7 @@
 """What the engine expects of a schedule before it is measured: from the sketches in its store, and from what it has measured since."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis_cache.analysis import Analysis
@@ -34,7 +36,7 @@ class Foresight:
     def __init__(self, workbench: Workbench, transforms: frozenset[str]) -> None:
         self.workbench, self.task, self.transforms = workbench, task_of(workbench.shape), transforms
         self._predictors: dict[Kind, Predictor] = {}
-        self._trials: dict[Kind, tuple[Trial, ...]] = {}
+        self._seen: dict[Kind, tuple[tuple[Trial, np.ndarray | None], ...]] = {}  # each with the baseline's margins of its images
 
     def predict(self, schedule: Schedule, baseline: ImageOutcomes) -> Predicted:
         """The damage of a schedule and the change of the headline, each with its 95 % band, or why there is none.
@@ -49,30 +51,30 @@ class Foresight:
         if predictor is None:
             cells = "refitted cells" if kind[1] else f"cells chosen {kind[0].replace('_', ' ')}"
             return Predicted(None, None, 0, f"no sketch of {cells} is stored")
-        found = predictor.damage(schedule)
-        change = self._change(found.damage, baseline) if found.damage else None
-        why = found.why or ("" if change else self._why_no_change(baseline))
+        margins = _margins(baseline)
+        found = predictor.damage(schedule, margins)
+        change = self._change(found.damage, margins) if found.damage else None
+        why = found.why or ("" if change else self._why_no_change(margins))
         return Predicted(found.damage, change, found.calibrated_by, why)
 
     def knows(self, schedule: Schedule) -> bool:
         """Whether cells of the schedule's kind are sketched."""
         return self._predictor((schedule.selection, not schedule.compensation.is_none)) is not None
 
-    def learn(self, schedule: Schedule, damage: float, images: int) -> None:
-        """Take a measured schedule's mean damage into account for others of its kind."""
+    def learn(self, schedule: Schedule, damage: float, images: int, baseline: ImageOutcomes) -> None:
+        """Take a measured schedule's mean damage on the baseline's images into account for others of its kind."""
         kind = schedule.selection, not schedule.compensation.is_none
-        others = tuple(trial for trial in self._trials.get(kind, ()) if trial.schedule != schedule)
-        self._trials[kind] = (*others, Trial(schedule, damage, images))[-_MAX_TRIALS:]
+        others = tuple(one for one in self._seen.get(kind, ()) if one[0].schedule != schedule)
+        self._seen[kind] = (*others, (Trial(schedule, damage, images), _margins(baseline)))[-_MAX_TRIALS:]
         self._predictors.pop(kind, None)
 
-    def _change(self, damage: Estimate, baseline: ImageOutcomes) -> Estimate | None:
+    def _change(self, damage: Estimate, margins: np.ndarray | None) -> Estimate | None:
         if self.task.damage.key == "distance":  # the headline is one less it
             return Estimate(-damage.value, (-damage.ci95[1], -damage.ci95[0]))
-        margins = getattr(baseline, "margin", None)
-        return None if margins is None else predicted_change(damage, np.asarray(margins, np.float64))
+        return None if margins is None else predicted_change(damage, margins)
 
-    def _why_no_change(self, baseline: ImageOutcomes) -> str:
-        if getattr(baseline, "margin", None) is None:
+    def _why_no_change(self, margins: np.ndarray | None) -> str:
+        if margins is None:
             return "of this task only the damage is predicted"
         return "more is lost than can be told in points"
 
@@ -87,7 +89,9 @@ class Foresight:
                 return None  # whoever writes to it says what is wrong with it
             if sketch is None:
                 return None
-            self._predictors[kind] = Predictor(self.workbench.shape, sketch, kind[1], self._trials.get(kind, ()))
+            bare = Predictor(self.workbench.shape, sketch, kind[1])
+            seen = (replace(trial, damage=trial.damage / bare.factor(margins)) for trial, margins in self._seen.get(kind, ()))
+            self._predictors[kind] = replace(bare, more=tuple(seen))
         return self._predictors[kind]
 
     def _fits(self, analysis: Analysis, kind: Kind) -> bool:
@@ -97,3 +101,9 @@ class Foresight:
             return False
         own = request["weights_digest"], request["metric_version"], (request["settings"]["selection"], is_compensated(request))
         return own == (self.workbench.weights_digest, METRIC_VERSIONS["sketch"], kind) and request["transform"] in self.transforms
+
+
+def _margins(baseline: ImageOutcomes) -> np.ndarray | None:
+    """The label's logit less the largest other one, (images,); None where there are no logits."""
+    found = getattr(baseline, "margin", None)
+    return None if found is None else np.asarray(found, np.float64)

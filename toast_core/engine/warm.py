@@ -136,7 +136,7 @@ class WarmModel:
     def learn(self, schedule: Schedule, damage: np.ndarray | None) -> None:
         """Take a schedule's damage, an image each, into account for others; nothing where it is None."""
         if damage is not None:
-            self._foresight.learn(schedule, float(damage.mean(dtype=np.float64)), len(damage))
+            self._foresight.learn(schedule, float(damage.mean(dtype=np.float64)), len(damage), self._outcomes[-1])
 
     def calibrate(self) -> None:
         """Compute the statistics that calibrated selection needs, so that the first edit need not wait for them."""

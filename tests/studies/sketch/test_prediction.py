@@ -11,7 +11,7 @@ from toast_core.intervals import Estimate
 from toast_core.models.info import get_info
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.studies.sensitivity.cells import grid
-from toast_core.studies.sketch.prediction import MOST_LOST, Predictor, predicted_change
+from toast_core.studies.sketch.prediction import MOST_LOST, Predictor, predicted_change, unsureness
 from toast_core.studies.sketch.result import Sketch, Trial
 from toast_core.studies.sketch.trials import trial_schedules
 
@@ -113,3 +113,12 @@ def test_trial_schedules_run_from_light_to_heavy_and_are_drawn_by_seed() -> None
     assert all(max(one.ratios(site)) <= 0.8 and not any(one.ratios("fc1")) for one in found for site in ("qk", "vo", "fc2"))
     assert trial_schedules(SHAPE, CELLS, {"selection": "calibrated"}, 6, 0) == found != trial_schedules(SHAPE, CELLS, {}, 6, 1)
     assert trial_schedules(SHAPE, grid(3, ("qk+vo",), (0.5,)), {}, 6, 0) == []
+
+
+def test_images_of_which_the_baseline_is_less_sure_have_more_damage() -> None:
+    margins = np.random.default_rng(6).normal(2, 2, 500)
+    told = Predictor(SHAPE, replace(sketch(), unsure=unsureness(margins)), True)
+    plain, same, more = (told.damage(schedule(), one).damage for one in (None, margins, margins / 3))
+    assert same.value == pytest.approx(plain.value) and more.value == pytest.approx(plain.value * told.factor(margins / 3))
+    assert more.value > 1.5 * plain.value and more.ci95[1] / more.value == pytest.approx(plain.ci95[1] / plain.value)
+    assert Predictor(SHAPE, sketch(), True).damage(schedule(), margins).damage == plain, "nothing is known of the sketched images"

@@ -53,15 +53,21 @@ class Predictor:
     compensated: bool = False
     more: tuple[Trial, ...] = ()
 
-    def damage(self, schedule: Schedule) -> Prediction:
-        """The damage of a schedule, in the sketch's unit."""
+    def damage(self, schedule: Schedule, margins: np.ndarray | None = None) -> Prediction:
+        """The damage of a schedule, in the sketch's unit: of the sketched images, or of others by their margins (see `predicted_change`)."""
         found = self._features(schedule)
         if isinstance(found, str):
             return Prediction(None, self._learned.points, found)
         if found is None:
             return Prediction(Estimate(0.0, (0.0, 0.0)), self._learned.points)
         features, sampling = found
-        return Prediction(self._learned.predict(features, sampling), self._learned.points)
+        damage, factor = self._learned.predict(features, sampling), self.factor(margins)
+        low, high = damage.ci95
+        return Prediction(Estimate(factor * damage.value, (factor * low, factor * high)), self._learned.points)
+
+    def factor(self, margins: np.ndarray | None) -> float:
+        """How many times the sketched images' damage images of these margins have: as many times as the baseline is less sure of them."""
+        return unsureness(margins) / self.sketch.unsure if margins is not None and self.sketch.unsure else 1.0
 
     @cached_property
     def _learned(self) -> LogRegression:
@@ -138,9 +144,14 @@ def _change(damage: float, margins: np.ndarray) -> tuple[float, float]:
     return 100 * float(np.mean(after) - np.mean(right)), 100 * float(np.sqrt(np.mean(turned) / len(margins)))
 
 
+def unsureness(margins: np.ndarray) -> float:
+    """The mean of s (1 - s) over images, s = 1 / (1 + exp(-margin)): what KL is proportional to where margins are moved alike."""
+    return float(np.mean(expit(margins) * expit(-margins)))
+
+
 def right_after(damage: float, margins: np.ndarray) -> np.ndarray:
     """How probably each image is right after a damage, (images,), for margins as in `predicted_change`."""
-    unsure = float(np.mean(expit(margins) * expit(-margins)))
+    unsure = unsureness(margins)
     if damage <= 0 or unsure <= 0:
         return (margins > 0).astype(np.float64)
     found: np.ndarray = ndtr(margins / np.sqrt(2 * damage / unsure))

@@ -45,6 +45,7 @@ class Sketch:
     key       the task's damage, as rows name it: `kl` in nats, or `distance`
     measured  the damage of the first images, by cell: those cells were run, and calibrate the others of their site
     trials    whole schedules that were run on the same images, and calibrate others
+    unsure    how unsure the baseline is of these images (`prediction.unsureness` of its largest logit less the next); None without logits
     """
 
     cells: tuple[Cell, ...]
@@ -52,6 +53,7 @@ class Sketch:
     key: str
     measured: Mapping[Cell, np.ndarray] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
+    unsure: float | None = None
 
     def damage(self, chosen: Sequence[Cell]) -> np.ndarray:
         """The predicted damage of every image, (images,) float64, where all of these cells are pruned together.

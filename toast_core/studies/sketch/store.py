@@ -200,7 +200,7 @@ def analyze_sketch(
             arrays = {"moved": moved[own], "measured_rows": np.array(run, np.int64)}
             if run:
                 arrays["measured"] = np.stack([sketch.measured[request.cells[own[number]]] for number in run])
-            store.put(identity, {"rows": [rows[number] for number in own]}, arrays)
+            store.put(identity, {"rows": [rows[number] for number in own], "unsure": sketch.unsure}, arrays)
         if request.trials:
             store.put(trials_identity(subject, request), {"rows": [], "trials": [trial.to_dict() for trial in sketch.trials]}, {})
         store.remove(parts)
@@ -210,7 +210,7 @@ def analyze_sketch(
 def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
     """The sketch of a finished analysis, from its stored cells; `key` is the task's damage."""
     cells: list[Cell] = []
-    moved, measured, trials = [], dict[Cell, np.ndarray](), []
+    moved, measured, trials, unsure = [], dict[Cell, np.ndarray](), [], None
     for cell_key in analysis.cell_keys:
         cell = store.get(cell_key)
         if "trials" in cell.summary:
@@ -219,9 +219,9 @@ def read_sketch(store: EvidenceStore, analysis: Analysis, key: str) -> Sketch:
         own = [Cell(row["block"], row["site"], row["ratio"]) for row in cell.summary["rows"]]
         run = cell.arrays["measured_rows"].tolist()
         measured |= {own[number]: damage for number, damage in zip(run, cell.arrays.get("measured", ()), strict=True)}
-        cells += own
+        cells, unsure = cells + own, cell.summary["unsure"]
         moved.append(cell.arrays["moved"])
-    return Sketch(tuple(cells), np.concatenate(moved), key, measured, tuple(trials))
+    return Sketch(tuple(cells), np.concatenate(moved), key, measured, tuple(trials), unsure)
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,8 @@ def _calibrated(
     chosen = telling(sketch.cells, predicted, request.measured)
     measured = run_cells(sweep, subject.data.part(0, min(images, len(subject.data))), chosen, size, executor) if chosen else {}
     schedules = trial_schedules(get_info(model).shape, request.cells, request.whole_settings, request.trials, seed)
-    trials = run_schedules(model, partial(request.plan, model), schedules, subject.data, most or size, pause)
-    return replace(sketch, measured=measured, trials=trials)
+    trials, unsure = run_schedules(model, partial(request.plan, model), schedules, subject.data, most or size, pause)
+    return replace(sketch, measured=measured, trials=trials, unsure=unsure)
 
 
 def _measured(

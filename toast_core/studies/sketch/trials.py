@@ -10,15 +10,18 @@ from torch import nn
 from toast_core.cost.shapes import ModelShape
 from toast_core.data.load import ImageData
 from toast_core.executors.base import Executor
+from toast_core.models.info import get_info
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import BlockSchedule, Schedule
-from toast_core.studies.evaluation.measure import outcomes_beside, outputs_of
+from toast_core.studies.evaluation.measure import margins, outcomes_beside, outputs_of
 from toast_core.studies.sensitivity.cells import Cell
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.sweep import run_sweep
+from toast_core.studies.sketch.prediction import unsureness
 from toast_core.studies.sketch.result import Trial
-from toast_core.studies.tasks.base import CellOutcomes
+from toast_core.studies.tasks.base import CellOutcomes, Output, Task
+from toast_core.studies.tasks.registry import task_of
 
 TRIALS = 6
 
@@ -40,15 +43,23 @@ def run_cells(sweep: Sweep, data: ImageData, cells: Sequence[Cell], batch_size: 
 def run_schedules(
     model: nn.Module, plan_of: Callable[[Schedule], Plan], schedules: Sequence[Schedule], data: ImageData, batch_size: int,
     pause: Callable[[], object],
-) -> tuple[Trial, ...]:
-    """These schedules beside the baseline; `pause` is called between two of them."""
-    found, batches = [], list(data.batches(batch_size)) if schedules else []
+) -> tuple[tuple[Trial, ...], float | None]:
+    """These schedules beside the baseline, and how unsure that is of the images; `pause` is called between two schedules."""
+    found, batches, task = [], list(data.batches(batch_size)), task_of(get_info(model).shape)
     whole = outputs_of(model, batches)
+    is_answered = task.cell(whole[0], whole[0], task.labels(whole[0])).kept() is not None
+    unsure = unsureness(np.concatenate([answer_margins(output, task) for output in whole])) if is_answered else None
     for schedule in schedules:
         pause()
         damage = outcomes_beside(model, whole, apply_plan(model, plan_of(schedule), "masked"), batches).damage()
         found.append(Trial(schedule, float(np.mean(damage, dtype=np.float64)), len(damage)))
-    return tuple(found)
+    return tuple(found), unsure
+
+
+def answer_margins(output: Output, task: Task) -> np.ndarray:
+    """The largest logit less the next one, (B,) float64."""
+    found: np.ndarray = margins(output.double(), task.labels(output)).cpu().numpy()
+    return found
 
 
 def trial_schedules(shape: ModelShape, cells: Sequence[Cell], settings: dict[str, Any], count: int, seed: int) -> list[Schedule]:

@@ -19,8 +19,9 @@ from toast_core.executors.base import Executor
 from toast_core.executors.local import LOCAL
 from toast_core.intervals import wilson_percent
 from toast_core.models.info import get_info
-from toast_core.studies.evaluation.measure import margins, outputs_of
+from toast_core.studies.evaluation.measure import outputs_of
 from toast_core.studies.sketch.prediction import Predictor, predicted_change
+from toast_core.studies.sketch.trials import answer_margins
 from toast_core.studies.tasks.registry import task_of
 from toast_core.studies.tuning.curves import sketch_curves
 from toast_core.studies.tuning.images import SHARES, CalibrationParts, split
@@ -111,7 +112,7 @@ def _first_reduction(
     outputs = outputs_of(model, batches)
     if task.cell(outputs[0], outputs[0], task.labels(outputs[0])).kept() is None:
         raise DataError("a drop is told in answers that change, and the model has none; give a budget instead")
-    margin = np.concatenate([margins(output.double(), task.labels(output)).cpu().numpy() for output in outputs])
+    margin = np.concatenate([answer_margins(output, task) for output in outputs])
     report: Callable[[int, int], None] = lambda done, total: progress("curves", done, total)  # noqa: E731
     sketch = sketch_curves(model, request, parts, report, store, executor)
     predictor, curves = Predictor(shape, sketch, not request.compensation.is_none), read_curves(sketch.rows(), shape, damage=sketch.key)
@@ -122,7 +123,7 @@ def _first_reduction(
     for reduction in map(float, _REDUCTIONS):
         if whole * (1 - reduction) < problem.least:
             break
-        damage = predictor.damage(solve(problem.under(int(whole * (1 - reduction)))).schedule).damage
+        damage = predictor.damage(solve(problem.under(int(whole * (1 - reduction)))).schedule, margin).damage
         change = predicted_change(damage, margin) if damage else None
         if change is None or change.value < -most / 2:
             break
