@@ -21,7 +21,7 @@ from toast_core.studies.sensitivity.forecast import FORECAST, forecast_details, 
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.memory import sweep_need
 from toast_core.studies.sensitivity.parts import PartKeys, StoreParts
-from toast_core.studies.sensitivity.sketching import forecast, sketch_part
+from toast_core.studies.sensitivity.sketches import forecast, sketch_part
 from toast_core.studies.sensitivity.sweep import Judge, Rule, run_sweep
 from toast_core.studies.subject import Subject, statistics_digest
 from toast_core.studies.tasks.base import CellOutcomes
