@@ -17,7 +17,7 @@ from analysis_cache.replay import shipped_bundles
 from benchmarks.findings import evidence_of, findings_part
 from benchmarks.prediction_part import prediction_part, sketch_part
 from benchmarks.recovery_part import choice_part, recovery_part
-from benchmarks.result_parts import accuracy_part, desk_part, export_part, latency_part, speed_part, sweep_part
+from benchmarks.result_parts import accuracy_part, adaptive_part, desk_part, export_part, latency_part, speed_part, sweep_part
 from benchmarks.training_free_part import headline_part, training_free_part
 from toast_core.files import write_text
 
@@ -54,6 +54,7 @@ DOCUMENTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "sweep": lambda: sweep_part(result("sweep")),
         "sketch": lambda: sketch_part(result("sketch")),
         "predictions": lambda: prediction_part(result("predictions")),
+        "adaptive": lambda: adaptive_part(results_of_demos("adaptive")),
     },
     ROOT / "docs" / "exports.md": {"exports": lambda: export_part(result("exports"))},
     ROOT / "docs" / "findings.md": {"findings": lambda: findings_part(evidence_of(shipped_bundles()))},

@@ -30,6 +30,35 @@ def sweep_part(results: Mapping) -> str:
     )
 
 
+def adaptive_part(results: Sequence[tuple[str, Mapping]]) -> str:
+    """What adaptive sweeps save, and how often the intervals of measured and of predicted cells cover, model by model."""
+    lines = [
+        "| model | plain, CPU s | exact | adaptive by images | adaptive, predicting | not measured | covering: measured | "
+        "with own images | alone | wrong a sweep, of all cells |",
+        f"|{'---|' * 10}",
+    ]
+    for model, found in results:
+        seconds, played = found["cpu_s"], found["played_back"]["predicting"]
+        kinds = [played.get(kind) for kind in ("measured", "predicted_beside_own_images", "predicted_alone")]
+        shares = " | ".join(f"{kind['covering_share']:.1%}" if kind else "none" for kind in kinds)
+        times = " | ".join(
+            f"{seconds[way]:.0f} ({seconds['plain_scaled'] / seconds[way]:.1f}x)"
+            for way in ("exact_scaled", "adaptive_by_images", "adaptive_predicting")
+        )
+        alone = played.get("predicted_alone", {"cells": 0.0})["cells"]
+        wrong = sum(kind["wrong_decisions"] for kind in kinds if kind)
+        lines.append(
+            f"| `{model}` | {seconds['plain_scaled']:.0f} | {times} | {alone:.0f} of {found['cells']} | {shares} | {wrong:.2f} |"
+        )
+    first = results[0][1]
+    lines += ["", (
+        f"{first['cells']} cells on {first['images']:,} images, {first['threads']} thread. Coverage and decisions: sweeps of "
+        f"{first['played_back_on']:,} images played back in {first['played_back']['predicting']['orders']} orders, against what all of "
+        "these say; the stated rate is 95 %."
+    )]
+    return "\n".join(lines)
+
+
 def latency_part(results: Mapping) -> str:
     """How far latencies read off a table are from measured ones, and what rounding kept counts does, model by model."""
     where = f"{results['threads']} thread, {results['dtype']}, batch {results['batch_size']}, {results['processor']}, random weights"
