@@ -54,7 +54,7 @@ class Predictor:
     more: tuple[Trial, ...] = ()
 
     def damage(self, schedule: Schedule, margins: np.ndarray | None = None) -> Prediction:
-        """The damage of a schedule, in the sketch's unit: of the sketched images, or of others by their margins (see `predicted_change`)."""
+        """The damage of a schedule, in the sketch's unit: of the sketched images, or of others by their margins, see `predicted_change`."""
         found = self._features(schedule)
         if isinstance(found, str):
             return Prediction(None, self._learned.points, found)

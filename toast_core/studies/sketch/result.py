@@ -45,7 +45,7 @@ class Sketch:
     key       the task's damage, as rows name it: `kl` in nats, or `distance`
     measured  the damage of the first images, by cell: those cells were run, and calibrate the others of their site
     trials    whole schedules that were run on the same images, and calibrate others
-    unsure    how unsure the baseline is of these images (`prediction.unsureness` of its largest logit less the next); None without logits
+    unsure    how unsure the baseline is of these images, `prediction.unsureness` of the largest logit less the next; None without
     """
 
     cells: tuple[Cell, ...]
