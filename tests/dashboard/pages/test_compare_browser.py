@@ -16,6 +16,8 @@ from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.servers import LAUNCH
 
+_OF_AN_EDIT = re.compile("(worse than|better than|cannot tell apart from) the baseline")  # what is said of a baseline is another
+
 
 @contextmanager
 def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iterator[str]:
@@ -48,6 +50,7 @@ def test_a_draft_outlives_a_restart_belongs_to_one_browser_and_is_compared(
             page.get_by_role("slider", name="block 10, fc2").press("PageUp")
             draft = page.get_by_role("button", name="Draft 1")
             expect(draft).to_be_visible(timeout=WAIT_MS)
+            expect(page.get_by_text(_OF_AN_EDIT)).to_be_visible(timeout=WAIT_MS)
             expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
             assert [cookie["httpOnly"] for cookie in mine.cookies() if cookie["name"] == "toast_owner"] == [True]
         with dashboard(real_engine, engine_root, tmp_path, free_port) as address:

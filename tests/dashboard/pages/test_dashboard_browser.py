@@ -61,6 +61,7 @@ def test_from_overview_to_a_measured_schedule_in_a_file(address, chromium, tmp_p
         expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=WAIT_MS)
         page.get_by_test_id("stButton").get_by_role("button", name="Tune").click()
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_text("Sketching sensitivity")).to_have_count(0, timeout=WAIT_MS)  # the page is drawn anew as the map comes
         cost = page.locator(".total.macs .figure")
         expect(cost).to_have_text("0.0722")
         slider = page.get_by_role("slider", name="block 10, fc2")
@@ -93,7 +94,8 @@ def test_the_desk_in_a_session_drags_locks_links_and_undoes(address, chromium):
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.goto(f"{address}/tune")
         expect(page.get_by_text("Measured on 75 images")).to_be_visible(timeout=WAIT_MS)
-        assert "toast analyze" in page.locator(".total.top1").inner_text()
+        told = page.locator(".total.top1").inner_text()
+        assert "toast analyze" in told or "predicted beside" in told  # the map that the engine draws by itself may be there already
         expect(page.locator(".keys")).to_be_in_viewport()
         names = ("block 2, fc2", "block 3, fc2", "block 4, qk", "block 4, vo")
         bars = {name: page.get_by_role("slider", name=name, exact=True) for name in names}
