@@ -28,11 +28,12 @@ from toast_core import load_model
 from toast_core.data.load import Batch, ImageData, load_data
 from toast_core.files import write_text
 from toast_core.studies.sensitivity.cells import Cell, CellOutcomes, grid
-from toast_core.studies.sensitivity.forecast import BASELINE_IMAGES, DRAWS, SKETCHED_IMAGES, Forecast
+from toast_core.studies.sensitivity.forecast import BASELINE_IMAGES, Forecast
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.store import SweepRequest, analyze_sensitivity
 from toast_core.studies.sensitivity.sweep import FIRST_LOOK_IMAGES, Judge, Known, Rule, run_sweep
 from toast_core.studies.sketch.measure import Sketcher
+from toast_core.studies.sketch.result import DRAWS, IMAGES
 from toast_core.studies.subject import Subject
 
 RESULTS = Path(__file__).parent / "results"
@@ -168,7 +169,7 @@ def main(name: str, images: int, timed_batches: int, played_on: int, orders: int
     drawn = [np.random.default_rng(order).permutation(len(known["before"])) for order in range(orders)]
 
     def forecast(before: CellOutcomes, order: np.ndarray) -> Forecast:
-        return Forecast(rule, cells, known["sketched"][:, order[:SKETCHED_IMAGES]], before.first(BASELINE_IMAGES))
+        return Forecast(rule, cells, known["sketched"][:, order[:IMAGES]], before.first(BASELINE_IMAGES))
 
     ways = {"by_images": lambda before, order: rule, "predicting": forecast}
     return {

@@ -7,11 +7,10 @@ _KINDS = {"plain": "nothing made up for", "compensated": "compensated"}
 
 def sketch_part(results: Mapping) -> str:
     """The order and cost of a sketch, model by model."""
-    lines = [
-        "| model | cells, images | Spearman with exact KL, nothing measured | calibrated | cells run | inside the band | "
-        "against exact sweep | against a forward a cell |",
-        f"|{'---|' * 8}",
-    ]
+    lines = _head(
+        "model", "cells, images", "Spearman with exact KL, nothing measured", "calibrated", "cells run", "inside the band",
+        "against exact sweep", "against a forward a cell",
+    )
     for model, found in results.items():
         if not isinstance(found, Mapping):
             continue
@@ -26,11 +25,10 @@ def sketch_part(results: Mapping) -> str:
 
 def prediction_part(results: Mapping) -> str:
     """How whole schedules came out beside their prediction, and beside the sum of single cells."""
-    lines = [
-        "| model, schedules | KL inside its 95 % band | predicted / measured KL, median (to half saved) | sum of cells / measured | "
-        "spread of the logarithm: predicted, sum | top-1 told | inside its band | mean error where less than 5 points are lost |",
-        f"|{'---|' * 8}",
-    ]
+    lines = _head(
+        "model, schedules", "KL inside its 95 % band", "predicted / measured KL, median (to half saved)", "sum of cells / measured",
+        "spread of the logarithm: predicted, sum", "top-1 told", "inside its band", "mean error where less than 5 points are lost",
+    )
     for model, kinds in results.items():
         for kind, found in kinds.items():
             lines.append(
@@ -41,3 +39,7 @@ def prediction_part(results: Mapping) -> str:
                 f"{found['change_inside_band']:.0%} | {found['change_mean_error_where_less_than_5_points_are_lost']:.2f} points |"
             )
     return "\n".join(lines)
+
+
+def _head(*columns: str) -> list[str]:
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]

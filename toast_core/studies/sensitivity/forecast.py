@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from toast_core.studies.sensitivity.prediction import Headline, headline, joined
 from toast_core.studies.sensitivity.sweep import Known, Rule
 from toast_core.studies.sketch.calibration import MEASURED, NOISE, log_damages, telling
 from toast_core.studies.sketch.regression import LogDamage
+from toast_core.studies.sketch.result import DRAWS, IMAGES
 from toast_core.studies.tasks.base import CellOutcomes
 
-SKETCHED_IMAGES, DRAWS = 64, 2
 BASELINE_IMAGES = 512  # that margins are known of before anything else is
-FORECAST = f"{SKETCHED_IMAGES} images, {DRAWS} directions, {MEASURED} cells, margins of {BASELINE_IMAGES}"
-_ALONE, _Z_ALONE = 0.975, 2.241402727604947  # a prediction alone is to be surer than one that the cell's own images bear out
+FORECAST = f"{IMAGES} images, {DRAWS} directions, {MEASURED} cells, margins of {BASELINE_IMAGES}"
+_ALONE = 0.975  # a prediction alone is to be surer than one that the cell's own images bear out
 _BESIDE = 0.95
+_Z_ALONE = NormalDist().inv_cdf(0.5 + _ALONE / 2)
 _FREEDOM = 3  # beside one a measured cell
 
 

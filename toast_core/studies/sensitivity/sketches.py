@@ -17,11 +17,12 @@ from toast_core.executors.base import Executor
 from toast_core.models.info import get_info
 from toast_core.studies.device_memory import ImageLimit
 from toast_core.studies.sensitivity.cells import Cell
-from toast_core.studies.sensitivity.forecast import BASELINE_IMAGES, DRAWS, SKETCHED_IMAGES, Forecast
+from toast_core.studies.sensitivity.forecast import BASELINE_IMAGES, Forecast
 from toast_core.studies.sensitivity.measure import Sweep
 from toast_core.studies.sensitivity.sweep import Rule, SweepWork
 from toast_core.studies.sketch.measure import Sketcher
 from toast_core.studies.sketch.memory import sketch_need
+from toast_core.studies.sketch.result import DRAWS, IMAGES
 from toast_core.studies.sketch.store import SketchWork
 from toast_core.studies.subject import Subject
 
@@ -31,7 +32,7 @@ def sketch_part(subject: Subject, cells: Sequence[Cell], calibration: str, setti
     listed = sha256_hex(json.dumps([[cell.block, cell.site, cell.ratio] for cell in cells]))
     details: dict[str, Scalar] = {
         "part": "forecast", "calibration": calibration, "settings": json.dumps(dict(settings), sort_keys=True), "cells": listed,
-        "draws": DRAWS, "sketched": SKETCHED_IMAGES,
+        "draws": DRAWS, "sketched": IMAGES,
     }
     return replace(subject.identity, details=details)
 
@@ -52,7 +53,7 @@ def forecast(
     else:
         most = sketch_need(get_info(subject.model).shape, DRAWS).images_within(memory_gb, size, False)
         sketcher = Sketcher(subject.model, cells, sweep.plan_of, DRAWS, data.seed)
-        batches = NumberedBatches(data.part(0, min(SKETCHED_IMAGES, len(data))), min(size, SKETCHED_IMAGES), executor.in_order)
+        batches = NumberedBatches(data.part(0, min(IMAGES, len(data))), min(size, IMAGES), executor.in_order)
         work = SketchWork(sketcher, batches, ImageLimit(most))
         ended = dict(executor.map(work, [(number, None) for number in range(len(batches))]))
         moved = [ended[place] for place in sorted(ended, key=itemgetter(0)) if ended[place] is not None]
