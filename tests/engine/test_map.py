@@ -25,7 +25,7 @@ from toast_core.workbench import Workbench
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+def map_setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     """A tiny model with random weights, eleven images, twelve to calibrate on, and a store of its own."""
     data, calibration = make_folder(tmp_path / "val", {"bag": 6, "coat": 5}), make_folder(tmp_path / "fit", {"any": 12})
     monkeypatch.setitem(DEMO_BUILDERS, "demo_tiny", tiny)
@@ -33,6 +33,12 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
         "demo_tiny", "random", 2, data=str(data), calibration=str(calibration), images=11, batch_size=4, device="cpu",
         store=str(tmp_path / "evidence.sqlite"),
     )
+
+
+@pytest.fixture
+def setup(map_setup: Setup) -> Setup:
+    """The same."""
+    return map_setup
 
 
 def drawn(setup: Setup) -> Desk:

@@ -1,48 +1,34 @@
 """What the engine expects of a schedule before it measures it."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.engine.test_desk import measured, tiny
+from tests.engine.test_desk import measured
+from tests.engine.test_map import drawn, map_setup
 from tests.support.folders import make_folder
-from toast_core.engine.desk import Desk
 from toast_core.engine.prediction import Foresight
 from toast_core.engine.protocol import Measurement, Predicted
-from toast_core.models.demo import DEMO_BUILDERS
 from toast_core.schedule.compensation import FULL, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.workbench import Workbench
 
+__all__ = ["map_setup"]  # a fixture, which is asked for by its name
 PRUNED = Schedule.uniform(3, vo=0.3, fc2=0.5, selection="calibrated")
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
-    """A tiny model with random weights, eleven images, twelve to calibrate on, and a store of its own."""
-    data, calibration = make_folder(tmp_path / "val", {"bag": 6, "coat": 5}), make_folder(tmp_path / "fit", {"any": 24})
-    monkeypatch.setitem(DEMO_BUILDERS, "demo_tiny", tiny)
-    return Setup(
-        "demo_tiny", "random", 2, data=str(data), calibration=str(calibration), images=11, batch_size=4, device="cpu",
-        store=str(tmp_path / "evidence.sqlite"),
-    )
-
-
-def ready(setup: Setup) -> Desk:
-    """A desk that has drawn its map."""
-    desk = Desk(setup)
-    desk.load()
-    assert desk.describe().is_ready, desk.describe().error
-    return desk
+def setup(map_setup: Setup, tmp_path: Path) -> Setup:
+    """The map's, with twice as many images to calibrate on: of refitted cells some are sketched, and the others fitted on."""
+    return replace(map_setup, calibration=str(make_folder(tmp_path / "more", {"any": 24})))
 
 
 def test_a_schedule_is_predicted_before_it_is_measured(setup) -> None:
-    first, *rest = ready(setup).measure("a", PRUNED, None)
+    first, *rest = drawn(setup).measure("a", PRUNED, None)
     assert isinstance(first, Predicted) and first.why == "" and first.calibrated_by == 6
     low, high = first.damage.ci95
     assert 0 <= low < first.damage.value < high and first.change.ci95[0] <= first.change.value <= first.change.ci95[1]
@@ -51,7 +37,7 @@ def test_a_schedule_is_predicted_before_it_is_measured(setup) -> None:
 
 
 def test_a_measured_schedule_teaches_the_next_one_and_itself_but_once(setup) -> None:
-    desk = ready(setup)
+    desk = drawn(setup)
     other = replace(PRUNED, blocks=PRUNED.with_ratio(1, "vo", 0.6).blocks)
     for schedule, known in ((PRUNED, 6), (other, 7), (PRUNED, 8), (other, 8)):
         assert next(iter(desk.measure("a", schedule, None))).calibrated_by == known
@@ -59,7 +45,7 @@ def test_a_measured_schedule_teaches_the_next_one_and_itself_but_once(setup) -> 
 
 
 def test_nothing_is_predicted_of_the_baseline_and_nothing_learned_from_a_part(setup) -> None:
-    desk = ready(setup)
+    desk = drawn(setup)
     assert isinstance(next(iter(desk.measure("a", Schedule.uniform(3), None))), Measurement)
     list(desk.measure("a", PRUNED, 4))
     assert next(iter(desk.measure("a", PRUNED, None))).calibrated_by == 6
@@ -72,12 +58,12 @@ def test_nothing_is_predicted_of_the_baseline_and_nothing_learned_from_a_part(se
     (PRUNED.with_ratio(1, "fc2", 0.95), "block 1 drops 95 % of fc2, sketched are ratios up to 90 %"),
 ])
 def test_where_it_cannot_predict_it_says_so(setup, schedule, why) -> None:
-    found = next(iter(ready(setup).measure("a", schedule, None)))
+    found = next(iter(drawn(setup).measure("a", schedule, None)))
     assert (found.damage, found.change, found.why) == (None, None, why)
 
 
 def test_the_first_compensated_schedule_has_its_map_drawn_and_the_next_one_is_predicted(setup) -> None:
-    desk, compensated = ready(setup), replace(PRUNED, compensation=FULL)
+    desk, compensated = drawn(setup), replace(PRUNED, compensation=FULL)
     assert desk.describe().sketch.compensated is False
     first, *_ = desk.measure("a", compensated, None)
     assert first.why == "no sketch of refitted cells is stored"
@@ -92,12 +78,12 @@ def test_the_first_compensated_schedule_has_its_map_drawn_and_the_next_one_is_pr
 
 
 def test_without_calibration_images_no_map_of_refits_is_drawn(setup) -> None:
-    desk = ready(replace(setup, calibration=None))
+    desk = drawn(replace(setup, calibration=None))
     assert not desk._model.lacks_refits(replace(PRUNED, compensation=FULL)) and not desk._model.lacks_refits(PRUNED)
 
 
 def test_a_backbones_cosine_falls_by_the_predicted_distance(setup) -> None:
-    first, *rest = ready(replace(setup, num_classes=0)).measure("a", PRUNED, None)
+    first, *rest = drawn(replace(setup, num_classes=0)).measure("a", PRUNED, None)
     assert first.change.value == pytest.approx(-first.damage.value) and first.change.ci95 == pytest.approx(
         (-first.damage.ci95[1], -first.damage.ci95[0])
     )
@@ -105,7 +91,7 @@ def test_a_backbones_cosine_falls_by_the_predicted_distance(setup) -> None:
 
 
 def test_a_sketch_of_other_input_is_passed_over(setup) -> None:
-    desk = ready(setup)
+    desk = drawn(setup)
     workbench, (*_, baseline) = Workbench.load(setup), desk._model._outcomes
     own = {workbench.images(11).transform.description}
     assert Foresight(workbench, frozenset(own)).predict(PRUNED, baseline).damage is not None
@@ -113,7 +99,7 @@ def test_a_sketch_of_other_input_is_passed_over(setup) -> None:
 
 
 def test_a_prediction_that_fails_stops_no_measurement(setup, monkeypatch) -> None:
-    desk = ready(setup)
+    desk = drawn(setup)
     monkeypatch.setattr(Foresight, "predict", lambda *_: np.linalg.inv(np.zeros((2, 2))))
     first, *rest = desk.measure("a", PRUNED, None)
     assert first.why == "the prediction failed (LinAlgError); see the engine's log" and rest[-1].is_done
