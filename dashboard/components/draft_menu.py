@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard.evidence.draft import Draft
 from dashboard.session import autosave, state
 from dashboard.session.drafts import MAX_NAME, DraftError
+from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
 
 _KEPT = "Every edit is kept by itself, for this browser only. Save closes the draft: your next edit begins a new one that descends from it."
@@ -25,7 +26,7 @@ def show_draft_menu(shape: ModelShape) -> None:
             name, save = st.columns([3, 1], vertical_alignment="bottom")
             name.text_input("Draft", held.draft.name, max_chars=MAX_NAME, key=key)
             save.button(
-                "Saved" if held.draft.closed else "Save", on_click=_save, args=(key,), disabled=_is_saved(key), key="draft-save",
+                "Saved" if held.draft.closed else "Save", on_click=whole(_save), args=(key,), disabled=_is_saved(key), key="draft-save",
                 width="stretch",
             )
             st.caption(f"From {held.draft.origin}. {_KEPT}")
@@ -37,7 +38,7 @@ def show_draft_menu(shape: ModelShape) -> None:
             by_number = {one.number: one for one in others}
             st.selectbox(
                 "Take another in hand", list(by_number), index=None, placeholder="Choose a draft", key="draft-take",
-                format_func=lambda number: by_number[number].name, on_change=_take, args=(by_number,),
+                format_func=lambda number: by_number[number].name, on_change=whole(_take), args=(by_number,),
             )
 
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.session import state
+from dashboard.session.whole import whole
 
 _REFRESH_S = 1.0
 
@@ -12,7 +13,7 @@ def show_engine_status() -> bool:
     found = state.engine_state()
     if found.state == "failed":
         st.error(found.error)
-        st.button("Try again", on_click=_retry, key="engine-retry")
+        st.button("Try again", on_click=whole(_retry), key="engine-retry")
     elif found.state == "starting":
         _show_progress()
     return found.is_ready

@@ -13,6 +13,7 @@ from analysis_cache.store import EvidenceStore
 from analysis_cache.upkeep import Added
 from dashboard.evidence.find import Evidence
 from dashboard.session import state
+from dashboard.session.whole import whole
 from dashboard.uploads import MAX_BUNDLE_MB
 
 _OUTCOME = "exchange-outcome"
@@ -29,7 +30,7 @@ def show_exchange(found: Sequence[Evidence]) -> None:
         st.markdown("**Bring an analysis**")
         st.file_uploader(
             "Evidence bundle (.toastbundle)", type=SUFFIX.removeprefix("."), max_upload_size=MAX_BUNDLE_MB, key=_uploader_key(),
-            on_change=_take, help="Every part is checked before any of it is used; a file that is not sound changes nothing.",
+            on_change=whole(_take), help="Every part is checked before any of it is used; a file that is not sound changes nothing.",
         )
     with give:
         st.markdown("**Take an analysis with you**")

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.charts.style import chart_config
+from dashboard.session.whole import whole
 
 _FONT = "Arial, Helvetica, sans-serif"
 _HTML = '<div><span>Save figure</span><button data-format="png">PNG</button><button data-format="svg">SVG</button></div>'
@@ -35,7 +36,9 @@ def show_figure(figure: go.Figure, key: str, name: str, alt: str, on_select: Cal
     """
     # the page's own font is not in a saved file: words measured in it would be cut there
     figure.update_layout(font_family=_FONT)
-    st.plotly_chart(figure, key=key, config=chart_config(name), alt=alt, on_select=on_select or "ignore", selection_mode="points")
+    st.plotly_chart(
+        figure, key=key, config=chart_config(name), alt=alt, on_select=whole(on_select) if on_select else "ignore", selection_mode="points"
+    )
     _save_buttons(key=f"{key}-save", data={"chart": key}, height="content")
 
 

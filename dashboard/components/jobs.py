@@ -9,6 +9,7 @@ from dashboard import wording
 from dashboard.engine.client import EngineError
 from dashboard.navigation import page, pages
 from dashboard.session import state, view
+from dashboard.session.whole import whole
 from toast_core.engine.protocol import Job, Quote
 
 OPEN = ("running", "queued", "paused")
@@ -74,13 +75,12 @@ def show_job(
     title, buttons = st.columns([3, 2], vertical_alignment="center")
     title.markdown(f"{BADGES[job.state]} **Run {number}**: {job.title}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        if job.analysis and job.run.kind in pages() and st.button("Open the analysis", key=f"job-open-{number}"):
-            view.choose(job.run.kind, "analysis", job.analysis)
-            st.switch_page(page(job.run.kind), query_params={"analysis": job.analysis})
+        if job.analysis and job.run.kind in pages():
+            st.button("Open the analysis", key=f"job-open-{number}", on_click=whole(_open_analysis), args=(job,))
         if more_buttons:
             more_buttons(job)
         for label, action in _ACTIONS[job.state].items():
-            st.button(label, key=f"job-{action}-{number}", on_click=_control, args=(action, number), disabled=bool(job.wish))
+            st.button(label, key=f"job-{action}-{number}", on_click=whole(_control), args=(action, number), disabled=bool(job.wish))
     if job.state == "running":
         st.progress(job.done / job.total if job.total else 0.0, text=progress_text(job))
     elif job.message:
@@ -94,6 +94,11 @@ def show_job(
         except EngineError as error:
             st.error(str(error))
         st.code(job.command, language="bash", wrap_lines=True)
+
+
+def _open_analysis(job: Job) -> None:
+    view.choose(job.run.kind, "analysis", job.analysis)
+    st.switch_page(page(job.run.kind), query_params={"analysis": job.analysis})
 
 
 def facts_text(job: Job, images: str | None = None) -> str:

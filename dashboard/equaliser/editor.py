@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.equaliser.mount import show_equaliser
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import REGISTRY, SITES
@@ -41,7 +42,7 @@ def show_everywhere() -> None:
     value.number_input(
         "Fraction dropped", 0.0, _MAX_EVERYWHERE, 0.3, _STEP, format="%.2f", key="every-block", label_visibility="collapsed"
     )
-    apply.button(f"Set {site}", on_click=_set_everywhere, args=(site,), width="stretch", key="set-everywhere")
+    apply.button(f"Set {site}", on_click=whole(_set_everywhere), args=(site,), width="stretch", key="set-everywhere")
 
 
 def _set_everywhere(site: str) -> None:
@@ -62,7 +63,7 @@ def _show_table() -> None:
         site: st.column_config.NumberColumn(site, help=SITE_NAMES[site], min_value=0.0, max_value=0.99, step=_STEP, format="%.2f")
         for site in SITES
     }
-    st.data_editor(frame, key=f"table-{table.revision}", on_change=_edit_table, height="content", column_config=columns)
+    st.data_editor(frame, key=f"table-{table.revision}", on_change=whole(_edit_table), height="content", column_config=columns)
     st.caption("Fractions dropped, from 0 (keep all) to below 1. A double click edits a cell; paste fills several. Locks and ranges hold.")
 
 

@@ -13,6 +13,7 @@ from dashboard.evidence.prediction import Curves, Interaction
 from dashboard.evidence.sketch import DamageMap
 from dashboard.limits import Limit, Limits
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.cost.latency import ALIGNED
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.cost.shapes import ModelShape
@@ -35,7 +36,7 @@ class EditorState:
 
 def show_equaliser(data: dict) -> None:
     """Mount the equaliser with the data of `data_in_hand`; what it sends is taken into the session before the page runs again."""
-    _component(key=KEY, data=data, on_sent_change=_receive)
+    _component(key=KEY, data=data, on_sent_change=whole(_receive))
 
 
 @dataclass(frozen=True)

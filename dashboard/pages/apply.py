@@ -17,6 +17,7 @@ from dashboard.engine.client import EngineError
 from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.navigation import page
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Job
@@ -211,7 +212,7 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
         return
     price.markdown(price_text(offer.quote))
     start.button(
-        label, type="primary" if prominent else "secondary", on_click=_start, args=(kind, run), width="stretch", key=f"{kind}-start"
+        label, type="primary" if prominent else "secondary", on_click=whole(_start), args=(kind, run), width="stretch", key=f"{kind}-start"
     )
     if failure := st.session_state.pop(f"{kind}-error", None):
         st.error(failure)

@@ -22,6 +22,7 @@ from dashboard.evidence.sketch import DamageMap
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import metrics, page
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.cost.macs import Cost, count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.sites import SITES
@@ -40,8 +41,7 @@ def render() -> None:
     show_heading("ToaSt Studio")
     words, action = st.columns([5, 1], vertical_alignment="center")
     words.markdown(_PURPOSE)
-    if action.button("Tune", type="primary", width="stretch", key="go-tune"):
-        st.switch_page(page("tune"))
+    action.button("Tune", type="primary", width="stretch", key="go-tune", on_click=whole(st.switch_page), args=(page("tune"),))
     show_engine_status()
     shape = state.model_shape()
     if shape is None:

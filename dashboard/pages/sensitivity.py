@@ -30,6 +30,7 @@ from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.intervals import with_intervals
 from dashboard.evidence.sweep import planned_cells
 from dashboard.session import state, view
+from dashboard.session.whole import whole
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.tasks.base import Figure
@@ -219,7 +220,7 @@ def _show_saving(site: str, block: int, ratio: float) -> None:
         f":gray[Alone it saves]  \n**{(baseline.macs - macs) / 1e9:.2g} GMACs** per image ({saved}) {wording.BADGES['computed']}  \n"
         f":gray[counted for {schedule.selection.replace('_', ' ')} selection, as in the schedule in hand]"
     )
-    st.button("Put into the schedule", on_click=state.edit, args=(taken,), disabled=taken == schedule, key="take-cell")
+    st.button("Put into the schedule", on_click=whole(state.edit), args=(taken,), disabled=taken == schedule, key="take-cell")
 
 
 def _show_curves(evidence: Evidence, rows: Sequence[Row], site: str, name: str) -> None:

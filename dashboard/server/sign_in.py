@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.components.heading import show_heading
 from dashboard.server.sharing import Sharing
+from dashboard.session.whole import whole
 
 
 def admits() -> bool:
@@ -21,7 +22,7 @@ def is_signed_in() -> bool:
     st.markdown("This dashboard is shared with people who sign in.")
     for name in providers(st.secrets["auth"]):
         label = f"Sign in with {name}" if name else "Sign in"
-        st.button(label, type="primary", on_click=st.login, args=(name,) if name else (), key=f"sign-in-{name}")
+        st.button(label, type="primary", on_click=whole(st.login), args=(name,) if name else (), key=f"sign-in-{name}")
     return False
 
 

@@ -202,4 +202,9 @@ def _serve(options: argparse.Namespace, setup: Setup) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The threads that load, measure and draw may be inside torch, which aborts the process if the interpreter is taken down around it.
+    # Nothing is lost with them: stores and files are written in one step.
+    os._exit(ended)

@@ -10,6 +10,7 @@ from dashboard.engine.client import EngineError
 from dashboard.evidence.candidates import Candidate
 from dashboard.evidence.starting_points import identity
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.engine.protocol import Description, Job
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
@@ -41,7 +42,7 @@ def show_measuring(shown: Sequence[Candidate], engine: Description) -> DeltaGene
         return None
     button, price = st.columns([2, 5], vertical_alignment="center")
     button.button(
-        f"Measure {len(wanted)} on all {images:,} images", on_click=_submit, args=(wanted,), key="compare-measure", width="stretch",
+        f"Measure {len(wanted)} on all {images:,} images", on_click=whole(_submit), args=(wanted,), key="compare-measure", width="stretch",
         type="primary",
     )
     if error := st.session_state.pop("compare-error", None):

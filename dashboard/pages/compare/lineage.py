@@ -15,6 +15,7 @@ from dashboard.evidence.draft import Draft
 from dashboard.navigation import page
 from dashboard.session import autosave, state
 from dashboard.session.drafts import DraftError
+from dashboard.session.whole import whole
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.evaluation.result import Estimate
@@ -39,20 +40,19 @@ def show_lineage(known: Sequence[Candidate], file: str) -> None:
     by_number = {one.draft.number: one.draft for one in own}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         number = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
-        if st.button("Take in hand", key="lineage-take") and number in by_number and _taken(by_number[number]):
-            st.switch_page(page("tune"))
-        st.button("Remove", on_click=_remove, args=(number,), key="lineage-remove", help="Its descendants stay.")
+        st.button("Take in hand", on_click=whole(_take), args=(by_number.get(number),), key="lineage-take", disabled=number is None)
+        st.button("Remove", on_click=whole(_remove), args=(number,), key="lineage-remove", help="Its descendants stay.")
     if error := st.session_state.pop("lineage-error", None):
         st.error(error)
 
 
-def _taken(draft: Draft) -> bool:
+def _take(draft: Draft) -> None:
     try:
         take(draft)
     except DraftError as error:
         st.session_state["lineage-error"] = str(error)
-        return False
-    return True
+    else:
+        st.switch_page(page("tune"))
 
 
 def _remove(number: int) -> None:

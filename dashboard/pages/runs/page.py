@@ -13,6 +13,7 @@ from dashboard.components.jobs import OPEN, price_text, show_job
 from dashboard.engine.client import EngineError
 from dashboard.pages.runs.form import Form, find_forms
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.engine.protocol import Description, Job
 
 _REFRESH_S = 1.0
@@ -57,7 +58,7 @@ def _show_form() -> None:
     price, start = st.columns([5, 1], vertical_alignment="center")
     form = _FORMS[run["kind"]]
     price.markdown(price_text(offer.quote, upper_bound=form.may_end_early(run), unit=form.unit))
-    start.button("Start", type="primary", on_click=_start, args=(run,), width="stretch", key="run-start")
+    start.button("Start", type="primary", on_click=whole(_start), args=(run,), width="stretch", key="run-start")
     if failure := st.session_state.pop("run-error", None):
         st.error(failure)
     with st.expander("The same on the command line"):

@@ -5,12 +5,13 @@ import streamlit as st
 from dashboard.pages.runs.form import Form
 from dashboard.session import state
 from dashboard.session.tunings import take_tuning
+from dashboard.session.whole import whole
 from toast_core.engine.protocol import Job
 
 
 def _show_take(job: Job) -> None:
     if job.state == "done":
-        st.button("Take the schedule", key=f"job-take-{job.number}", on_click=_take, args=(job,))
+        st.button("Take the schedule", key=f"job-take-{job.number}", on_click=whole(_take), args=(job,))
 
 
 def _take(job: Job) -> None:

@@ -8,6 +8,7 @@ from dashboard.components.draft_menu import show_draft_menu
 from dashboard.equaliser.editor import show_everywhere
 from dashboard.evidence.starting_points import starting_points
 from dashboard.session import state
+from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.compensation import FULL, NONE
 from toast_core.schedule.schedule import SELECTIONS, Schedule
@@ -32,24 +33,24 @@ def show_choices(shape: ModelShape) -> None:
     """Show the boxes and buttons; each of them edits the schedule in hand."""
     history = state.history()
     undo, redo = st.columns(2)
-    undo.button("Undo", on_click=state.undo, disabled=not history.past, width="stretch", key="undo")
-    redo.button("Redo", on_click=state.redo, disabled=not history.future, width="stretch", key="redo")
+    undo.button("Undo", on_click=whole(state.undo), disabled=not history.past, width="stretch", key="undo")
+    redo.button("Redo", on_click=whole(state.redo), disabled=not history.future, width="stretch", key="redo")
     show_draft_menu(shape)
     names = [point.name for point in starting_points(shape, history.present.selection)]
-    st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=_start_from, args=(shape,))
+    st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=whole(_start_from), args=(shape,))
     st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
     show_everywhere()
     _keep_in_step("selection", history.present.selection)
     st.segmented_control(
         "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.__getitem__, required=True, key="selection",
-        on_change=_select, help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
+        on_change=whole(_select), help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
     )
     if history.present.selection == "calibrated":
         _keep_in_step("compensated", not history.present.compensation.is_none)
-        st.toggle("Make up for what is dropped", key="compensated", on_change=_compensate, help=_COMPENSATION_HELP)
+        st.toggle("Make up for what is dropped", key="compensated", on_change=whole(_compensate), help=_COMPENSATION_HELP)
     _keep_in_step("multiple", history.present.multiple_of)
     st.segmented_control(
-        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=_round,
+        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=whole(_round),
         help="Kept counts are rounded up to it: hardware likes multiples of 8 and 16.",
     )
 

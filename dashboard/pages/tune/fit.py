@@ -8,7 +8,9 @@ from dashboard.engine.client import EngineError
 from dashboard.evidence.budget_fit import UNITS, BudgetRequest, Fit, damage_curves, fit, tuning_run
 from dashboard.session import state
 from dashboard.session.tunings import take_tuning
+from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Job
 from toast_core.errors import ToastError
 from toast_core.schedule.sites import SITES
 
@@ -28,8 +30,8 @@ def show_fit(shape: ModelShape) -> None:
         return
     request = _budget_request(shape)
     left, right = st.columns(2)
-    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=_fit, args=(shape, request))
-    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=_offer, args=(shape, request))
+    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=whole(_fit), args=(shape, request))
+    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=whole(_offer), args=(shape, request))
     if error := st.session_state.get("fit-error"):
         st.error(error)
     _show_offer()
@@ -107,8 +109,8 @@ def _show_offer() -> None:
         asked, quote = offer
         st.markdown(price_text(quote, upper_bound=True))
         start, leave = st.columns(2)
-        start.button("Start", width="stretch", key="tuning-start", on_click=_submit, args=(asked,))
-        leave.button("Leave it", width="stretch", key="tuning-leave", on_click=st.session_state.pop, args=("tuning-offer",))
+        start.button("Start", width="stretch", key="tuning-start", on_click=whole(_submit), args=(asked,))
+        leave.button("Leave it", width="stretch", key="tuning-leave", on_click=whole(st.session_state.pop), args=("tuning-offer",))
 
 
 def _submit(asked: dict) -> None:
@@ -134,12 +136,16 @@ def _follow_job(shape: ModelShape) -> None:
         else:
             st.caption(f"Run {number} is {job.state}; see Runs.")
         return
+    whole(_end_job)(shape, job)
+    st.rerun()
+
+
+def _end_job(shape: ModelShape, job: Job | None) -> None:
     st.session_state["tuning-job"] = None
     if job is not None and job.state == "done":
         take_tuning(shape, job)
     elif job is not None:
-        st.session_state["fit-error"] = f"run {number} is {job.state}. {job.message}".strip()
-    st.rerun()
+        st.session_state["fit-error"] = f"run {job.number} is {job.state}. {job.message}".strip()
 
 
 def _show_found(found: Fit) -> None:
@@ -157,7 +163,7 @@ def _show_found(found: Fit) -> None:
                     f"block {edit['block']} {edit['site']}: {100 * edit['before']:.0f} \N{RIGHTWARDS ARROW} {100 * edit['after']:.0f} %, "
                     f"{wording.signed(edit['damage'], 5)}{unit}, {wording.signed(-edit['saved'] / 1e6, 3)} M"
                 )
-                st.button(label, width="stretch", key=f"edit-{name}-{number}", on_click=_apply_edit, args=(edit,))
+                st.button(label, width="stretch", key=f"edit-{name}-{number}", on_click=whole(_apply_edit), args=(edit,))
 
 
 def _apply_edit(edit: dict) -> None:

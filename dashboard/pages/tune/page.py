@@ -20,6 +20,7 @@ from dashboard.pages.tune.fit import show_fit
 from dashboard.pages.tune.map import follow_map
 from dashboard.session import state
 from dashboard.session.knowledge import with_interaction
+from dashboard.session.whole import whole
 from dashboard.uploads import MAX_SCHEDULE_MB
 from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
@@ -83,7 +84,7 @@ def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
         st.markdown("**Bring one**")
         st.file_uploader(
             "Schedule file (JSON; the reference implementation's entries are read, too)", type="json", key="upload",
-            max_upload_size=MAX_SCHEDULE_MB, on_change=_upload, args=(shape,),
+            max_upload_size=MAX_SCHEDULE_MB, on_change=whole(_upload), args=(shape,),
         )
         if error := st.session_state.get("upload-error"):
             st.error(error)
