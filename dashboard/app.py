@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
 from dashboard.navigation import page, pages
 from dashboard.session import autosave, link, state
@@ -14,6 +15,8 @@ ICON = Path(__file__).parent / "static" / "icon.png"
 
 def main(admits: Callable[[], bool]) -> None:
     """Show the page that the address names to a visitor whom `admits` lets in; it draws what anyone else sees."""
+    # A part of a page that was drawn anew just before, on this thread, leaves Streamlit's pen where it stood: in that part.
+    context_dg_stack.set(get_default_dg_stack_value())
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
     if not admits():
         return

@@ -55,9 +55,10 @@ def _save(key: str) -> None:
 
 
 def _take(by_number: dict) -> None:
-    draft, st.session_state["draft-take"] = by_number[st.session_state["draft-take"]], None
+    draft, st.session_state["draft-take"] = by_number.get(st.session_state["draft-take"]), None
     try:
-        take(draft)
+        if draft is not None:
+            take(draft)
     except DraftError as error:
         st.session_state["draft-error"] = str(error)
 

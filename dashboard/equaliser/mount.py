@@ -1,6 +1,5 @@
-"""Puts the equaliser on a page, and takes what it sends into the session: edits, locks and ranges, links, undo and redo."""
+"""Puts the equaliser on a page, with all that it draws and counts with."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import streamlit as st
@@ -11,32 +10,23 @@ from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
 from dashboard.evidence.prediction import Curves, Interaction
 from dashboard.evidence.sketch import DamageMap
-from dashboard.limits import Limit, Limits
+from dashboard.limits import Limits
 from dashboard.session import state
+from dashboard.session.inbox import KEY, EditorState, take_sent
 from dashboard.session.whole import whole
 from toast_core.cost.latency import ALIGNED
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.cost.shapes import ModelShape
-from toast_core.errors import ScheduleError
-from toast_core.schedule.schedule import BlockSchedule, Schedule
+from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.tasks.registry import task_of
 
-KEY = "equaliser"
 _component = st.components.v2.component("toast_equaliser", html='<div class="equaliser"></div>', css=style(), js=script())
-
-
-@dataclass(frozen=True)
-class EditorState:
-    """What a session keeps for the equaliser: `seen` numbers the last message taken, `linked` names the pairs that move together."""
-
-    seen: int = 0
-    linked: tuple[str, ...] = ()
 
 
 def show_equaliser(data: dict) -> None:
     """Mount the equaliser with the data of `data_in_hand`; what it sends is taken into the session before the page runs again."""
-    _component(key=KEY, data=data, on_sent_change=whole(_receive))
+    _component(key=KEY, data=data, on_sent_change=whole(take_sent))
 
 
 @dataclass(frozen=True)
@@ -154,29 +144,3 @@ def _curves_note(stored: StoredCurves, schedule: Schedule) -> str:
     if curves.selection in (None, schedule.selection):
         return of
     return f"{of}, channels chosen {curves.selection.replace('_', ' ')}"
-
-
-def _receive() -> None:
-    """Take the messages that have not been taken yet, in their order; one that is no schedule changes nothing."""
-    editor: EditorState = st.session_state["editor"]
-    for message in st.session_state[KEY].get("sent") or ():
-        if message["number"] <= editor.seen:
-            continue
-        editor = replace(editor, seen=message["number"])
-        if "linked" in message:
-            editor = replace(editor, linked=tuple(message["linked"]))
-        try:
-            _take(message)
-        except ScheduleError as error:
-            st.session_state["notice"] = f"Not changed: {error}"
-    st.session_state["editor"] = editor
-
-
-def _take(message: Mapping) -> None:
-    if "limits" in message:
-        state.set_limits({(site, block): Limit(low, high, locked) for site, block, low, high, locked in message["limits"]})
-    if "ratios" in message:
-        rows = zip(*(message["ratios"][site] for site in SITES), strict=True)
-        state.edit_within_limits(replace(state.schedule(), blocks=tuple(BlockSchedule(*row) for row in rows)))
-    if step := {"undo": state.undo, "redo": state.redo}.get(message.get("step")):
-        step()

@@ -203,16 +203,17 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
     most = engine.data.images
     choose, price, start = st.columns([2, 4, 1], vertical_alignment="bottom")
     images = choose.number_input(f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key=f"{kind}-images")
-    run = run | {"images": None if images == most else images}
+    offered = run | {"images": None if images == most else images}
     try:
         with st.spinner("Looking at what is stored, and how fast this machine is"):
-            offer = state.engine_client().quote(run)
+            offer = state.engine_client().quote(offered)
     except EngineError as error:
         st.error(str(error))
         return
     price.markdown(price_text(offer.quote))
     start.button(
-        label, type="primary" if prominent else "secondary", on_click=whole(_start), args=(kind, run), width="stretch", key=f"{kind}-start"
+        label, type="primary" if prominent else "secondary", on_click=whole(_start), args=(kind, run, most), width="stretch",
+        key=f"{kind}-start",
     )
     if failure := st.session_state.pop(f"{kind}-error", None):
         st.error(failure)
@@ -220,9 +221,11 @@ def _show_run(kind: str, run: dict, label: str, prominent: bool) -> None:
         st.code(offer.command, language="bash", wrap_lines=True)
 
 
-def _start(kind: str, run: dict) -> None:
+def _start(kind: str, run: dict, most: int) -> None:
+    """Start the run on as many images as the box says now, of `most`."""
+    images = st.session_state[f"{kind}-images"]
     try:
-        state.engine_client().submit(run)
+        state.engine_client().submit(run | {"images": None if images == most else images})
     except EngineError as error:
         st.session_state[f"{kind}-error"] = str(error)
 

@@ -220,7 +220,8 @@ def _show_saving(site: str, block: int, ratio: float) -> None:
         f":gray[Alone it saves]  \n**{(baseline.macs - macs) / 1e9:.2g} GMACs** per image ({saved}) {wording.BADGES['computed']}  \n"
         f":gray[counted for {schedule.selection.replace('_', ' ')} selection, as in the schedule in hand]"
     )
-    st.button("Put into the schedule", on_click=whole(state.edit), args=(taken,), disabled=taken == schedule, key="take-cell")
+    label = f"Put block {block} {site} {100 * ratio:.3g} % into the schedule"
+    st.button(label, on_click=whole(state.edit), args=(taken,), disabled=taken == schedule, key="take-cell")
 
 
 def _show_curves(evidence: Evidence, rows: Sequence[Row], site: str, name: str) -> None:

@@ -29,6 +29,7 @@ _SETTINGS = {
     "server.showEmailPrompt": "false",
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "viewer",
+    "runner.fastReruns": "false",  # true starts a run beside the one that acts on a click, whose answer is then thrown away
     "client.showErrorLinks": "false",
     "logger.hideWelcomeMessage": "true",
     "theme.light.primaryColor": "#0072B2",

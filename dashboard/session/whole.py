@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from dashboard.session.inbox import take_sent
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -16,12 +18,14 @@ R = TypeVar("R")
 def whole(act: Callable[P, R]) -> Callable[P, R]:
     """The same act, which nothing breaks off: what the browser sends meanwhile is taken up when it is done.
 
-    Every callback of a widget goes through here, and whatever a page does that must not be half done.
+    What the equaliser has sent comes first: a click comes after the edits before it, but Streamlit may hand both over at once, and calls
+    components last. Every callback of a widget goes through here, and whatever a page does that must not be half done.
     """
 
     @wraps(act)
     def done(*args: P.args, **kwargs: P.kwargs) -> R:
         with _undisturbed():
+            take_sent()
             return act(*args, **kwargs)
 
     return done

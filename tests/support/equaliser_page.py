@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from dashboard.engine.client import shipped_shape
-from dashboard.equaliser.mount import EditorState, Stored, equaliser_data
+from dashboard.equaliser.mount import Stored, equaliser_data
 from dashboard.equaliser.script import script, section, style
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
+from dashboard.session.inbox import EditorState
 from tests.support.evaluations import CURVES, VIT
 from toast_core.schedule.schedule import Schedule
 

@@ -41,6 +41,7 @@ function newDesk(root) {
 function adopt(desk, data, before) {
   desk.data = data;
   const isNewest = allSeen(data.seen);
+  desk.root.setAttribute("aria-busy", String(!isNewest));
   const form = JSON.stringify([data.of, data.kinds.map((kind) => kind.widths)]);
   if (desk.built !== form) build(desk, form);
   const isHeld = before?.built === form && takeOver(desk, before, isNewest);

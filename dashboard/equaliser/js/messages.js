@@ -25,7 +25,8 @@ export function allSeen(seen) {
   return true;
 }
 
-function send(message) {
+function send(desk, message) {
+  desk.root.setAttribute("aria-busy", "true"); // until the page's data says that it was seen
   outbox.queue.push({ number: ++outbox.number, ...message });
   post(RESEND_MS);
 }
@@ -38,7 +39,7 @@ function post(patience) {
 
 export function sendEdit(desk) {
   holdEdit(desk);
-  send({ ratios: Object.fromEntries(SITES.map((site) => [site, desk.now[site].map((bar) => bar.ratio)])) });
+  send(desk, { ratios: Object.fromEntries(SITES.map((site) => [site, desk.now[site].map((bar) => bar.ratio)])) });
 }
 
 // Keys and wheel come in runs, and a click may turn out to be half of a double click: one edit is sent when they rest.
@@ -56,14 +57,14 @@ export function holdEdit(desk) {
 // An edit that waits goes first: a step back must undo it, and limits hold what it has set.
 export function sendStep(desk, step) {
   if (desk.timer) sendEdit(desk);
-  send({ step });
+  send(desk, { step });
 }
 
 export function sendLimits(desk) {
   if (desk.timer) sendEdit(desk);
-  send({ limits: rowsOfLimits(desk.limits) });
+  send(desk, { limits: rowsOfLimits(desk.limits) });
 }
 
 export function sendLinks(desk) {
-  send({ linked: [...desk.linked] });
+  send(desk, { linked: [...desk.linked] });
 }

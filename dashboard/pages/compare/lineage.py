@@ -1,6 +1,6 @@
 """Drafts as a tree: what came from what, and what each step changed in accuracy and cost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -39,25 +39,25 @@ def show_lineage(known: Sequence[Candidate], file: str) -> None:
     show_table(pd.DataFrame([_row(one, depth, known) for one, depth in in_tree_order(own)]), "compare-lineage", f"{file}-lineage")
     by_number = {one.draft.number: one.draft for one in own}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        number = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
-        st.button("Take in hand", on_click=whole(_take), args=(by_number.get(number),), key="lineage-take", disabled=number is None)
-        st.button("Remove", on_click=whole(_remove), args=(number,), key="lineage-remove", help="Its descendants stay.")
+        chosen = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
+        st.button("Take in hand", on_click=whole(_take), args=(by_number,), key="lineage-take", disabled=chosen is None)
+        st.button("Remove", on_click=whole(_remove), key="lineage-remove", disabled=chosen is None, help="Its descendants stay.")
     if error := st.session_state.pop("lineage-error", None):
         st.error(error)
 
 
-def _take(draft: Draft) -> None:
+def _take(by_number: Mapping[int, Draft]) -> None:
     try:
-        take(draft)
+        take(by_number[st.session_state["lineage-draft"]])
     except DraftError as error:
         st.session_state["lineage-error"] = str(error)
     else:
         st.switch_page(page("tune"))
 
 
-def _remove(number: int) -> None:
+def _remove() -> None:
     try:
-        autosave.remove(number)
+        autosave.remove(st.session_state["lineage-draft"])
     except DraftError as error:
         st.session_state["lineage-error"] = str(error)
 

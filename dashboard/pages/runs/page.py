@@ -19,6 +19,7 @@ from toast_core.engine.protocol import Description, Job
 _REFRESH_S = 1.0
 _ENDED_SHOWN = 5
 _DEFAULT_IMAGES = 1000
+_WANTED = "run-wanted"
 _FORMS = find_forms()
 _OFFERED = {form.kind: form.title for form in _FORMS.values() if form.choose}
 _KIND_HELP = "  \n".join(f"{form.title}: {form.help}" for form in _FORMS.values() if form.choose)
@@ -47,6 +48,8 @@ def _show_form() -> None:
         st.info("This dashboard was started without images, so there is nothing to measure on. Start it with --data FOLDER.")
         return
     run = _chosen_run(engine)
+    if st.session_state.get(_WANTED):
+        whole(_start)(run)
     if run is None:
         return
     try:
@@ -58,7 +61,7 @@ def _show_form() -> None:
     price, start = st.columns([5, 1], vertical_alignment="center")
     form = _FORMS[run["kind"]]
     price.markdown(price_text(offer.quote, upper_bound=form.may_end_early(run), unit=form.unit))
-    start.button("Start", type="primary", on_click=whole(_start), args=(run,), width="stretch", key="run-start")
+    start.button("Start", type="primary", on_click=whole(_want), width="stretch", key="run-start")
     if failure := st.session_state.pop("run-error", None):
         st.error(failure)
     with st.expander("The same on the command line"):
@@ -88,9 +91,16 @@ def _chosen_run(engine: Description) -> dict | None:
     return form.choose(engine, run)
 
 
-def _start(run: dict) -> None:
+def _want() -> None:
+    """Leave the wish: what the form says by now is known once it is drawn."""
+    st.session_state[_WANTED] = True
+
+
+def _start(run: dict | None) -> None:
+    del st.session_state[_WANTED]
     try:
-        state.engine_client().submit(run)
+        if run is not None:
+            state.engine_client().submit(run)
     except EngineError as error:
         st.session_state["run-error"] = str(error)
 

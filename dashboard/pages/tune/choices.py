@@ -40,25 +40,31 @@ def show_choices(shape: ModelShape) -> None:
     st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=whole(_start_from), args=(shape,))
     st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
     show_everywhere()
-    _keep_in_step("selection", history.present.selection)
     st.segmented_control(
         "Channels are chosen", list(_SELECTION_NAMES), format_func=_SELECTION_NAMES.__getitem__, required=True, key="selection",
-        on_change=whole(_select), help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
+        default=_in_step("selection", history.present.selection), on_change=whole(_select),
+        help="  \n".join(f"{_SELECTION_NAMES[name]}: {text}" for name, text in SELECTIONS.items()),
     )
     if history.present.selection == "calibrated":
-        _keep_in_step("compensated", not history.present.compensation.is_none)
-        st.toggle("Make up for what is dropped", key="compensated", on_change=whole(_compensate), help=_COMPENSATION_HELP)
-    _keep_in_step("multiple", history.present.multiple_of)
+        is_on = _in_step("compensated", not history.present.compensation.is_none)
+        st.toggle("Make up for what is dropped", bool(is_on), key="compensated", on_change=whole(_compensate), help=_COMPENSATION_HELP)
     st.segmented_control(
-        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple", on_change=whole(_round),
+        "Keep a multiple of", sorted({*_MULTIPLES, history.present.multiple_of}), required=True, key="multiple",
+        default=_in_step("multiple", history.present.multiple_of), on_change=whole(_round),
         help="Kept counts are rounded up to it: hardware likes multiples of 8 and 16.",
     )
 
 
-def _keep_in_step(key: str, value: object) -> None:
-    """Show what the schedule says, whoever changed it; setting it always would undo a click that is on its way."""
-    if st.session_state.get(key) != value:
+def _in_step(key: str, value: object) -> object:
+    """Let a box show what the schedule says, whoever changed it, and return what it is to begin with; None where it has begun.
+
+    What it begins with is no change that a browser could miss while it mounts the box; setting it always would undo a click on its way.
+    """
+    if key not in st.session_state:
+        return value
+    if st.session_state[key] != value:
         st.session_state[key] = value
+    return None
 
 
 def _start_from(shape: ModelShape) -> None:
@@ -72,6 +78,8 @@ def _start_from(shape: ModelShape) -> None:
 
 def _select() -> None:
     chosen, schedule = st.session_state["selection"], state.schedule()
+    if chosen is None:  # nobody can choose nothing: a browser that is mounting the buttons says so
+        return
     state.edit(replace(schedule, selection=chosen, compensation=schedule.compensation if chosen == "calibrated" else NONE))
 
 
@@ -80,4 +88,5 @@ def _compensate() -> None:
 
 
 def _round() -> None:
-    state.edit(replace(state.schedule(), multiple_of=st.session_state["multiple"]))
+    if st.session_state["multiple"] is not None:
+        state.edit(replace(state.schedule(), multiple_of=st.session_state["multiple"]))

@@ -28,10 +28,10 @@ def show_fit(shape: ModelShape) -> None:
     if not _calibrates():
         st.caption("The tuner fits calibrated schedules; start the dashboard with --calibration IMAGES to use it.")
         return
-    request = _budget_request(shape)
+    _show_request(shape)
     left, right = st.columns(2)
-    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=whole(_fit), args=(shape, request))
-    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=whole(_offer), args=(shape, request))
+    left.button("Fit the rest", type="primary", width="stretch", key="fit", help=_HELP, on_click=whole(_fit), args=(shape,))
+    right.button("Refine by measuring", width="stretch", key="refine", help=_REFINE_HELP, on_click=whole(_offer), args=(shape,))
     if error := st.session_state.get("fit-error"):
         st.error(error)
     _show_offer()
@@ -47,18 +47,27 @@ def _calibrates() -> bool:
     return state.default_selection(engine) == "calibrated"
 
 
-def _budget_request(shape: ModelShape) -> BudgetRequest:
+def _show_request(shape: ModelShape) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.selectbox("Budget in", list(UNITS), format_func=UNITS.__getitem__, key="budget-unit", width=170)
-        if chosen == "reduction":
-            wanted = st.number_input("Budget", 1.0, 95.0, 40.0, 1.0, format="%.0f", key="budget-reduction", width=150)
-        else:
-            # a first proposal of 60 % of what the baseline needs
-            whole = _whole(shape, chosen)
-            wanted = st.number_input("Budget", 0.0, None, 0.6 * whole, whole / 50, format="%.4g", key=f"budget-{chosen}", width=150)
-        sites = st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
-        compensated = st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
-    return BudgetRequest(chosen, wanted, tuple(site for site in SITES if site in sites), compensated)
+        first = _first_proposal(shape, chosen)
+        low, high, step, digits = (1.0, 95.0, 1.0, "%.0f") if chosen == "reduction" else (0.0, None, first / 30, "%.4g")
+        st.number_input("Budget", low, high, first, step, format=digits, key=f"budget-{chosen}", width=150)
+        st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
+        st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
+
+
+def _request(shape: ModelShape) -> BudgetRequest:
+    """What the boxes say now: a click may come with what was typed before it, when nothing has been drawn in between."""
+    asked = st.session_state
+    unit, sites = asked["budget-unit"], asked["fit-sites"]
+    value = asked.get(f"budget-{unit}", _first_proposal(shape, unit))
+    return BudgetRequest(unit, value, tuple(site for site in SITES if site in sites), asked["fit-compensated"])
+
+
+def _first_proposal(shape: ModelShape, unit: str) -> float:
+    """40 % fewer MACs, or 60 % of what the baseline needs."""
+    return 40.0 if unit == "reduction" else 0.6 * _whole(shape, unit)
 
 
 def _whole(shape: ModelShape, unit: str) -> float:
@@ -68,10 +77,11 @@ def _whole(shape: ModelShape, unit: str) -> float:
     return cost.macs / 1e9 if unit == "gmacs" else cost.params / 1e6
 
 
-def _fit(shape: ModelShape, request: BudgetRequest) -> None:
+def _fit(shape: ModelShape) -> None:
     """Solve and take the answer in hand, or leave one line that says why not."""
     st.session_state.pop("fit-error", None)
     st.session_state.pop("tuning-offer", None)
+    request = _request(shape)
     try:
         if not request.sites:
             st.session_state["fit-error"] = "no site may change; choose at least one"
@@ -90,9 +100,10 @@ def _fit(shape: ModelShape, request: BudgetRequest) -> None:
     state.edit(found.schedule)
 
 
-def _offer(shape: ModelShape, request: BudgetRequest) -> None:
+def _offer(shape: ModelShape) -> None:
     """Ask what refining would cost."""
     st.session_state.pop("fit-error", None)
+    request = _request(shape)
     try:
         if not request.sites:
             st.session_state["fit-error"] = "no site may change; choose at least one"

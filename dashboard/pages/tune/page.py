@@ -48,7 +48,7 @@ def render() -> None:
     with editing:
         with st.container(border=True):
             show_editor(data)
-            follow_map(damage, card)
+            below = st.container()
         fitting = st.container(border=True)
     messages = begin()
     # Counted here, which gives the browser the time to show the totals before the rest comes and keeps it busy.
@@ -68,6 +68,8 @@ def render() -> None:
         st.plotly_chart(kept, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
     with st.container(border=True):
         _show_exchange(schedule, shape)
+    with below:
+        follow_map(damage, card)  # once everything stands: it may draw the page anew
     follow(slots, messages)
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as some
 from analysis_cache.analysis import Analysis
 from analysis_cache.store import EvidenceStore
 from dashboard.engine.client import shipped_shape
-from dashboard.equaliser import mount
-from dashboard.equaliser.mount import EditorState
 from dashboard.evidence.curves import StoredCurves, stored_curves
 from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.prediction import Curves, Point, effective_ratio, predict, read_curves
 from dashboard.limits import Limit, held_back, hold
+from dashboard.session import inbox
 from dashboard.session.history import History
+from dashboard.session.inbox import EditorState
 from tests.support import curves as made_up
 from tests.support.cells import identity
 from toast_core.schedule.rounding import keep_count
@@ -111,13 +111,13 @@ def test_messages_are_taken_once_and_in_order(monkeypatch):
     session = {"history": History(Schedule.uniform(12)), "editor": EditorState(seen=1)}
     ratios = {site: [0.0] * 12 for site in SITES}
     first, second = {**ratios, "fc2": [0.5] * 12}, {**ratios, "fc2": [0.7] * 12}
-    session[mount.KEY] = {"sent": [
+    session[inbox.KEY] = {"sent": [
         {"number": 1, "ratios": second}, {"number": 2, "ratios": first}, {"number": 3, "limits": [["fc2", 4, 0, 1, True]]},
         {"number": 4, "ratios": second}, {"number": 5, "linked": ["qk+vo"]}, {"number": 6, "ratios": {**ratios, "qk": [2.0] * 12}},
         {"number": 7, "step": "undo"},
     ]}
     monkeypatch.setattr("streamlit.session_state", session)
-    mount._receive()
+    inbox.take_sent()
     assert session["history"].present.ratios("fc2") == (0.5,) * 12
     assert session["history"].future[0].ratios("fc2") == (0.7,) * 4 + (0.5,) + (0.7,) * 7
     assert session["editor"] == EditorState(7, ("qk+vo",)) and session["limits"] == {("fc2", 4): Limit(locked=True)}

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from dashboard.equaliser.mount import EditorState
 from dashboard.evidence.curves import StoredCurves
 from dashboard.limits import Limit
+from dashboard.session.inbox import EditorState
 from tests.support.equaliser_page import NONE_STORED, STORED, attributes, bar, data_of, open_desk
 from tests.support.evaluations import CURVES
 from tests.support.sketches import damage_map

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.equaliser.mount import EditorState
+from dashboard.session.inbox import EditorState
 from tests.support.equaliser_page import bar, data_of, open_desk, ratios_sent
 from toast_core.schedule.schedule import Schedule
 

@@ -62,6 +62,17 @@ def test_fit_moves_the_bars_undo_brings_them_back_and_an_edit_moves_one(engine: 
     assert at.session_state["history"].undo().undo().present == before
 
 
+def test_a_click_that_comes_with_what_was_typed_before_it_means_that(engine: RunsEngine, tmp_path: Path) -> None:
+    put_tuning(tmp_path / "store.sqlite", BARE)
+    at = open_panel()
+    at.number_input(key="budget-reduction").set_value(20.0)
+    at.button(key="fit").click().run()
+    assert 0.78 * WHOLE < count_cost(SHAPE, in_hand(at)).macs <= 0.8 * WHOLE, "20, not the 40 that the page had drawn"
+    at.selectbox(key="budget-unit").select("gmacs")
+    at.button(key="fit").click().run()
+    assert 0.58 * WHOLE < count_cost(SHAPE, in_hand(at)).macs <= 0.6 * WHOLE, "the unit's first proposal"
+
+
 def test_an_impossible_wish_changes_nothing(engine: RunsEngine, tmp_path: Path) -> None:
     put_tuning(tmp_path / "store.sqlite", BARE)
     at = open_panel()

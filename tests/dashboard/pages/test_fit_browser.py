@@ -44,6 +44,7 @@ def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
             for name in ("block 4, fc2", "block 7, qk"):
                 page.get_by_role("slider", name=name, exact=True).focus()
                 page.keyboard.press("l")
+            expect(page.locator(".equaliser")).to_have_attribute("aria-busy", "false")  # the server knows of the locks
             budget = page.locator(".st-key-budget-reduction input")
             budget.fill("30")
             budget.press("Enter")
@@ -51,7 +52,7 @@ def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
             expect(page.get_by_text("Next-best edits")).to_be_visible()
             fitted = in_hand(page)
             shape = shipped_shape("demo_vit")
-            assert count_cost(shape, fitted).macs <= 0.7 * count_cost(shape).macs
+            assert 0.68 < count_cost(shape, fitted).macs / count_cost(shape).macs <= 0.7, "what was typed, though the click came at once"
             assert fitted.blocks[4].fc2 == 0 and fitted.blocks[7].qk == 0, "locked"
             bar = page.get_by_role("slider", name="block 6, fc2", exact=True)
             expect(bar).to_have_attribute("aria-valuenow", re.compile(f"^{100 * fitted.blocks[6].fc2:.3g}"))

@@ -7,6 +7,13 @@ import pytest
 import streamlit
 from streamlit.testing.v1 import AppTest
 
+from dashboard.session import state
+from dashboard.session.history import History
+from dashboard.session.inbox import KEY
+from dashboard.session.whole import whole
+from toast_core.schedule.schedule import Schedule
+from toast_core.schedule.sites import SITES
+
 DASHBOARD = Path(__file__).parents[3] / "dashboard"
 CALLBACKS = {"on_click", "on_change", "on_select", "on_submit", "on_sent_change", "on_dismiss"}
 
@@ -68,6 +75,16 @@ def test_one_act_within_another_and_one_that_fails_leave_drawing_as_it_was():
     drawn = page.session_state["drawn"]
     page.button[1].click().run()
     assert page.session_state["drawn"] == drawn + 1, "the run that was broken off did not count, the one after it did"
+
+
+def test_what_the_equaliser_sent_comes_before_the_click(monkeypatch):
+    session = {"history": History(Schedule.uniform(2)), KEY: {"sent": [{"number": 1, "limits": [["fc2", 1, 0, 1, True]]}]}}
+    monkeypatch.setattr("streamlit.session_state", session)
+    whole(state.edit_within_limits)(Schedule.uniform(2, fc2=0.5))
+    assert state.schedule().ratios("fc2") == (0.5, 0.0), "block 1 was locked before"
+    session[KEY] = {"sent": [{"number": 2, "ratios": {site: [0.1, 0.0] for site in SITES}}]}
+    whole(state.undo)()
+    assert state.schedule().ratios("fc2") == (0.5, 0.0), "the edit was undone, not what came before it"
 
 
 def test_every_callback_of_the_dashboard_is_whole():
