@@ -34,7 +34,8 @@ _SCHEDULE = Schedule(
 )
 # What a visitor came for, by its role and name; the last of them appears when the page is complete.
 _CONTROLS = {
-    "overview": ("button", "Tune"), "redundancy": ("heading", "Redundancy"), "sensitivity": ("button", "Put into the schedule"),
+    "overview": ("button", "Tune"), "redundancy": ("heading", "Redundancy"),
+    "sensitivity": ("button", re.compile(r"Put block \d+ fc2 [\d.]+ % into the schedule")),
     "tune": ("slider", "block 0, qk"), "compare": ("combobox", "Candidate"), "apply": ("button", "Apply"),
     "runs": ("button", "Start"),
 }
