@@ -76,7 +76,7 @@ def show_job(
     title.markdown(f"{BADGES[job.state]} **Run {number}**: {job.title}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if job.analysis and job.run.kind in pages():
-            st.button("Open the analysis", key=f"job-open-{number}", on_click=whole(_open_analysis), args=(job,))
+            st.button("Open the analysis", key=f"job-open-{number}", on_click=whole(_open_analysis), args=(job.run.kind, job.analysis))
         if more_buttons:
             more_buttons(job)
         for label, action in _ACTIONS[job.state].items():
@@ -96,9 +96,9 @@ def show_job(
         st.code(job.command, language="bash", wrap_lines=True)
 
 
-def _open_analysis(job: Job) -> None:
-    view.choose(job.run.kind, "analysis", job.analysis)
-    st.switch_page(page(job.run.kind), query_params={"analysis": job.analysis})
+def _open_analysis(kind: str, analysis: str) -> None:
+    view.choose(kind, "analysis", analysis)
+    st.switch_page(page(kind), query_params={"analysis": analysis})
 
 
 def facts_text(job: Job, images: str | None = None) -> str:

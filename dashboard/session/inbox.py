@@ -43,5 +43,8 @@ def _take(message: Mapping) -> None:
     if "ratios" in message:
         rows = zip(*(message["ratios"][site] for site in SITES), strict=True)
         state.edit_within_limits(replace(state.schedule(), blocks=tuple(BlockSchedule(*row) for row in rows)))
-    if step := {"undo": state.undo, "redo": state.redo}.get(message.get("step")):
-        step()
+    match message.get("step"):
+        case "undo":
+            state.undo()
+        case "redo":
+            state.redo()

@@ -5,7 +5,7 @@ something newer, and a callback with it: half done, and the click that called it
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -35,7 +35,7 @@ def whole(act: Callable[P, R]) -> Callable[P, R]:
 def _undisturbed() -> Iterator[None]:
     """Let the run find no newer request, which stays where it waits. Streamlit has no word for that (its issue 10578)."""
     session = get_script_run_ctx(suppress_warning=True)
-    requests = session and session.script_requests
+    requests: Any = session.script_requests if session else None
     if requests is None or "on_scriptrunner_yield" in vars(requests):
         yield
         return
