@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 _KINDS = {"plain": "nothing made up for", "compensated": "compensated"}
+_KNOWN = {"alone": "the sketch alone", "learning": "and those before"}
 
 
 def sketch_part(results: Mapping) -> str:
@@ -26,19 +27,24 @@ def sketch_part(results: Mapping) -> str:
 def prediction_part(results: Mapping) -> str:
     """How whole schedules came out beside their prediction, and beside the sum of single cells."""
     lines = _head(
-        "model, schedules", "KL inside its 95 % band", "predicted / measured KL, median (to half saved)", "sum of cells / measured",
+        "model, schedules", "predicted from", "KL inside its 95 % band", "band, times its middle",
+        "predicted / measured KL, median (to half saved)", "sum of cells / measured",
         "spread of the logarithm: predicted, sum", "top-1 told", "inside its band", "mean error where less than 5 points are lost",
     )
     for model, kinds in results.items():
-        for kind, found in kinds.items():
-            lines.append(
-                f"| `{model}`, {found['count']} {_KINDS[kind]} | {found['kl_inside_band']:.0%} | "
-                f"{found['median_predicted_over_measured']:.2f} ({found['median_predicted_over_measured_to_half_saved']:.2f}) | "
-                f"{found['median_summed_over_measured']:.2f} ({found['median_summed_over_measured_to_half_saved']:.2f}) | "
-                f"{found['log_deviation']:.2f}, {found['summed_log_deviation']:.2f} | {found['change_told']:.0%} | "
-                f"{found['change_inside_band']:.0%} | {found['change_mean_error_where_less_than_5_points_are_lost']:.2f} points |"
-            )
+        for kind, known in kinds.items():
+            lines.extend(_line(model, kind, name, known[name]) for name in _KNOWN)
     return "\n".join(lines)
+
+
+def _line(model: str, kind: str, known: str, found: Mapping) -> str:
+    return (
+        f"| `{model}`, {found['count']} {_KINDS[kind]} | {_KNOWN[known]} | {found['kl_inside_band']:.0%} | {found['band_factor']:.1f} | "
+        f"{found['median_predicted_over_measured']:.2f} ({found['median_predicted_over_measured_to_half_saved']:.2f}) | "
+        f"{found['median_summed_over_measured']:.2f} ({found['median_summed_over_measured_to_half_saved']:.2f}) | "
+        f"{found['log_deviation']:.2f}, {found['summed_log_deviation']:.2f} | {found['change_told']:.0%} | "
+        f"{found['change_inside_band']:.0%} | {found['change_mean_error_where_less_than_5_points_are_lost']:.2f} points |"
+    )
 
 
 def _head(*columns: str) -> list[str]:

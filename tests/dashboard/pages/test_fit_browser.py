@@ -18,7 +18,7 @@ from toast_core.setup import Setup
 
 def in_hand(page):
     """The schedule in the address."""
-    return decode_schedule(re.search(r"schedule=([^&]+)", page.url)[1])
+    return decode_schedule(re.search(r"schedule=([^&]+)", page.evaluate("location.href"))[1])  # page.url comes later
 
 
 def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
