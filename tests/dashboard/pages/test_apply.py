@@ -255,8 +255,9 @@ class TestSchedule:
     def test_composition_is_asked_for_where_it_is_not_stored(self, apply_engine):
         at = open_page()
         assert "Not checked yet for this schedule" in words(at) and "toast composition --of this" in words(at)
+        at.number_input(key="composition-images").set_value(900)  # and nothing is drawn before the click
         at.button(key="composition-start").click().run()
-        assert ("submit", {"kind": "composition", "schedule": SCHEDULE.to_dict(), "images": 1000}) in apply_engine.asked
+        assert ("submit", {"kind": "composition", "schedule": SCHEDULE.to_dict(), "images": 900}) in apply_engine.asked
 
     @pytest.mark.parametrize(("published", "kind", "says"), [
         (None, "success", "Safe to deploy"),

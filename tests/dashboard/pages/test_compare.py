@@ -137,7 +137,7 @@ def test_the_reference_can_be_another_candidate_and_stays_in_sight(compared):
 
 def test_a_draft_is_removed(compared):
     at = open_page()
-    at.selectbox(key="lineage-draft").set_value(1).run()
+    at.selectbox(key="lineage-draft").set_value(1)  # and nothing is drawn before the click
     at.button(key="lineage-remove").click().run()
     assert [draft.name for draft in autosave.book().drafts(ME, "demo_vit")] == ["Draft 2"] and not at.exception
 

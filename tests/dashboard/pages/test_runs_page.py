@@ -48,6 +48,16 @@ def test_without_runs_it_says_what_to_press_and_quotes_the_form(runs_engine):
     assert ("submit", run) in runs_engine.asked and "**Run 1**" in words(at)
 
 
+def test_a_start_that_comes_with_what_was_typed_before_it_means_that(runs_engine):
+    at = open_page()
+    at.number_input(key="run-images").set_value(40)
+    at.button(key="run-start").click().run()
+    run = next(one[1] for one in runs_engine.asked if one[0] == "submit")
+    assert run["images"] == 40, "not the 1,000 that the page had drawn"
+    at.run()
+    assert sum(kind == "submit" for kind, _ in runs_engine.asked) == 1
+
+
 def test_a_refused_start_is_said(runs_engine):
     at = open_page()
     runs_engine.refusal = "the disk is full; make room"
