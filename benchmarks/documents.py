@@ -53,7 +53,7 @@ DOCUMENTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "desk": lambda: desk_part(result("desk"), result("desk_stress")),
         "sweep": lambda: sweep_part(result("sweep")),
         "sketch": lambda: sketch_part(result("sketch")),
-        "predictions": lambda: prediction_part(result("predictions")),
+        "predictions": lambda: prediction_part(results_of_demos("predictions")),
         "adaptive": lambda: adaptive_part(results_of_demos("adaptive")),
     },
     ROOT / "docs" / "exports.md": {"exports": lambda: export_part(result("exports"))},

@@ -1,6 +1,6 @@
 """What is known of predictions, for docs/results.md: their order, cost and bands, cell by cell and for whole schedules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _KINDS = {"plain": "nothing made up for", "compensated": "compensated"}
 _KNOWN = {"alone": "the sketch alone", "learning": "and those before"}
@@ -24,14 +24,14 @@ def sketch_part(results: Mapping) -> str:
     return "\n".join([*lines, "", f"Process CPU time, {results['threads']} thread; the sketch without the cells that calibrate it."])
 
 
-def prediction_part(results: Mapping) -> str:
+def prediction_part(results: Sequence[tuple[str, Mapping]]) -> str:
     """How whole schedules came out beside their prediction, and beside the sum of single cells."""
     lines = _head(
         "model, schedules", "predicted from", "KL inside its 95 % band", "band, times its middle",
         "predicted / measured KL, median (to half saved)", "sum of cells / measured",
         "spread of the logarithm: predicted, sum", "top-1 told", "inside its band", "mean error where less than 5 points are lost",
     )
-    for model, kinds in results.items():
+    for model, kinds in results:
         for kind, known in kinds.items():
             lines.extend(_line(model, kind, name, known[name]) for name in _KNOWN)
     return "\n".join(lines)

@@ -1,12 +1,12 @@
-"""How far predictions of whole schedules can be trusted: random schedules of both demos, predicted from a sketch and measured.
+"""How far predictions of whole schedules can be trusted: random schedules of a demo, predicted from a sketch and measured.
 
-    python benchmarks/predictions.py [--plain 150] [--compensated 150] [--images 1000]
+    python benchmarks/predictions.py MODEL [--plain 150] [--compensated 150] [--images 1000]
 
 10 to 70 % of the MACs saved at qk, vo and fc2, every second schedule mostly in a few adjacent blocks. The sketch is of 64 calibration
 images, with the trials that it makes by default; fits and scores are of 384 others. Measured are KL to the baseline and the change of top-1
 on test images. Each schedule is predicted from the sketch alone, and as the desk does it: from the sketch and the schedules measured before
 it. Beside them stands the sum of single cells' damages from the same calibrated sketch. Writes
-benchmarks/results/predictions.json.
+benchmarks/results/predictions_MODEL.json.
 """
 
 import argparse
@@ -144,11 +144,12 @@ def summary(rows: list[dict]) -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=("demo_vit", "demo_swin"))
     parser.add_argument("--plain", type=int, default=150)
     parser.add_argument("--compensated", type=int, default=150)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
     numbers = {False: arguments.plain, True: arguments.compensated}
-    result = {name: measured(name, numbers, arguments.images) for name in ("demo_vit", "demo_swin")}
+    result = measured(arguments.model, numbers, arguments.images)
     RESULTS.mkdir(exist_ok=True)
-    write_text(RESULTS / "predictions.json", json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / f"predictions_{arguments.model}.json", json.dumps(result, indent=1) + "\n")
