@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import shipped_shape
-from dashboard.evidence.commands import analyze_command, bench_command, evaluate_command, report_command
+from dashboard.evidence.commands import analyze_command, evaluate_command, report_command
 from tests.support.commands import parsed
 from tests.support.families import tiny_demo
 from tests.support.runs import TINY, tiny_workbench
@@ -141,11 +140,6 @@ def test_a_page_and_its_command_line_ask_about_the_same(setup: Setup, schedule: 
     Path(SCHEDULE_FILE).write_text(schedule.to_json())
     asked = loaded_by(evaluate_command(setup, schedule), monkeypatch)
     assert asked == expected("evaluate", setup, schedule, False)
-    shape = replace(shipped_shape("demo_vit"), name="vit_nano", image_size=48, num_classes=3)  # as a file of weights may have said
-    command, given = parsed(bench_command(setup, shape))
-    said = ("vit_nano", 48, 3) if setup.weights else (setup.model, setup.img_size, setup.num_classes)
-    assert command == "bench" and given["table"] and given["weights"] == "random"
-    assert (given["model"], given["img_size"], given["num_classes"]) == said
     assert parsed(report_command(setup, "0123abcd", True))[1]["store"] is None
     assert parsed(report_command(setup, "0123abcd", False))[1]["store"] == setup.store
     for metric in ("redundancy", "sensitivity"):

@@ -84,6 +84,17 @@ class Desk:
         if self._model is not None:
             self._draw_map(self._model)
 
+    def prepare(self) -> None:
+        """Load, then do while nobody asks what pages show sooner or later: the map of refitted cells, and milliseconds. Raises nothing."""
+        self.load()
+        model = self._model
+        if model is None:
+            return
+        if model.can_refit and not self._refits_begun:
+            self._refits_begun = True
+            self._draw_map(model, compensated=True)
+        self._time_parts(model)
+
     def _say(self, what: str) -> None:
         self.activity = what
 
@@ -115,6 +126,16 @@ class Desk:
                 line = " ".join(str(error).split()) or type(error).__name__
                 self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line, compensated=compensated)
                 print(f"the sensitivity map was given up: {line}", file=sys.stderr)
+
+    def _time_parts(self, model: "WarmModel") -> None:
+        """Measure the table that milliseconds are read off, unless this machine's is stored; a failure is logged: no page waits for it."""
+        with self._turn:
+            try:
+                model.time_parts(self._say, self._give_way)
+            except Exception as error:
+                if not isinstance(error, ToastError):
+                    traceback.print_exc()
+                print(f"latency was not measured: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
 
     def _draw_refits(self, model: "WarmModel", schedule: Schedule) -> None:
         """Begin the map of refitted cells, once, with the first schedule that it would predict."""
