@@ -61,6 +61,7 @@ RUNS = [
         "compensation": {"ffn": "bias"}, "multiple_of": 2,
     },
     {"kind": "tuning", "unit": "params", "limit": 400_000},
+    {"kind": "tuning", "unit": "macs", "limit": 61_234_567, "images": 90, "evaluate": 70},
 ]
 
 
@@ -105,6 +106,9 @@ def test_a_run_and_its_command_line_ask_about_the_same(setup: Setup, values: dic
     sized = replace(setup, images=run.images, batch_size=run.batch_size)
     if run.kind == "tuning":
         sized = replace(sized, calibration_images=run.images)
+        assert given["evaluate"] == (run.evaluate or None)
+        if not run.evaluate:
+            sized = replace(sized, data=None, labels=None, class_order=None, class_map=None, random_classifier=False)
     if run.kind == "sketch":
         assert given["draws"] == run.draws and given["sites"] == ",".join(run.sites)
         sized = replace(sized, data=setup.calibration or setup.data, labels=None if setup.calibration else setup.labels)
@@ -129,7 +133,7 @@ def test_every_kind_of_run_is_among_these():
 def test_numbers_keep_every_digit():
     _, given = parsed(read_run(RUNS[0]).command(SETUPS["demo"]))
     assert tuple(map(float, given["ratios"].split(","))) == (0.1, 1 / 3)
-    _, given = parsed(read_run(RUNS[-2]).command(SETUPS["demo"]))
+    _, given = parsed(read_run(RUNS[-3]).command(SETUPS["demo"]))
     assert round(given["gmacs"] * 1e9) == 61_234_567 and given["lock"] == [f"0.fc2={1 / 3}"]
 
 
