@@ -62,7 +62,7 @@ def _begin(shape: ModelShape, images: int) -> None:
     try:
         for percent in GOALS:
             asked = tuning_run(shape, state.baseline(shape), {}, BudgetRequest("reduction", percent, _SITES, True))
-            state.engine_client().submit({**asked, "evaluate": images})
+            state.submit({**asked, "evaluate": images})
     except ToastError as error:
         st.session_state[_ERROR] = str(error)
 

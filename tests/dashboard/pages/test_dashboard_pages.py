@@ -64,7 +64,7 @@ def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
     at = AppTest.from_file("../../../dashboard/entry/session.py", default_timeout=180).run()
     assert not at.exception
     assert at.title[0].value == "ToaSt Studio"
-    assert [button.label for button in at.button][0] == "Tune"
+    assert at.button[0].label == "Tune"
     words = _words(at)
     assert "0.0722" in words and "fashion-mnist, 10,000 images" in words and "0123456789ab" in words
     assert {"What can be saved", "One block", "Where the compute is", "Data"} <= {head.value for head in at.subheader}
