@@ -96,6 +96,8 @@ class _Server(socketserver.ThreadingTCPServer):
                 yield self.desk.describe()
             case protocol.MeasureRequest():
                 yield from self.desk.measure(request.session, request.schedule, request.images)
+            case protocol.PredictRequest():
+                yield self.desk.predict(request.schedule)
             case protocol.QuoteRequest():
                 yield from self._offer(request)
             case protocol.JobsRequest():
