@@ -1,10 +1,11 @@
 """Whether least squares that weigh tokens by their effect on the output make better fits: pairs on the same images, on both demos.
 
-    python -m benchmarks.weighted_fits MODEL [--seeds 0 1 2] [--saved 0.4 0.5 0.6 0.7] [--floors 1 3 0.3] [--ranks 1] [--images 10000]
+    python -m benchmarks.weighted_fits MODEL [--seeds 0 1 2] [--saved 0.4 0.5 0.6 0.7] [--floors 1 3 0.3] [--tokens 1] [--ranks 1]
 
 With v the gradient of a random direction of the output at a token of a block's output (for the output projection: of the stream after the
-attention half), token n weighs floor + |v_n|^2 / mean |v|^2, from a sketch of two draws of the baseline on the calibration images. `ranks`
-weighs only the sums by which hidden units are ranked and heads choose their value dimensions; the fits themselves are unweighted.
+attention half), token n weighs floor + |v_n|^2 / mean |v|^2, from a sketch of two draws of the baseline on the calibration images. `tokens`
+takes the mean over the image's own tokens instead of all: images then count alike, and only tokens differ. `ranks` weighs only the sums
+by which hidden units are ranked and heads choose their value dimensions; the fits themselves are unweighted.
 Error-correcting fits on 512 calibration images that the seed draws, one ratio at qk, vo and fc2. Every fit is judged beside the unweighted
 one of the same images: KL to the baseline and top-1 on test images, and KL on further calibration images, by which a floor could be
 chosen. Writes benchmarks/results/weighted_fits_MODEL.json after every row and goes on from it.
@@ -41,7 +42,7 @@ from toast_core.studies.sketch.measure import Sketcher
 RESULTS = Path(__file__).parent / "results"
 DRAWS = 2
 HELD_OUT = 512
-UNWEIGHTED, WEIGHTED, RANKS = "unweighted", "weighted", "ranks"
+UNWEIGHTED, WEIGHTED, TOKENS, RANKS = "unweighted", "weighted", "tokens", "ranks"
 _CHUNK_TOKENS = 4096
 
 Weights = Mapping[nn.Module, list[torch.Tensor]]
@@ -110,6 +111,15 @@ def token_effects(model: nn.Module, batches: Sequence[Batch]) -> Weights:
                 found.setdefault(layer, []).append(effect)
     sizes = [len(batch.index) for batch in batches]
     return {layer: [one / np.average(means[layer], weights=sizes) for one in effects] for layer, effects in found.items()}
+
+
+def within_images(effects: Weights) -> Weights:
+    """The effects of an image's tokens over their own mean: every image counts alike."""
+    found = {}
+    for layer, own in effects.items():
+        sums_of = torch.cat([one.sum(1) for one in own])
+        found[layer] = [one * (sums_of.mean() / one.sum(1, keepdim=True).clamp_min(1e-30)) for one in own]
+    return found
 
 
 def floored(effects: Weights, floor: float) -> Weights:
@@ -221,8 +231,8 @@ class Study:
         if seed not in self.cases:
             self.cases[seed] = case_of(self.model, seed)
         case, schedule = self.cases[seed], uniform_at(self.shape, saved, "calibrated", FULL, seed)
-        context = nullcontext() if floor is None else weighing(floored(case.effects, floor), way == RANKS)
-        with context:
+        effects = within_images(case.effects) if way == TOKENS else case.effects
+        with nullcontext() if floor is None else weighing(floored(effects, floor), way == RANKS):
             plan = plan_on(self.model, schedule, case.fit)
         pruned = apply_plan(self.model, plan, "compact")
         found = *self.test.of(pruned), case.held_out.of(pruned)[0]
@@ -257,13 +267,14 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--saved", nargs="+", type=float, default=[0.4, 0.5, 0.6, 0.7])
     parser.add_argument("--floors", nargs="*", type=float, default=[1.0, 3.0, 0.3], help="of the weighted fits, in the order measured")
+    parser.add_argument("--tokens", nargs="*", type=float, default=[1.0], help="floors where images count alike")
     parser.add_argument("--ranks", nargs="*", type=float, default=[1.0], help="floors where only ranks are weighted")
     parser.add_argument("--images", type=int, default=10_000)
     arguments = parser.parse_args()
     study = Study(arguments.model, arguments.images)
-    passes = [(UNWEIGHTED, None), *((WEIGHTED, floor) for floor in arguments.floors), *((RANKS, floor) for floor in arguments.ranks)]
-    for together in (passes[:2], *([one] for one in passes[2:])):
-        for one_seed in arguments.seeds:
-            for share in arguments.saved:
-                for one_way, one_floor in together:
-                    study.add(one_seed, share, one_way, one_floor)
+    floors = {WEIGHTED: arguments.floors, TOKENS: arguments.tokens, RANKS: arguments.ranks}
+    ways = [(UNWEIGHTED, None), *((way, floor) for way, own in floors.items() for floor in own)]
+    for one_seed in arguments.seeds:
+        for share in arguments.saved:
+            for one_way, one_floor in ways:
+                study.add(one_seed, share, one_way, one_floor)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 Row = Mapping[str, object]
-_WAYS = {"weighted": "every sum", "ranks": "ranking alone"}
+_WAYS = {"weighted": "tokens and images", "tokens": "tokens within an image", "ranks": "ranking alone"}
 
 
 def weighted_part(results: Sequence[tuple[str, Mapping]]) -> str:

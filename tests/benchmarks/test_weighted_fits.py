@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.weighted_fits import WeightedSums, floored, token_effects, weighing
+from benchmarks.weighted_fits import WeightedSums, floored, token_effects, weighing, within_images
 from tests.support.families import images_for, schedule_for, shared_model
 from toast_core.compensation.plan import plan_on
 from toast_core.compensation.regression import SplitSums
@@ -71,4 +71,7 @@ def test_effects_have_a_mean_of_one_and_windows_hold_those_of_their_tokens(name:
         joined = parts.windows.join(own[0].reshape(*windows.shape[:-1], 1), stream)
         assert float(joined.sum()) == pytest.approx(float(own[0].sum()))
     assert float(torch.cat(effects[parts.fc2]).mean()) == pytest.approx(1)
+    alike = within_images(effects)[parts.proj]
+    for one in torch.cat([one.sum(1) for one in alike]):
+        assert float(one) == pytest.approx(stream[0, ..., 0].numel()), "every image counts alike"
     assert effects[parts.fc2][0].shape == stream[..., 0].flatten(1).shape
