@@ -19,7 +19,7 @@ def test_pairs_are_counted_and_the_choice_by_other_images_is_told() -> None:
     part = weighted_part([("a_vit", {"rows": rows, "held_out_images": 512, "fit_images": 512, "test_images": 10000})])
     assert "| `a_vit` | tokens and images, 1 | 1.00 (0.80 to 1.20); -0.08 |" in part
     assert (
-        "- `a_vit`, tokens and images, floor 1: of 2 pairs KL is better in 1 (1 beyond noise), worse in 1 (1 beyond noise); top-1 is better "
-        "in 1 (0 beyond noise), worse in 1 (1 beyond noise)."
+        "- `a_vit`, tokens and images, floor 1: of 2 pairs KL is better in 1 (1 beyond noise), worse in 1 (1 beyond noise); top-1 is "
+        "better in 1 (0 beyond noise), worse in 1 (1 beyond noise)."
     ) in part
     assert "512 further calibration images: the unweighted fit 1 times; else of 1 pairs KL is better in 1 (1 beyond noise)" in part
