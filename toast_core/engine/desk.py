@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toast_core.engine.cards import SketchCard
-from toast_core.engine.protocol import Description, Measurement, Predicted, Progress, Superseded
-from toast_core.engine.report import measurement
+from toast_core.engine.protocol import Description, Figures, Measurement, Predicted, Progress, Superseded
+from toast_core.engine.report import figures, measurement
 from toast_core.engine.room import MAX_SESSIONS
 from toast_core.errors import DataError, ToastError
 from toast_core.machine import give_back_memory
@@ -60,6 +60,7 @@ class Desk:
         self._sessions_guard = threading.Lock()
         self._is_superseded: Callable[[], bool] = _never
         self._sketch: SketchCard | None = None
+        self._baseline: Figures | None = None
         self._refits_begun = False
         self._asking, self._nobody_asks = 0, threading.Condition()
 
@@ -84,6 +85,17 @@ class Desk:
         if self._model is not None:
             self._draw_map(self._model)
 
+    def prepare(self) -> None:
+        """Load, then do while nobody asks what pages show sooner or later: the map of refitted cells, and milliseconds. Raises nothing."""
+        self.load()
+        model = self._model
+        if model is None:
+            return
+        if model.can_refit and not self._refits_begun:
+            self._refits_begun = True
+            self._draw_map(model, compensated=True)
+        self._time_parts(model)
+
     def _say(self, what: str) -> None:
         self.activity = what
 
@@ -101,6 +113,7 @@ class Desk:
             with self._turn:
                 model.baseline(count)
             time.sleep(_YIELD_S)
+        self._baseline = figures(model.baseline(len(model.batches)))
         with self._turn:
             model.calibrate()
 
@@ -115,6 +128,16 @@ class Desk:
                 line = " ".join(str(error).split()) or type(error).__name__
                 self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line, compensated=compensated)
                 print(f"the sensitivity map was given up: {line}", file=sys.stderr)
+
+    def _time_parts(self, model: "WarmModel") -> None:
+        """Measure the table that milliseconds are read off, unless this machine's is stored; a failure is logged: no page waits for it."""
+        with self._turn:
+            try:
+                model.time_parts(self._say, self._give_way)
+            except Exception as error:
+                if not isinstance(error, ToastError):
+                    traceback.print_exc()
+                print(f"latency was not measured: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
 
     def _draw_refits(self, model: "WarmModel", schedule: Schedule) -> None:
         """Begin the map of refitted cells, once, with the first schedule that it would predict."""
@@ -152,7 +175,7 @@ class Desk:
         """State, what it is doing, and once ready the cards of model, data and device."""
         state = self.state
         if state == "ready":
-            return replace(self._model.description, sketch=self._sketch)
+            return replace(self._model.description, sketch=self._sketch, baseline=self._baseline)
         return Description(state, error=self.error) if state == "failed" else Description(state, progress=self.activity)
 
     def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Predicted | Measurement | Superseded]:
