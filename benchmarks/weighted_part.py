@@ -42,7 +42,8 @@ def _cell(rows: Sequence[Row]) -> str:
     if not rows:
         return "not measured"
     ratios = [row["kl_ratio"] for row in rows]
-    return f"{fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); {fmean(row['points'] for row in rows):+z.2f}"
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(rows)} seeds" if len(rows) > 1 else "1 seed"
+    return f"{fmean(ratios):.2f} ({spread}); {fmean(row['points'] for row in rows):+z.2f}"
 
 
 def _pairs(rows: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ def test_pairs_are_counted_and_the_choice_by_other_images_is_told() -> None:
         row(1, "weighted", 1.2, -0.2, 0.03),
     ]
     part = weighted_part([("a_vit", {"rows": rows, "held_out_images": 512, "fit_images": 512, "test_images": 10000})])
-    assert "| `a_vit` | tokens and images, 1 | 1.00 (0.80 to 1.20); -0.08 |" in part
+    assert "| `a_vit` | tokens and images, 1 | 1.00 (0.80 to 1.20, 2 seeds); -0.08 |" in part
     assert (
         "- `a_vit`, tokens and images, floor 1: of 2 pairs KL is better in 1 (1 beyond noise), worse in 1 (1 beyond noise); top-1 is "
         "better in 1 (0 beyond noise), worse in 1 (1 beyond noise)."
