@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analysis_cache.store import EvidenceStore
 
 cache_app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    add_completion=False, rich_markup_mode=None,
     help="List, check, share and tidy stored analyses and their measurements.",
 )
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from toast_core.cli.help import RUN
 from toast_core.cli.opened import note_rest, open_workbench
-from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
+from toast_core.cli.options import Json, Wanted, in_panels, takes_schedule, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
@@ -22,6 +23,14 @@ _LOG_S = 30  # between two lines where there is no terminal for a bar
 
 @takes_setup("recover", required=("train",), said={"train": "training images, never test images: fashion-mnist:calibration or a folder"})
 @takes_schedule
+@in_panels({
+    "Training images": ("images", "validation_share", "augment", "mixup", "cutmix"),
+    "What is learned": ("distill", "distill_blocks", "temperature", "labels", "smoothing"),
+    "Steps": (
+        "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "warmup_epochs", "clip_norm", "ema", "patience",
+    ),
+    RUN: ("precision", "execution", "seed", "checkpoint", "checkpoint_steps"),
+})
 def recover(
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.safetensors to write; every command takes it as --weights")],
     setup: Setup,
