@@ -81,7 +81,8 @@ def test_an_example_gets_as_far_as_its_model(line: str, tmp_path: Path, monkeypa
 
 
 def test_a_wide_line_is_cut_before_options() -> None:
-    assert folded("toast apply --model demo_vit -o pruned.safetensors", 40) == ["toast apply --model demo_vit \\", "  -o pruned.safetensors"]
+    line = "toast apply --model demo_vit -o pruned.safetensors"
+    assert folded(line, 40) == ["toast apply --model demo_vit \\", "  -o pruned.safetensors"]
     assert folded("toast demo", 40) == ["toast demo"]
 
 

@@ -140,7 +140,9 @@ _SCHEDULE: dict[str, _Option] = {
         Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")], None
     ),
     "preset": (
-        Annotated[str | None, typer.Option("--preset", autocompletion=lambda: list(presets()), help="published schedule, see toast presets")],
+        Annotated[
+            str | None, typer.Option("--preset", autocompletion=lambda: list(presets()), help="published schedule, see toast presets")
+        ],
         None,
     ),
     "selection": (

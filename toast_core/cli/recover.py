@@ -1,7 +1,6 @@
 """`toast recover`: a pruned model fine-tuned toward its baseline, in one process or in several that torchrun starts."""
 
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
 
 _MINUTE_S = 60
-_LOG_S = 30  # between two lines where there is no terminal for a bar
 
 
 @takes_setup("recover", required=("train",), said={"train": "training images, never test images: fashion-mnist:calibration or a folder"})
@@ -95,16 +93,9 @@ def recover(
         if world.is_first:
             note_rest(workbench, notes)
         with Bar("recovering", with_note=True) as advance:
-            spoke = time.monotonic()
-
             def tell(told: Any) -> None:
-                nonlocal spoke
-                if not world.is_first:
-                    return
-                advance(told.images_done, told.images_total, note_of(told))
-                if not sys.stderr.isatty() and time.monotonic() - spoke > _LOG_S:
-                    spoke = time.monotonic()
-                    print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
+                if world.is_first:
+                    advance(told.images_done, told.images_total, note_of(told))
 
             fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
             start = RecoveryStart(chosen, partial(workbench.plan, chosen), fitted_on)
