@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from toast_core.cost.shapes import ModelShape
-from toast_core.schedule.presets import Reported, presets
+from toast_core.schedule.presets import Preset, Reported, presets
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 BASELINE = "baseline"
@@ -24,20 +24,33 @@ class StartingPoint:
 
 
 def starting_points(shape: ModelShape, selection: str) -> list[StartingPoint]:
-    """What a model can start from. Published schedules keep the selection they were published with."""
+    """What a model can start from. Published schedules keep the selection they were published with.
+
+    They are those of the architecture: a tag says which weights are in it, the paper's preset and the model's own may differ, and is
+    named where a preset has one.
+    """
     blocks = len(shape.blocks)
     offered = [StartingPoint("Baseline", Schedule.uniform(blocks, selection=selection))]
     offered += [
         StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, selection=selection)) for percent in (30, 50)
     ]
     offered.append(StartingPoint("Paper-shaped steps", _paper_shaped(blocks, selection)))
-    base = shape.name.partition(".")[0]
     offered += [
-        StartingPoint(f"Published {preset.name.partition('@')[2]}", preset.schedule, preset.reported)
+        StartingPoint(_published(preset), preset.schedule, preset.reported)
         for preset in presets().values()
-        if preset.model == base and len(preset.schedule.blocks) == blocks
+        if _architecture(preset.model) == _architecture(shape.name) and len(preset.schedule.blocks) == blocks
     ]
     return offered
+
+
+def _architecture(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _published(preset: Preset) -> str:
+    """For example `Published 2.5 GMACs`, or `Published MAE 11.5 GMACs` of a preset whose model's weights are a tag's."""
+    tag = preset.model.partition(".")[2].upper()
+    return " ".join(filter(None, ("Published", tag, f"{preset.reported.gmacs:g} GMACs")))
 
 
 def _paper_shaped(blocks: int, selection: str) -> Schedule:

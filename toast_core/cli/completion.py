@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 COMPLETE_VARIABLE = "_TOAST_COMPLETE"
-Shell = StrEnum("Shell", {name: name for name in ("bash", "zsh", "fish")})
+
+
+class Shell(StrEnum):
+    """The shells that completion is for."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
 
 
 def completion(
