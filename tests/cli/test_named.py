@@ -58,7 +58,8 @@ def test_what_is_there_is_served(served: list[Setup], tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", [
     "demo_vit", "demo_swin", "vit_base_patch16_224", "vit_base_patch16_224.mae", "vit_small_patch14_dinov2.lvd142m",
-    "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224.fb_in1k", "swin_tiny_patch4_window7_224", "eva02_small_patch14_224.mim_in22k",
+    "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224.fb_in1k",
+    "swin_tiny_patch4_window7_224", "eva02_small_patch14_224.mim_in22k",
 ])
 def test_names_of_timm_are_known_at_sight(name: str) -> None:
     check_name(name)
