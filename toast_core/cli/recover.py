@@ -15,6 +15,7 @@ from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.recovery.result import nothing_kept
 
 _MINUTE_S = 60
 
@@ -39,7 +40,12 @@ def recover(
     batch_size: Annotated[int, typer.Option(help="images of one forward of one process")] = Recipe.batch_size,
     accumulate: Annotated[int, typer.Option(help="forwards of every process before an optimizer step")] = Recipe.accumulate,
     optimizer: Annotated[str, typer.Option(help="timm's name, for example adamw, lamb, muon")] = Recipe.optimizer,
-    lr: Annotated[float, typer.Option(help="peak learning rate, after the warm-up and before the cosine")] = Recipe.lr,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="peak learning rate, after the warm-up and before the cosine; default: 5e-4, less for few images a step or few steps"
+        ),
+    ] = Recipe.lr,
     weight_decay: Annotated[float, typer.Option(help="of weights, not of biases and norms")] = Recipe.weight_decay,
     warmup_epochs: Annotated[float, typer.Option(help="epochs until the peak")] = Recipe.warmup_epochs,
     clip_norm: Annotated[float, typer.Option(help="largest norm of the gradient; 0: any")] = Recipe.clip_norm,
@@ -89,7 +95,11 @@ def recover(
     with process_group(setup.device) as world:
         workbench = open_workbench(replace(setup, device=str(world.device), batch_size=batch_size), quiet=not world.is_first)
         data = looked_at(workbench.training(images, seed, labels), world)
-        notes = list(dict.fromkeys([*workbench.notes(), *data.notes()]))
+        settled = recipe.settled(len(data), world.size)
+        notes = list(dict.fromkeys([*workbench.notes(), *data.notes(), *recipe.cautions(len(data), world.size)]))
+        if recipe.lr is None:
+            steps, together = recipe.steps(len(data), world.size), batch_size * accumulate * world.size
+            notes.append(f"peak learning rate {settled.lr:g}, from {together} images a step and {steps} steps; --lr sets another")
         if world.is_first:
             note_rest(workbench, notes)
         with Bar("recovering", with_note=True) as advance:
@@ -136,6 +146,8 @@ def _print_report(report: dict) -> None:
     columns = ["epoch", "images", "training loss", "validation loss", "top-1 %", "agreement %"]
     print(f"{report['model']} from {report['start']}, {report['training_images']} training images, processes: {report['processes']}")
     print_table(f"on {report['validation_images']} validation images", columns, rows)
+    if said := nothing_kept(report):
+        print(f"{said}; the file holds the model as it was before training: lower --lr, now {report['recipe']['lr']:g}, or use more images")
     if report["stopped_early"]:
         print("stopped early: the validation loss fell no more", file=sys.stderr)
     cost = report["cost"]
