@@ -137,7 +137,10 @@ _SETUP: dict[str, _Option] = {
 }
 _SCHEDULE: dict[str, _Option] = {
     "schedule": (
-        Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")], None
+        Annotated[
+            Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's), or a pruned file")
+        ],
+        None,
     ),
     "preset": (
         Annotated[
@@ -222,11 +225,19 @@ class Wanted:
 
 
 def read_schedule(file: Path) -> Schedule:
-    """Read a schedule file, ours or the reference implementation's entry.
+    """Read a schedule file, ours or the reference implementation's entry, or the schedule inside a file from toast apply.
 
     Raises:
         ScheduleError: it cannot be read or is no schedule.
+        ModelError: a .safetensors file that is damaged.
     """
+    if file.suffix == ".safetensors" and file.is_file():
+        from toast_core.loading import read_header
+
+        header = read_header(file)
+        if header is None:
+            raise ScheduleError(f"{file} holds weights and no schedule; give a schedule JSON, or a file from toast apply")
+        return header["schedule"]
     try:
         return Schedule.from_json(file.read_bytes())
     except OSError as error:
