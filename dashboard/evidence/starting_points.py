@@ -1,6 +1,7 @@
 """Schedules to start from: ours for any model, and the published ones where the model has them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.presets import Preset, Reported, presets
@@ -23,18 +24,18 @@ class StartingPoint:
     reported: Reported | None = None
 
 
-def starting_points(shape: ModelShape, selection: str) -> list[StartingPoint]:
-    """What a model can start from. Published schedules keep the selection they were published with.
+def starting_points(shape: ModelShape, like: Schedule) -> list[StartingPoint]:
+    """What a model can start from: with the settings of the schedule `like`; published ones keep those that they were published with.
 
-    They are those of the architecture: a tag says which weights are in it, the paper's preset and the model's own may differ, and is
-    named where a preset has one.
+    Published ones are those of the architecture, whatever weights are in it; a preset's own tag is in its name.
     """
     blocks = len(shape.blocks)
-    offered = [StartingPoint("Baseline", Schedule.uniform(blocks, selection=selection))]
+    settings: dict[str, Any] = {"selection": like.selection, "compensation": like.compensation}
+    offered = [StartingPoint("Baseline", Schedule.uniform(blocks, **settings))]
     offered += [
-        StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, selection=selection)) for percent in (30, 50)
+        StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, **settings)) for percent in (30, 50)
     ]
-    offered.append(StartingPoint("Paper-shaped steps", _paper_shaped(blocks, selection)))
+    offered.append(StartingPoint("Paper-shaped steps", Schedule(_paper_shaped(blocks), **settings)))
     offered += [
         StartingPoint(_published(preset), preset.schedule, preset.reported)
         for preset in presets().values()
@@ -53,7 +54,7 @@ def _published(preset: Preset) -> str:
     return " ".join(filter(None, ("Published", tag, f"{preset.reported.gmacs:g} GMACs")))
 
 
-def _paper_shaped(blocks: int, selection: str) -> Schedule:
+def _paper_shaped(blocks: int) -> tuple[BlockSchedule, ...]:
     """The published schedules' shape on any depth: attention thin from block 1 on, the last third's hidden units in steps."""
     rows = []
     for index in range(blocks):
@@ -61,4 +62,4 @@ def _paper_shaped(blocks: int, selection: str) -> Schedule:
         step = min(0.9, 0.5 + 0.4 * late / max(1, blocks // 3)) if late else 0.0
         attention = 0.5 if index else 0.0
         rows.append(BlockSchedule(attention, attention, 0.3 if index >= blocks - 2 else 0.0, round(20 * step) / 20))
-    return Schedule(tuple(rows), selection=selection)
+    return tuple(rows)
