@@ -90,6 +90,10 @@ class TestMadeWorse:
             f"training made it worse (validation loss {before:.4g} before, {after:.4g} at best after): nothing was kept"
         )
 
+    def test_one_that_changed_next_to_nothing_is_not_called_worse(self) -> None:
+        report = {"best_epoch": 0, "history": [{"validation_loss": 0.3}, {"validation_loss": 0.3001}]}
+        assert nothing_kept(report) == "training made it no better (validation loss 0.3 before, 0.3001 at best after): nothing was kept"
+
     def test_one_that_helped_says_nothing_of_the_kind(self) -> None:
         report = json.loads(json.dumps(recovered().report))
         assert report["kept"] and nothing_kept(report) is None

@@ -26,7 +26,7 @@ _LIMITS = {
     "seed": (0, 2**63 - 1, "a whole number of at least 0"),
 }
 # The learning rate where none is given. Adam's first steps change every weight by about the rate, whatever the gradient: a few steps
-# at a rate made for many throw a model away, and a step of fewer images goes a noisier way. docs/recovery.md has figures.
+# at a rate made for many throw a model away, and a step of fewer images goes a noisier way.
 _PEAK, _PEAK_IMAGES, _PEAK_STEPS = 5e-4, 128, 100
 _LEAST_HELD, _LEAST_STEPS = 30, 20  # validation images and steps below which a recovery says little
 _DIGITS = 2  # of a rate, for people to read
