@@ -16,10 +16,11 @@ import streamlit as st
 
 from dashboard.engine.client import state_root
 from dashboard.evidence.draft import Draft, Result
-from dashboard.evidence.starting_points import starting_points
+from dashboard.evidence.savings import offered_points
 from dashboard.evidence.weights import weights_digest
 from dashboard.owner import OWNER_COOKIE, is_owner
 from dashboard.session.drafts import DraftBook, DraftError
+from dashboard.session.history import History
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Description, Measurement
 from toast_core.schedule.schedule import Schedule
@@ -65,7 +66,9 @@ def drafts(shape: ModelShape) -> list[Draft]:
     return book().drafts(who, shape.name) if who else []
 
 
-def resume(shape: ModelShape, schedule: Schedule, linked: bool) -> tuple[Schedule, Sequence[Schedule], Sequence[Schedule]]:
+def resume(
+    setup: Setup, shape: ModelShape, schedule: Schedule, linked: bool
+) -> tuple[Schedule, Sequence[Schedule], Sequence[Schedule]]:
     """On a session's first run, return the schedule to take in hand with those before and after it.
 
     That is the draft with the link's schedule, or where no link asks for one, the draft that was in hand last; else `schedule`.
@@ -75,27 +78,27 @@ def resume(shape: ModelShape, schedule: Schedule, linked: bool) -> tuple[Schedul
     except DraftError as error:
         found, st.session_state["notice"] = None, str(error)
     if found is None:
-        st.session_state["hand"] = Hand(None, _named(shape, schedule) or A_LINK, schedule)
+        st.session_state["hand"] = Hand(None, _named(setup, shape, schedule) or A_LINK, schedule)
         return schedule, (), ()
     st.session_state["hand"] = Hand(found, found.origin, found.schedule)
     return found.schedule, *found.history()
 
 
-def autosave(shape: ModelShape, present: Schedule, past: Sequence[Schedule], future: Sequence[Schedule]) -> None:
+def autosave(setup: Setup, shape: ModelShape, history: History) -> None:
     """Keep the schedule in hand if this run has changed it. A book that cannot be written leaves a notice, and the session goes on."""
     who, held = owner(), hand()
-    if who is None or present == held.schedule:
+    if who is None or history.present == held.schedule:
         return
     try:
-        st.session_state["hand"] = _kept(who, held, shape, present, (past, future))
+        st.session_state["hand"] = _kept(who, held, _named(setup, shape, history.present), shape, history)
     except DraftError as error:
         st.session_state["notice"] = str(error)
 
 
-def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tuple[Sequence[Schedule], Sequence[Schedule]]) -> Hand:
+def _kept(who: str, held: Hand, name: str | None, shape: ModelShape, history: History) -> Hand:
+    present, steps = history.present, (history.past, history.future)
     own, draft = book().drafts(who, shape.name), held.draft
     same = next((one for one in own if one.schedule == present and (draft is None or one.number != draft.number)), None)
-    name = _named(shape, present)
     if same or name:
         if draft:
             book().close(who, draft.number)
@@ -108,9 +111,9 @@ def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tup
     return Hand(grown, grown.origin, present)
 
 
-def _named(shape: ModelShape, schedule: Schedule) -> str | None:
+def _named(setup: Setup, shape: ModelShape, schedule: Schedule) -> str | None:
     """The name of the starting point that a schedule equals; None where it equals none."""
-    return next((point.name for point in starting_points(shape, schedule) if point.schedule == schedule), None)
+    return next((point.name for point in offered_points(setup, shape, schedule) if point.schedule == schedule), None)
 
 
 def save(name: str) -> None:

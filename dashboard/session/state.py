@@ -106,7 +106,7 @@ def open_session(shape: ModelShape) -> None:
         schedule = read_link(dict(st.query_params.items()), shape, schedule)
     except ScheduleError as error:
         linked, st.session_state["notice"] = False, f"The link was not used: {error}"
-    present, past, future = autosave.resume(shape, schedule, linked)
+    present, past, future = autosave.resume(engine_client().setup, shape, schedule, linked)
     st.session_state["history"], st.session_state["session"] = History(present, tuple(past), tuple(future)), uuid.uuid4().hex
     channel.admit(st.session_state["session"], engine_client(), shape)
 

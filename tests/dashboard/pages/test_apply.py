@@ -125,7 +125,7 @@ def _apply() -> None:
 
 
 def _overview() -> None:
-    from dashboard.pages import overview
+    from dashboard.pages.overview import page as overview
     from dashboard.session import state
 
     state.open_session(state.model_shape())

@@ -14,11 +14,14 @@ from dashboard.owner import OwnerCookie, is_owner, owner_of
 from dashboard.session import autosave
 from dashboard.session.autosave import Hand
 from dashboard.session.drafts import MAX_DRAFTS, DraftBook, DraftError
+from dashboard.session.history import History
 from tests.support.earlier import copy_files
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 ME, YOU = "a" * 32, "b" * 32
 VIT = shipped_shape("demo_vit")
+SETUP = Setup().completed()
 BASE = Schedule.uniform(12, selection="calibrated")
 
 
@@ -141,14 +144,14 @@ def session(book: DraftBook, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.setattr(autosave, "owner", lambda: ME)
     monkeypatch.setattr(autosave, "book", lambda: book)
     monkeypatch.setattr("streamlit.session_state", state)
-    autosave.resume(VIT, BASE, linked=False)
+    autosave.resume(SETUP, VIT, BASE, linked=False)
     return state
 
 
 def edit(*schedules: Schedule) -> None:
     """Runs that end with these schedules in hand."""
     for schedule in schedules:
-        autosave.autosave(VIT, schedule, (), ())
+        autosave.autosave(SETUP, VIT, History(schedule, (), ()))
 
 
 def own(book: DraftBook) -> dict[str, Schedule]:
@@ -200,9 +203,9 @@ def test_taking_a_draft_closes_both(session, book):
 
 
 def test_a_new_session_goes_on_with_the_draft_in_hand(session, book):
-    autosave.autosave(VIT, fc2(0.3), (BASE, fc2(0.1)), (fc2(0.5),))
+    autosave.autosave(SETUP, VIT, History(fc2(0.3), (BASE, fc2(0.1)), (fc2(0.5),)))
     session.clear()
-    assert autosave.resume(VIT, BASE, linked=False) == (fc2(0.3), [BASE, fc2(0.1)], [fc2(0.5)])
+    assert autosave.resume(SETUP, VIT, BASE, linked=False) == (fc2(0.3), [BASE, fc2(0.1)], [fc2(0.5)])
     edit(fc2(0.4))
     assert own(book) == {"Draft 1": fc2(0.4)}
 
@@ -210,9 +213,9 @@ def test_a_new_session_goes_on_with_the_draft_in_hand(session, book):
 def test_a_link_to_an_own_drafts_schedule_is_that_draft_and_another_one_begins_a_draft(session, book):
     edit(fc2(0.3))
     session.clear()
-    assert autosave.resume(VIT, fc2(0.3), linked=True)[0] == fc2(0.3) and session["hand"].draft.name == "Draft 1"
+    assert autosave.resume(SETUP, VIT, fc2(0.3), linked=True)[0] == fc2(0.3) and session["hand"].draft.name == "Draft 1"
     session.clear()
-    assert autosave.resume(VIT, fc2(0.8), linked=True) == (fc2(0.8), (), ())
+    assert autosave.resume(SETUP, VIT, fc2(0.8), linked=True) == (fc2(0.8), (), ())
     edit(fc2(0.9))
     assert own(book) == {"Draft 1": fc2(0.3), "Draft 2": fc2(0.9)} and session["hand"].draft.origin == "a link"
 
