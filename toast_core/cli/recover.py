@@ -99,7 +99,8 @@ def recover(
         notes = list(dict.fromkeys([*workbench.notes(), *data.notes(), *recipe.cautions(len(data), world.size)]))
         if recipe.lr is None:
             steps, together = recipe.steps(len(data), world.size), batch_size * accumulate * world.size
-            notes.append(f"peak learning rate {settled.lr:g}, from {together} images a step and {steps} steps; --lr sets another")
+            count = f"{steps} step{'s' if steps > 1 else ''}"
+            notes.append(f"peak learning rate {settled.lr:g}, from {together} images a step and {count}; --lr sets another")
         if world.is_first:
             note_rest(workbench, notes)
         with Bar("recovering", with_note=True) as advance:

@@ -125,7 +125,8 @@ class RecoveryRun:
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
         """Accuracy on the dashboard's images with its interval and paired difference; validation accuracy before and after.
 
-        Where training made it worse, that stands first: the figures are then those of the model before training.
+        Where training made it worse, that stands first: the figures are then those of the model before training. What spoke against
+        learning from so few images stands last.
         """
         report, test = (store.get(analysis.cell_keys[place]).summary for place in (0, -1))
         (low, high), (worst, best) = test["top1"]["ci95"], test["delta_top1"]["ci95"]
@@ -138,7 +139,8 @@ class RecoveryRun:
         what = "validation_top1" if report["after"]["validation_top1"] is not None else "validation_agreement"
         name = "top-1" if what == "validation_top1" else "agreement with the baseline"
         change, where = f"{report['before'][what]:.1f} -> {report['after'][what]:.1f} %", f"at epoch {report['best_epoch']}"
-        return f"{tested}; validation {name} {change} of {report['validation_images']:,} images, {where}"
+        kept = f"{tested}; validation {name} {change} of {report['validation_images']:,} images, {where}"
+        return "; ".join((kept, *report.get("cautions", ())))  # reports of before have none
 
     def _data(self, workbench: Workbench) -> ImageData:
         place = _train(workbench.setup)
