@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard, get_args
 
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
-from toast_core.engine.cards import SketchCard as SketchCard  # pages read it from here
+from toast_core.engine.cards import FormatCard as FormatCard  # pages read them from here
+from toast_core.engine.cards import SketchCard as SketchCard
 from toast_core.engine.values import ProtocolError as ProtocolError
 from toast_core.engine.values import Values
 from toast_core.jobs.book import Job as Job  # pages read them from here
@@ -228,6 +229,7 @@ class Description(_Message):
     data, calibration   None where no such images were given, and while it is not ready
     sketch              how far the map is that it makes by itself; None before it is begun, and where there are no images
     versions            of Python, torch and timm
+    formats             of files that a pruned model can be exported to, those that cannot be made on this machine with the reason
     """
 
     answer = "description"
@@ -240,6 +242,7 @@ class Description(_Message):
     sketch: SketchCard | None = None
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    formats: tuple[FormatCard, ...] = ()
     protocol: int = PROTOCOL
 
     @property
