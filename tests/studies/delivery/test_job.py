@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from toast_core.studies.agreement import job as apply
 from toast_core.studies.certificate import measure
 from toast_core.studies.certificate.result import Certificate
 from toast_core.studies.delivery.job import folder_of
-from toast_core.studies.delivery.result import Delivered, file_stem
+from toast_core.studies.delivery.result import Delivered, content_of, file_stem
 from toast_core.studies.registry import read_run
 from toast_core.workbench import Workbench
 
@@ -58,7 +59,7 @@ class TestExport:
         assert (run.work(workbench, store).cells, run.work(workbench, store).stored) == (1, 0)
         ((record, folder),) = exported(workbench, store, source, ["safetensors"])
         assert record.path == f"demo_tiny_{WHOLE.digest()[:8]}.safetensors" and record.relative_difference <= 1e-4
-        assert record.is_whole(folder) and record.content(folder) == (folder / record.path).read_bytes()
+        assert record.is_whole(folder) and content_of(record, folder) == (folder / record.path).read_bytes()
         assert load_model(weights=folder / record.path).toast_info.schedule == WHOLE
         monkeypatch.setattr("toast_core.studies.delivery.job.export_model", None)
         assert run.work(workbench, store).macs == 0 and exported(workbench, store, source, ["safetensors"]) == [(record, folder)]
@@ -88,11 +89,9 @@ class TestExport:
 
     @pytest.mark.export
     def test_a_loader_comes_as_one_file_that_holds_both(self, workbench, store, source, tmp_path):
-        import zipfile
-
         ((record, folder),) = exported(workbench, store, source, ["loader"])
         assert record.download.endswith(".zip") and [part.suffix for part in record.parts(folder)] == [".py", ".pt2"]
-        (tmp_path / "sent.zip").write_bytes(record.content(folder))
+        (tmp_path / "sent.zip").write_bytes(content_of(record, folder))
         with zipfile.ZipFile(tmp_path / "sent.zip") as archive:
             assert archive.testzip() is None and archive.namelist() == [part.name for part in record.parts(folder)]
         record.parts(folder)[1].unlink()

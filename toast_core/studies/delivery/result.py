@@ -62,25 +62,26 @@ class Delivered:
             and sha256_of(parts[0]) == self.sha256
         )
 
-    def content(self, folder: Path) -> bytes:
-        """The file's bytes; of a file with others beside it a ZIP of them all.
-
-        Raises:
-            OSError: one of them cannot be read.
-        """
-        parts = self.parts(folder)
-        if len(parts) == 1:
-            return parts[0].read_bytes()
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for part in parts:
-                archive.write(part, part.name)
-        return packed.getvalue()
-
     @property
     def download(self) -> str:
-        """The name under which `content` is saved."""
+        """The name under which `content_of` is saved."""
         return self.path if not self.path.endswith(".py") else f"{self.path.removesuffix('.py')}.zip"
+
+
+def content_of(record: Delivered, folder: Path) -> bytes:
+    """The bytes of an exported file; of one with others beside it a ZIP of them all.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    parts = record.parts(folder)
+    if len(parts) == 1:
+        return parts[0].read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part in parts:
+            archive.write(part, part.name)
+    return packed.getvalue()
 
 
 def file_stem(model: str, schedule: str) -> str:
