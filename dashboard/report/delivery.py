@@ -96,17 +96,20 @@ def delivery_paper(applied: Applied, pictures: Pictures | None = None, names: Se
         ("Measured on", f"{record.processor} ({record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}, {record.dtype}, "
                         f"{', '.join(f'{name} {version}' for name, version in record.versions.items())})"),
     ))
-    title = f"{record.model}, pruned: {wording.change(record.macs['compact'], record.macs['baseline'])} MACs per image"
+    title = f"{record.model}, pruned: {_saved(record):.0f} % fewer operations per image"
     return Paper(title, _lead(record), facts, _tiles(record), tuple(sections))
+
+
+def _saved(record: Agreement) -> float:
+    return 100 * (1 - record.macs["compact"] / record.macs["baseline"])
 
 
 def _lead(record: Agreement) -> str:
     figure = TASKS[record.task].figures[0]
-    kept = 100 * (1 - record.macs["compact"] / record.macs["baseline"])
     low, high = record.delta.ci95
     cost = (
-        f"The pruned model needs {kept:.0f} % fewer multiply-accumulates (MACs) per image. On this machine it answers "
-        f"{' and '.join(f'{_sized(timing)} {_speed_in_words(timing)}' for timing in record.timings)}."
+        f"The pruned model needs {_saved(record):.0f} % fewer multiply-accumulates (MACs) per image. On the machine named below it is "
+        f"{' and '.join(map(_speed_in_words, record.timings))}."
     )
     change = f"{wording.points(record.delta, figure)} (95 %: {wording.points_interval(record.delta, figure)})"
     now = wording.accuracy(record.headline["compact"], figure)
@@ -115,15 +118,10 @@ def _lead(record: Agreement) -> str:
     return f"{cost} On {record.images:,} images its {figure.label} is {now}, {change} against the baseline."
 
 
-def _sized(timing: Timing) -> str:
-    return "a single image" if timing.batch_size == 1 else f"batches of {timing.batch_size}"
-
-
 def _speed_in_words(timing: Timing) -> str:
-    median, first, third = timing.speedup
-    if first <= 1 <= third:
-        return f"about as fast as before ({median:.2f}{_TIMES})"
-    return f"{median:.2f} times as fast"
+    (median, first, third), size = timing.speedup, timing.batch_size
+    images = "on single images" if size == 1 else f"in batches of {size}"
+    return f"{'about as fast as before' if first <= 1 <= third else f'{median:.2f} times as fast'} {images}"
 
 
 def _tiles(record: Agreement) -> tuple[Tile, ...]:
@@ -148,17 +146,17 @@ def _weights_bytes(record: Agreement, name: str) -> int:
 
 def _table(record: Agreement) -> str:
     figure, both = TASKS[record.task].figures[0], ("baseline", "compact")
-    was, now = (record.headline[name] for name in both)
+    was, now, whole = (*(record.headline[name] for name in both), _weights_bytes(record, "baseline"))
     rows = [
         (cell(figure.title, f"{record.images:,} images"), *(_with_interval(one, figure) for one in (was, now)),
          cell(wording.points(record.delta, figure), f"{wording.points_interval(record.delta, figure)}; {wording.verdict(record.delta)}"),
          badge(MEASURED)),
-        (cell("Multiply-accumulates", "of one image"), *(cell(f"{wording.gmacs(record.macs[name])} GMACs") for name in both),
+        (cell("Multiply-accumulates", "operations of one image"), *(cell(f"{wording.gmacs(record.macs[name])} GMACs") for name in both),
          cell(wording.change(record.macs["compact"], record.macs["baseline"])), badge(COMPUTED)),
         (cell("Parameters"), *(cell(wording.parameters(record.params[name])) for name in both),
          cell(wording.change(record.params["compact"], record.params["baseline"])), badge(COMPUTED)),
-        (cell("Size", f"{record.dtype} weights; pruned: the file"), cell(_mb(_weights_bytes(record, "baseline"))), cell(_mb(record.file_bytes)),
-         cell(wording.change(record.file_bytes, _weights_bytes(record, "baseline"))), f"{badge(COMPUTED)} {badge(MEASURED)}"),
+        (cell("Size", f"{record.dtype} weights; pruned: the file"), cell(_mb(whole)), cell(_mb(record.file_bytes)),
+         cell(wording.change(record.file_bytes, whole)), f"{badge(COMPUTED)} {badge(MEASURED)}"),
     ]
     for timing in record.timings:
         name = "One image" if timing.batch_size == 1 else f"A batch of {timing.batch_size}"

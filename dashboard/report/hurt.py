@@ -22,10 +22,10 @@ def hurt_sections(before: Arrays, after: Arrays, names: Sequence[str], pictures:
     if found is None:
         return []
     known = list(names) or [f"class {label}" for label in range(1 + max(one.label for one in found.classes))]
-    return [_classes(found, known), _pictures(found, known, pictures)]
+    return [Section("Who gets hurt", _classes(found, known) + _pictures(found, known, pictures))]
 
 
-def _classes(found: Damage, names: Sequence[str]) -> Section:
+def _classes(found: Damage, names: Sequence[str]) -> str:
     worse = [one for one in found.classes if one.is_clear and one.change.value < 0]
     said = (
         f"Of {found.images:,} images {found.newly_wrong:,} are newly wrong and {found.newly_right:,} newly right. "
@@ -34,33 +34,32 @@ def _classes(found: Damage, names: Sequence[str]) -> Section:
            else "No class is clearly worse. ")
         + f"{len(found.classes)} classes were tested together (exact McNemar tests, Holm at 5 %)."
     )
-    shown = sorted(found.classes, key=lambda one: (not (one.is_clear and one.change.value < 0), one.change.value))[: MOST_CLASSES if worse else _FEW]
+    ranked = sorted(found.classes, key=lambda one: (not (one.is_clear and one.change.value < 0), one.change.value))
+    shown = ranked[: MOST_CLASSES if worse else _FEW]
     reach = max([5.0, *(abs(end) for one in shown for end in one.change.ci95)])
     rows = [
         (
             cell(_name(names, one.label)), cell(f"{one.images:,}"), cell(f"{one.newly_wrong:,}"), cell(f"{one.newly_right:,}"),
-            cell(f"{wording.points(one.change)} ({wording.points_interval(one.change)})"), difference_strip(one.change, reach, one.is_clear),
+            cell(f"{wording.points(one.change)} ({wording.points_interval(one.change)})"),
+            difference_strip(one.change, reach, one.is_clear),
             cell(("worse" if one.change.value < 0 else "better") if one.is_clear else "cannot tell"),
         )
         for one in shown
     ]
     heads = ("Class", "Images", "Newly wrong", "Newly right", "Top-1 difference (95 %)", "", "")
     more = f"The {len(shown)} of {len(found.classes)} classes that lose most." if len(found.classes) > len(shown) else ""
-    return Section("Who gets hurt", f"<p>{escape(said)} {badge(MEASURED)}</p>{table(heads, rows)}{paragraph(more, 'soft') if more else ''}")
+    return f"<p>{escape(said)} {badge(MEASURED)}</p>{table(heads, rows)}{paragraph(more, 'soft') if more else ''}"
 
 
 def _name(names: Sequence[str], label: int) -> str:
     return names[label] if 0 <= label < len(names) else f"class {label}"
 
 
-def _pictures(found: Damage, names: Sequence[str], pictures: Pictures | None) -> Section:
-    title = "Newly wrong images"
+def _pictures(found: Damage, names: Sequence[str], pictures: Pictures | None) -> str:
     if not len(found.wrong):
-        return Section(title, paragraph("None: every image that the baseline had right is still right.", "soft"))
+        return ""
     if pictures is None:
-        return Section(title, paragraph(
-            "The images themselves are not in the store, so none is shown here; the report that the dashboard makes shows them.", "soft"
-        ))
+        return paragraph("The images are not in the store, so none is shown here; the report that the dashboard makes shows them.", "soft")
     places = range(min(MOST_PICTURES, len(found.wrong)))
     shown = []
     for place, image in zip(places, pictures([int(found.wrong[place]) for place in places]), strict=True):
@@ -69,5 +68,5 @@ def _pictures(found: Damage, names: Sequence[str], pictures: Pictures | None) ->
         code = None if image is None else base64.b64encode(image).decode()
         drawn = f'<img src="data:image/png;base64,{code}" alt="{escape(true)}">' if code else '<p class="soft">cannot be read</p>'
         shown.append(f"<figure>{drawn}<figcaption>{words}</figcaption></figure>")
-    said = f"The surest mistakes first, {len(shown)} of {len(found.wrong):,}: what each is, and what it is now taken for."
-    return Section(title, f'{paragraph(said, "soft")}<div class="pictures">{"".join(shown)}</div>')
+    said = f"Newly wrong, the surest mistakes first, {len(shown)} of {len(found.wrong):,}: what each is, and what it is now taken for."
+    return f'{paragraph(said, "soft")}<div class="pictures">{"".join(shown)}</div>'
