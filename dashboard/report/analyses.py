@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import Replay
+from dashboard import wording
 from dashboard.charts.recovery import recovery_figure
 from dashboard.charts.style import chart_config
 from dashboard.report.delivery import delivery_paper, read_applied
@@ -17,12 +18,13 @@ from dashboard.report.evaluation import evaluation_paper
 from dashboard.report.facts import Stored, facts_of
 from dashboard.report.figures import TEMPLATE, Drawn, drawn
 from dashboard.report.paper import MEASURED, PREDICTED, Paper, Section, badge, cell, paragraph, table
+from toast_core.intervals import Estimate
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import BY_NAME
 from toast_core.studies.certificate.result import Certificate
 from toast_core.studies.composition.result import CompositionRow
 from toast_core.studies.composition.verdict import judge
-from toast_core.studies.tasks.registry import task_in
+from toast_core.studies.tasks.registry import task_in, task_of_row
 
 _MOST_ROWS = 40
 _TITLES = {
@@ -60,7 +62,19 @@ def read_paper(replay: Replay, analysis: Analysis) -> tuple[Paper, list[Drawn]]:
     title = f"{stored.model}: {_TITLES.get(stored.metric, stored.metric.replace('_', ' '))}"
     shown = tuple(Section(one.heading, _drawn(one)) for one in figures)
     lead = _LEADS.get(stored.metric, "") or _lead(stored)
-    return Paper(title, lead, facts_of(stored, _data(stored)), (), (*sections, *shown)), figures
+    return Paper(title, lead, facts_of(stored, _data(stored), _baseline(stored)), (), (*sections, *shown)), list(figures)
+
+
+def _baseline(stored: Stored) -> tuple[tuple[str, str], ...]:
+    """What the baseline scores on the same images, where that was stored with the analysis."""
+    head = stored.replay.baseline(stored.analysis.id)
+    if head is None:
+        return ()
+    figure = task_of_row(head.summary).figures[0]
+    if figure.key not in head.summary:
+        return ()
+    found = Estimate.from_dict(head.summary[figure.key])
+    return ((f"Baseline's {figure.label}", f"{wording.accuracy(found, figure)} ({wording.accuracy_interval(found, figure)}), measured"),)
 
 
 def _data(stored: Stored) -> str:
@@ -90,8 +104,9 @@ def _lead(stored: Stored) -> str:
         return judge([CompositionRow.from_dict(row) for row in rows]).sentence
     if stored.metric == "tuning":
         report = rows[0]
-        best = next(one for one in report["candidates"] if one["name"] == report["chosen"])
-        return f"The schedule saves {100 * report['reduction']:.0f} % of the {_unit(report)}; {task_in(report).judged(best)}."
+        best = next((one for one in report.get("candidates", ()) if one["name"] == report["chosen"]), None)
+        saved = f"The schedule saves {100 * report['reduction']:.0f} % of the {_unit(report)}" if "reduction" in report else "A schedule"
+        return f"{saved}; {task_in(report).judged(best)}." if best else f"{saved}."
     if stored.metric == "certificate":
         found = Certificate.from_dict(rows[0]["certificate"])
         differing = found.differing()
@@ -110,11 +125,9 @@ def _nothing(stored: Stored) -> list[Section]:
 def _tuning(stored: Stored) -> list[Section]:
     report = stored.rows[0]
     task = task_in(report)
-    rows = [(cell(str(one["name"])), cell(task.judged(one)), badge(MEASURED)) for one in report["candidates"]]
-    return [
-        Section("What is dropped, block by block", schedule_drawing(Schedule.from_dict(report["schedule"]))),
-        Section("Candidates on held-out images", table(("Candidate", "Measured", ""), rows)),
-    ]
+    rows = [(cell(str(one["name"])), cell(task.judged(one)), badge(MEASURED)) for one in report.get("candidates", ())]
+    drawing = Section("What is dropped, block by block", schedule_drawing(Schedule.from_dict(report["schedule"])))
+    return [drawing, Section("Candidates on held-out images", table(("Candidate", "Measured", ""), rows))] if rows else [drawing]
 
 
 def _certificate(stored: Stored) -> list[Section]:

@@ -212,7 +212,7 @@ def _digests(applied: Applied) -> str:
     ]
     if applied.certificate is not None:
         found = applied.certificate
-        said = f"{len(found.forms)} forms on {found.image_count:,} images, "
-        said += "all of them one model" if not found.differing() else f"{len(found.differing())} of them not the compact model"
+        said = f"the baseline and {len(found.forms) - 1} forms of the pruned model on {found.image_count:,} images, "
+        said += f"{len(found.differing())} of them not the compact model" if found.differing() else "which are one model"
         pairs.append(("Certificate", f"{said}; sha256 {found.sha256}"))
     return definitions(pairs, "small")

@@ -28,7 +28,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 table { width: 100%; border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--soft); } td, th { padding: 4px 8px 4px 0; vertical-align: top; }
 tbody tr { border-top: 1px solid var(--line); } td small { display: block; color: var(--soft); font-size: 12px; }
-figure, .wide { overflow-x: auto; } figure { margin: 8px 0; } figure > svg { min-width: 520px; } svg { max-width: 100%; height: auto; display: block; }
+figure, .wide { overflow-x: auto; } figure { margin: 8px 0; } figure > svg { min-width: 520px; }
+svg { max-width: 100%; height: auto; display: block; }
 pre { margin: 6px 0; padding: 10px 12px; border-radius: 6px; background: var(--wash); overflow-x: auto; }
 pre, code { font: 12.5px/1.5 "JetBrains Mono", "DejaVu Sans Mono", Consolas, monospace; } code { overflow-wrap: anywhere; }
 .pictures { display: flex; flex-wrap: wrap; gap: 10px; } .pictures figure { width: 92px; margin: 0; }

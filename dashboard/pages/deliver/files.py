@@ -109,7 +109,7 @@ def _show_format(card: FormatCard, here: Exported | None, run: dict, ready: bool
     if here is not None:
         one, folder = here.record, here.folder
         action.download_button(
-            f"Download ({one.bytes / 1e6:.1f} MB)", lambda: content_of(one, folder), one.download, "application/octet-stream",
+            f"Download {card.suffix} ({one.bytes / 1e6:.1f} MB)", lambda: content_of(one, folder), one.download, "application/octet-stream",
             key=f"deliver-{card.name}", on_click="ignore", width="stretch",
         )
         words.caption(
@@ -153,9 +153,10 @@ def _show_certificate(
             "Download certificate", made.to_json, "certificate.json", "application/json", key="deliver-certificate", on_click="ignore",
             width="stretch",
         )
-        said = f"{len(differing)} of them are not the compact model" if differing else "all of them one model"
+        said = f"{len(differing)} of them not the compact model" if differing else "which are one model"
         words.caption(
-            f"{wording.BADGES['measured']} {len(made.forms)} forms on {made.image_count:,} images, {said}. sha256 `{made.sha256}`"
+            f"{wording.BADGES['measured']} The baseline and {len(made.forms) - 1} forms of the pruned model on {made.image_count:,} "
+            f"images, {said}. sha256 `{made.sha256}`"
         )
         if lacking:
             words.caption(f"Made before {', '.join(lacking)}: certify again to have {'it' if len(lacking) == 1 else 'them'} in.")

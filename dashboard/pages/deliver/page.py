@@ -20,6 +20,7 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.studies.agreement.result import Agreement
 
 _SHORT = 8
+_CHOSEN = {"calibrated": "once, from calibration images", "per_image": "for every image", "per_batch": "for every batch"}
 _PURPOSE = (
     "Write the pruned model into a file, and see what shows that it is the model you tuned: the masked model, which was measured while "
     "tuning, and the compact one, which is smaller and faster, run on the same images. Then take it along in any format, with a report."
@@ -72,7 +73,7 @@ def _show_schedule(schedule: Schedule, shape: ModelShape) -> None:
     cost, before = count_cost(shape, schedule), count_cost(shape)
     compensation = "" if schedule.compensation.is_none else ", compensation on"
     st.markdown(
-        f"**Schedule `{schedule.digest()[:_SHORT]}`** of {shape.name}, channels chosen {schedule.selection.replace('_', ' ')}"
+        f"**Schedule `{schedule.digest()[:_SHORT]}`** of {shape.name}, channels chosen {_CHOSEN[schedule.selection]}"
         f"{compensation}: {wording.gmacs(cost.macs)} GMACs per image, {wording.change(cost.macs, before.macs)} {wording.BADGES['computed']}"
     )
 

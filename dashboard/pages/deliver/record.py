@@ -29,7 +29,7 @@ def show_record(record: Agreement, evidence: Evidence) -> None:
         f"Compact against baseline: {figure.label} {wording.points(delta, figure)} "
         f"(95 %: {wording.points_interval(delta, figure)}; {wording.verdict(delta)}), "
         f"{_speedup(single)} as fast on single images, {_speedup(many)} in batches of {many.batch_size}; "
-        f"of the MACs it keeps {record.macs['compact'] / record.macs['baseline']:.0%}."
+        f"it keeps {100 * record.macs['compact'] / record.macs['baseline']:.0f} % of the MACs."
     )
     # as plain text: a record can come out of a bundle that someone else wrote
     st.text(

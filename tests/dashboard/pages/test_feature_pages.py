@@ -155,7 +155,7 @@ def test_compare_ranks_by_cosine_and_names_no_hurt_class() -> None:
 
 
 def test_apply_says_that_masked_equals_compact() -> None:
-    at = page("apply")
+    at = page("deliver")
     assert "Masked equals compact" in apps.words(at, "success") and "largest difference of a feature" in apps.words(at, "success")
     assert "Compact against baseline: feature cosine" in apps.words(at, "markdown")
     labels = [metric.label.split(" :")[0] for metric in at.metric]
