@@ -88,7 +88,8 @@ class TestDelivery:
         said = words_of(page_of(store, put_applied(store, dataclasses.replace(RECORD, data="fashion-mnist", classes=CLASSES))))
         for wanted in (
             "demo_vit, pruned: 31 % fewer operations per image",
-            "2.00 times as fast on single images and 2.00 times as fast in batches of 32", "fashion-mnist, ", "31 January 2026", "nothing dropped; weights demo.safetensors", "ToaSt Studio",
+            "2.00 times as fast on single images and 2.00 times as fast in batches of 32", "fashion-mnist, ", "31 January 2026",
+            "nothing dropped; weights demo.safetensors", "ToaSt Studio",
             "4.000 ms", "2.000 ms", "5.4 MB", wording.points(RECORD.delta), f"(95 %: {wording.points_interval(RECORD.delta)})", "0.900 M",
             "Clearly worse: &lt;b&gt;Dress&lt;/b&gt;", "exact McNemar tests, Holm at 5 %", "report that the dashboard makes shows them",
             "ONNX Runtime", RECORD.file_sha256, CERTIFICATE.sha256, "equal to 2.0e-07 of the largest output", SCHEDULE.digest(),
