@@ -35,18 +35,23 @@ def decimals(estimate: Estimate, most: int = 3) -> int:
     return most if low == high else intervals.decimals(estimate.ci95, most=most)
 
 
+def least_decimals(figure: Figure) -> int:
+    """How many decimals a task's figure has however wide its interval is: one for percents and points."""
+    return figure.digits - (figure.unit == "%")
+
+
 def figure_decimals(estimate: Estimate, figure: Figure) -> int:
-    """How many decimals a task's figure carries: as its interval supports, however narrow that is."""
-    return decimals(estimate, intervals.MOST_DECIMALS if estimate.ci95[0] < estimate.ci95[1] else figure.digits + 1)
+    """How many decimals a task's figure carries: `least_decimals`, and more where its interval is narrower than the last of them."""
+    return intervals.decimals(estimate.ci95, least_decimals(figure))
 
 
 def accuracy(estimate: Estimate, figure: Figure = TOP1) -> str:
-    """An accuracy, or another task's headline, with as many digits as its interval supports, for example `88 %`."""
+    """An accuracy, or another task's headline, with a decimal at least, for example `88.1 %`."""
     return f"{estimate.value:.{figure_decimals(estimate, figure)}f} {figure.unit}".rstrip()
 
 
 def accuracy_interval(estimate: Estimate, figure: Figure = TOP1) -> str:
-    """The interval of an accuracy, or of another task's headline, for example `86 to 90 %`."""
+    """The interval of an accuracy, or of another task's headline, for example `86.0 to 90.2 %`."""
     (low, high), digits = estimate.ci95, figure_decimals(estimate, figure)
     return f"{low:.{digits}f} to {high:.{digits}f} {figure.unit}".rstrip()
 

@@ -26,7 +26,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "export": (*_MODEL, *_CLASSES, *_INPUT, *_CALIBRATION, "batch_size", "seed"),
     "certify": (*_MODEL, *_DATA, "images", *_INPUT, *_CALIBRATION, "batch_size", "device"),
     "analyze": (*_MODEL, *_DATA, "images", *_INPUT, *_CALIBRATION, "batch_size", "seed", "device", "store"),
-    "tune": (*_MODEL, *_INPUT, *_CALIBRATION, "batch_size", "seed", "device", "store"),
+    "tune": (*_MODEL, *_DATA, *_INPUT, *_CALIBRATION, "batch_size", "seed", "device", "store"),
     "recover": (*_MODEL, "train", *_CLASSES, "random_classifier", *_INPUT, *_CALIBRATION, "device", "store"),
     "bench": (*_MODEL, "device", "store"),
     "report": ("store",),

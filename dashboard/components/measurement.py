@@ -1,4 +1,4 @@
-"""The measured figures of the schedule in hand, as they arrive from the engine."""
+"""What is measured of the schedule in hand, in words and kept as it comes; the equaliser asks for the figures itself, past the page."""
 
 import math
 import time
@@ -19,12 +19,10 @@ _REDRAW_S = 0.4  # the browser draws figures with the processor that measures th
 
 @dataclass(frozen=True)
 class MeasuredSlots:
-    """Places at the top of the page that `follow` fills from its end, when everything else is drawn."""
+    """Places that `follow` fills from the page's end, when everything else is drawn."""
 
-    headline: DeltaGenerator
-    delta: DeltaGenerator
+    told: DeltaGenerator
     predicted: DeltaGenerator
-    progress: DeltaGenerator
 
 
 def begin() -> Iterator[Message | None]:
@@ -49,11 +47,10 @@ def _failing(error: ToastError) -> Iterator[Message | None]:
 
 def open_slots(card: DeltaGenerator, messages: Iterator[Message | None]) -> MeasuredSlots:
     """Fill the places with what is known by now: nothing, a result this session has already, or the first figures of `begin`."""
-    slots, kept = MeasuredSlots(card.empty(), card.empty(), card.empty(), card.empty()), state.kept_result(state.schedule())
-    _show(slots, kept)
+    slots, kept = MeasuredSlots(card.empty(), card.empty()), state.kept_result(state.schedule())
     if (predicted := state.kept_prediction(state.schedule())) is not None:
         _show_prediction(slots, predicted)
-    slots.progress.caption(_summary(kept) if kept else "Waiting for the engine")
+    slots.told.caption(_summary(kept) if kept else "Waiting for the engine")
     _draw(slots, islice(messages, 2))  # that the engine was asked, and what it says within a tenth of a second
     return slots
 
@@ -62,7 +59,7 @@ def follow(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
     """Show the figures of `begin` as they come. The next edit interrupts it wherever it is."""
     engine = state.engine_state()
     if engine.is_ready and engine.data is None and not state.kept_result(state.schedule()):
-        slots.progress.info("Not measured: the dashboard was started without images. Start it with --data FOLDER and weights to measure.")
+        slots.told.info("Not measured: the dashboard was started without images. Start it with --data FOLDER and weights to measure.")
     _draw(slots, messages)
 
 
@@ -74,42 +71,20 @@ def _draw(slots: MeasuredSlots, messages: Iterator[Message | None]) -> None:
             schedule = state.schedule()
             if isinstance(message, Measurement) and message.is_done:
                 state.keep_result(schedule, message)
-                _show(slots, message)
-                slots.progress.caption(_summary(message))
+                slots.told.caption(_summary(message))
             elif isinstance(message, Measurement) and time.monotonic() - drawn_s > _REDRAW_S:
-                _show(slots, message)
                 share = message.images_done / message.images_total
-                slots.progress.progress(share, text=f"Measuring: {message.images_done:,} of {message.images_total:,} images")
+                slots.told.progress(share, text=f"Measuring: {message.images_done:,} of {message.images_total:,} images")
                 drawn_s = time.monotonic()
             elif isinstance(message, Predicted):
                 state.keep_prediction(schedule, message)
                 _show_prediction(slots, message)
             elif isinstance(message, Progress) and drawn_s < 0:  # a word about waiting must not empty a bar that has moved
-                slots.progress.progress(0.0, text=message.text)
+                slots.told.progress(0.0, text=message.text)
     except ToastError as error:
-        with slots.progress.container():
+        with slots.told.container():
             st.error(str(error))
             st.button("Measure again", key="measure-again")
-
-
-def _show(slots: MeasuredSlots, message: Measurement | None) -> None:
-    badge, figure = wording.BADGES["measured"], state.headline()
-    with slots.headline.container():
-        if message is None:
-            st.metric(f"{figure.title} {badge}", "\N{EN DASH}")
-            st.caption("not measured")
-        else:
-            now, before = message.scheduled.headline, message.baseline.headline
-            st.metric(f"{figure.title} {badge}", wording.accuracy(now, figure))
-            st.caption(f"95 %: {wording.accuracy_interval(now, figure)}; baseline {wording.accuracy(before, figure)}")
-    with slots.delta.container():
-        if message is None:
-            st.metric(f"{figure.title} vs baseline {badge}", "\N{EN DASH}")
-            st.caption("on the same images")
-        else:
-            delta = message.change
-            st.metric(f"{figure.title} vs baseline {badge}", wording.points(delta, figure))
-            st.caption(f"95 %: {wording.points_interval(delta, figure)}; {_verdict(delta)}")
 
 
 def _show_prediction(slots: MeasuredSlots, message: Predicted) -> None:
@@ -132,9 +107,11 @@ def _show_prediction(slots: MeasuredSlots, message: Predicted) -> None:
     slots.predicted.caption(f"{wording.BADGES['predicted']} {'; '.join(lines)}" if message.damage else f"Not predicted: {'; '.join(lines)}")
 
 
-def _verdict(delta: wording.Estimate) -> str:
-    return "this is the baseline" if state.schedule().is_baseline else wording.verdict(delta)
-
-
 def _summary(message: Measurement) -> str:
-    return f"Measured on {message.images_done:,} images; both figures are of the same ones."
+    figure, now, change = state.headline(), message.scheduled.headline, message.change
+    verdict = "this is the baseline" if state.schedule().is_baseline else wording.verdict(change)
+    return (
+        f"Measured on {message.images_done:,} images: {figure.label} {wording.accuracy(now, figure)} "
+        f"(95 %: {wording.accuracy_interval(now, figure)}), {wording.points(change, figure)} against the baseline's "
+        f"{wording.accuracy(message.baseline.headline, figure)} on the same images ({wording.points_interval(change, figure)}); {verdict}."
+    )

@@ -162,6 +162,14 @@ class EngineClient:
             raise EngineError(f"the engine went away while measuring ({error}); measure again to start it anew") from error
         raise EngineError("the engine went away while measuring; measure again to start it anew")
 
+    def predict(self, schedule: Schedule) -> protocol.Predicted:
+        """What a schedule is predicted to do, at once; nothing is measured.
+
+        Raises:
+            EngineError: no engine answers, or it refused.
+        """
+        return self._answer(protocol.PredictRequest(schedule), protocol.Predicted)
+
     def jobs(self) -> tuple[Job, ...]:
         """Every open job of this state folder and the latest ended ones, newest first.
 

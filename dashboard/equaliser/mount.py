@@ -1,14 +1,15 @@
-"""Puts the equaliser on a page, with all that it draws and counts with."""
+"""Puts the equaliser on a page, with all that it draws and counts with, and the bar of figures that it fills."""
 
 from dataclasses import asdict, dataclass, replace
 
 import streamlit as st
 
-from dashboard.equaliser.script import script, style
+from dashboard import wording
+from dashboard.equaliser.script import file_text, script
 from dashboard.equaliser.tables import cost_tables
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
-from dashboard.evidence.prediction import Curves, Interaction
+from dashboard.evidence.prediction import Curves
 from dashboard.evidence.sketch import DamageMap
 from dashboard.limits import Limits
 from dashboard.session import state
@@ -17,11 +18,24 @@ from dashboard.session.whole import whole
 from toast_core.cost.latency import ALIGNED
 from toast_core.cost.macs import count_cost, kept_counts
 from toast_core.cost.shapes import ModelShape
+from toast_core.engine.protocol import Measurement, Predicted
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.tasks.registry import task_of
 
-_component = st.components.v2.component("toast_equaliser", html='<div class="equaliser"></div>', css=style(), js=script())
+# The path that `dashboard.server.live` answers; this side of the application imports nothing of the server.
+LIVE_PATH = "/toast/live"
+_component = st.components.v2.component(
+    "toast_equaliser", html='<div class="equaliser"></div>', css=file_text("equaliser.css"), js=script()
+)
+_figures = st.components.v2.component(
+    "toast_figures", html='<div class="figures"></div>', css=file_text("figures.css"), js=file_text("figures.js")
+)
+
+
+def show_figures() -> None:
+    """Mount the bar of figures; the equaliser of the same page fills it."""
+    _figures(key="figures")
 
 
 def show_equaliser(data: dict) -> None:
@@ -33,7 +47,7 @@ def show_equaliser(data: dict) -> None:
 class Stored:
     """What is stored about the model's sites and blocks, and the schedule whose marks are shown.
 
-    curves     exact curves, which colour the bars where they are of the schedule's selection, and which top-1 is predicted from
+    curves     exact curves, which colour the bars where they are of the schedule's selection
     map        a sketch, which colours them where there are no such curves; None where there is none
     images_of  the name of the images that the sketch is of
     latency    this machine's table of times
@@ -47,18 +61,55 @@ class Stored:
     ghost: Schedule | None
 
 
+@dataclass(frozen=True)
+class Live:
+    """What the browser needs to ask the engine itself, and what the session knows of the schedule in hand.
+
+    session    that may ask; empty where there is nothing to ask: `why` says why
+    kept       its finished measurement
+    predicted  what was predicted of it
+    """
+
+    session: str = ""
+    why: str = ""
+    kept: Measurement | None = None
+    predicted: Predicted | None = None
+
+    def data(self, schedule: Schedule) -> dict:
+        """As JSON values."""
+        values = {name: one.to_dict() if one else None for name, one in (("kept", self.kept), ("predicted", self.predicted))}
+        asked = {"path": LIVE_PATH, "session": self.session, "asks": bool(self.session), "why": self.why}
+        return {**values, **asked, "schedule": schedule.to_dict()}
+
+
 def data_in_hand(shape: ModelShape, stored: Stored) -> dict:
     """The equaliser's data for the schedule in hand."""
-    return equaliser_data(shape, state.schedule(), state.limits(), st.session_state.setdefault("editor", EditorState()), stored)
+    editor = st.session_state.setdefault("editor", EditorState())
+    return equaliser_data(shape, state.schedule(), state.limits(), editor, stored, _live())
 
 
-def equaliser_data(shape: ModelShape, schedule: Schedule, limits: Limits, editor: EditorState, stored: Stored) -> dict:
+def _live() -> Live:
+    engine, schedule = state.engine_state(), state.schedule()
+    known = state.kept_result(schedule), state.kept_prediction(schedule)
+    if engine.is_ready and engine.data is None:
+        return Live("", "not measured: start the dashboard with --data FOLDER", *known)
+    return Live(st.session_state["session"], "", *known)
+
+
+def equaliser_data(
+    shape: ModelShape, schedule: Schedule, limits: Limits, editor: EditorState, stored: Stored, live: Live = Live()
+) -> dict:
     """Everything the browser draws and counts with, as JSON values; `counted` is what the schedule in hand costs."""
-    ghost = stored.ghost
+    ghost, figure = stored.ghost, task_of(shape).figures[0]
     cost = count_cost(shape, schedule)
     return {
         **cost_tables(shape, schedule.selection, schedule.multiple_of), **_bars(shape, schedule),
-        "headline": task_of(shape).figures[0].title, "counted": {"macs": cost.macs, "params": cost.params},
+        "figure": {
+            "title": figure.title, "change_title": f"{figure.title} vs baseline", "unit": figure.unit, "change_unit": figure.change_unit,
+            "digits": wording.least_decimals(figure),
+        },
+        "damage": {"label": task_of(shape).damage.label, "unit": task_of(shape).damage.unit}, "live": live.data(schedule),
+        "counted": {"macs": cost.macs, "params": cost.params},
         "multiple_of": schedule.multiple_of, "seen": editor.seen, "linked": editor.linked,
         "limits": [[site, block, limit.low, limit.high, limit.locked] for (site, block), limit in limits.items()],
         "ghost": _bars(shape, replace(ghost, multiple_of=schedule.multiple_of)) if ghost else None,
@@ -72,16 +123,12 @@ def _bars(shape: ModelShape, schedule: Schedule) -> dict:
 
 
 def _curves_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict:
-    found, sketch = stored.curves, _sketch_data(stored, shape, schedule)
-    curves = found.curves
+    curves, sketch = stored.curves.curves, _sketch_data(stored, shape, schedule)
     if curves is None:
-        told = "predicted beside, once a bar is let go" if sketch else found.missing
-        return {"curves": None, "missing": told, "sketch": sketch}
-    low, high = curves.baseline.ci95
+        return {"curves": None, "curves_note": "", "sketch": sketch}
     return {
         "curves": {site: [_line(curves, site, block) for block in range(len(shape.blocks))] for site in SITES},
-        "curves_note": _curves_note(found, schedule), "interaction": _interaction_data(found.interaction),
-        "predicted_from": {"value": curves.baseline.value, "low": low, "high": high}, "sketch": sketch,
+        "curves_note": _curves_note(curves, schedule), "sketch": sketch,
     }
 
 
@@ -100,7 +147,7 @@ def _sketch_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict 
     if damage.selection != schedule.selection:
         of += f"; channels chosen {damage.selection.replace('_', ' ')}"
     if not schedule.compensation.is_none:
-        of += "; each block refitted by itself" if damage.compensated else "; before making up for what is dropped"
+        of += "; each block refitted by itself" if damage.compensated else "; without compensation"
     figure = damage.task.damage
     return {
         "lines": {site: [_damage_line(damage, site, block) for block in range(len(shape.blocks))] for site in SITES},
@@ -130,17 +177,7 @@ def _line(curves: Curves, site: str, block: int) -> list[tuple[float, ...]]:
     return [(point.ratio, point.delta, point.low, point.high) for point in curves.points.get((site, block), ())]
 
 
-def _interaction_data(interaction: Interaction | None) -> dict | None:
-    """The learned correction, and half the band that it adds where there is no joint loss."""
-    return interaction and {"weight": interaction.weight, "most": interaction.most, "unseen": interaction.spread(0.0)}
-
-
-def _curves_note(stored: StoredCurves, schedule: Schedule) -> str:
-    """Where the curves come from; curves of another selection predict the fc sites less well, so that is said."""
-    curves = stored.curves
-    of = f"from {curves.images:,} images" + ("" if schedule.compensation.is_none else ", before making up for what is dropped")
-    if stored.interaction:
-        of += f", corrected by {stored.interaction.schedules} measured schedules"
-    if curves.selection in (None, schedule.selection):
-        return of
-    return f"{of}, channels chosen {curves.selection.replace('_', ' ')}"
+def _curves_note(curves: Curves, schedule: Schedule) -> str:
+    """Where the curves come from, and what is not in them."""
+    of = f"measured on {curves.images:,} images" + ("" if schedule.compensation.is_none else ", without compensation")
+    return of if curves.selection in (None, schedule.selection) else f"{of}, channels chosen {curves.selection.replace('_', ' ')}"

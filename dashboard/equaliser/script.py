@@ -8,7 +8,7 @@ and every name means one thing in all of them.
 import re
 from pathlib import Path
 
-SECTIONS = ("limits", "counts", "words", "colours", "messages", "paint", "edits", "hands", "build", "equaliser")
+SECTIONS = ("limits", "counts", "words", "colours", "live", "messages", "totals", "paint", "edits", "hands", "build", "equaliser")
 _HERE = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
@@ -24,6 +24,6 @@ def script() -> str:
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", section(name))) for name in SECTIONS)
 
 
-def style() -> str:
-    """The equaliser's style sheet as text."""
-    return (_HERE / "equaliser.css").read_text(encoding="utf-8")
+def file_text(name: str) -> str:
+    """A file beside this one: the style sheets, and the script that says where the figures stand."""
+    return (_HERE / name).read_text(encoding="utf-8")

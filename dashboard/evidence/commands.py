@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from toast_core.command import command_line
-from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -38,14 +37,6 @@ def analyze_command(setup: Setup, metric: str, request: Mapping | None = None) -
     if request.get("mode") == "adaptive":
         flags |= {"mode": "adaptive", "width": request.get("width"), "tolerance": request.get("tolerance")}
     return command_line("analyze", setup, flags, calibrated=request.get("calibration") not in (None, "none"))
-
-
-def bench_command(setup: Setup, shape: ModelShape) -> str:
-    """The `toast bench` call that measures this machine's latency table of the dashboard's model: their values do not matter for it, but
-    weights may have said its name, size and classes, which then are named."""
-    if setup.weights not in (None, "random"):
-        setup = replace(setup, model=shape.name, img_size=shape.image_size, num_classes=shape.num_classes, use_ema=False)
-    return command_line("bench", replace(setup, weights="random"), {"table": True})
 
 
 def report_command(setup: Setup, short_id: str, shipped: bool) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis_cache.errors import StoreError
-from dashboard.evidence.commands import bench_command
 from dashboard.evidence.find import find_evidence
 from toast_core.cost.latency import LatencyTable
 from toast_core.cost.shapes import ModelShape
@@ -16,7 +15,7 @@ _LOOK_AGAIN_S = 20
 
 @dataclass(frozen=True)
 class StoredLatency:
-    """The newest table of the model in the dashboard's own store; where there is none, `missing` says what to run."""
+    """The newest table of the model in the dashboard's own store; where there is none, `missing` says that it is on its way."""
 
     table: LatencyTable | None
     missing: str = ""
@@ -34,4 +33,4 @@ def stored_latency(setup: Setup, shape: ModelShape) -> StoredLatency:
                     return StoredLatency(table)
         except (StoreError, KeyError, TypeError, ValueError):
             continue  # a bundle from elsewhere brought something else under this kind
-    return StoredLatency(None, f"no latency table stored; run: {bench_command(setup, shape)}")
+    return StoredLatency(None, "measured on this machine while the engine is idle")

@@ -1,6 +1,7 @@
 """Schedules to start from: ours for any model, and the published ones where the model has them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.schedule.presets import Reported, presets
@@ -23,14 +24,15 @@ class StartingPoint:
     reported: Reported | None = None
 
 
-def starting_points(shape: ModelShape, selection: str) -> list[StartingPoint]:
-    """What a model can start from. Published schedules keep the selection they were published with."""
+def starting_points(shape: ModelShape, like: Schedule) -> list[StartingPoint]:
+    """What a model can start from: with the settings of the schedule `like`; published ones keep those that they were published with."""
     blocks = len(shape.blocks)
-    offered = [StartingPoint("Baseline", Schedule.uniform(blocks, selection=selection))]
+    settings: dict[str, Any] = {"selection": like.selection, "compensation": like.compensation}
+    offered = [StartingPoint("Baseline", Schedule.uniform(blocks, **settings))]
     offered += [
-        StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, selection=selection)) for percent in (30, 50)
+        StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, **settings)) for percent in (30, 50)
     ]
-    offered.append(StartingPoint("Paper-shaped steps", _paper_shaped(blocks, selection)))
+    offered.append(StartingPoint("Paper-shaped steps", Schedule(_paper_shaped(blocks), **settings)))
     base = shape.name.partition(".")[0]
     offered += [
         StartingPoint(f"Published {preset.name.partition('@')[2]}", preset.schedule, preset.reported)
@@ -40,7 +42,7 @@ def starting_points(shape: ModelShape, selection: str) -> list[StartingPoint]:
     return offered
 
 
-def _paper_shaped(blocks: int, selection: str) -> Schedule:
+def _paper_shaped(blocks: int) -> tuple[BlockSchedule, ...]:
     """The published schedules' shape on any depth: attention thin from block 1 on, the last third's hidden units in steps."""
     rows = []
     for index in range(blocks):
@@ -48,4 +50,4 @@ def _paper_shaped(blocks: int, selection: str) -> Schedule:
         step = min(0.9, 0.5 + 0.4 * late / max(1, blocks // 3)) if late else 0.0
         attention = 0.5 if index else 0.0
         rows.append(BlockSchedule(attention, attention, 0.3 if index >= blocks - 2 else 0.0, round(20 * step) / 20))
-    return Schedule(tuple(rows), selection=selection)
+    return tuple(rows)

@@ -212,7 +212,7 @@ def _classes(names: Sequence[str]) -> str:
 
 def _show_savings(shape: ModelShape, cost: Cost) -> None:
     st.subheader("What a schedule would save", anchor=False)
-    offered = starting_points(shape, state.schedule().selection)
+    offered = starting_points(shape, state.schedule())
     published = any(point.reported for point in offered)
     note = f", top-1 {wording.BADGES['reported']} by the paper (ImageNet-1k, H100)" if published else ""
     st.markdown(f"GMACs and parameters {wording.BADGES['computed']}{note}. Accuracy is measured on the Tune page.")

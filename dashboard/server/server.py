@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from dashboard.navigation import import_pages
 from dashboard.owner import OwnerCookie
+from dashboard.server import live
 from dashboard.server.sharing import OWN_HOSTS, Sharing
 
 _log = logging.getLogger("dashboard")
@@ -119,4 +120,4 @@ def guards(sharing: Sharing) -> list[Middleware]:
 
 
 _middleware = [*guards(Sharing.from_environment()), Middleware(OwnerCookie)]
-app = st.App(Path(__file__).parents[1] / "entry" / "session.py", middleware=_middleware, lifespan=_prepared)
+app = st.App(Path(__file__).parents[1] / "entry" / "session.py", middleware=_middleware, routes=[live.ROUTE], lifespan=_prepared)

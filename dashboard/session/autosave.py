@@ -110,7 +110,7 @@ def _kept(who: str, held: Hand, shape: ModelShape, present: Schedule, steps: tup
 
 def _named(shape: ModelShape, schedule: Schedule) -> str | None:
     """The name of the starting point that a schedule equals; None where it equals none."""
-    return next((point.name for point in starting_points(shape, schedule.selection) if point.schedule == schedule), None)
+    return next((point.name for point in starting_points(shape, schedule) if point.schedule == schedule), None)
 
 
 def save(name: str) -> None:

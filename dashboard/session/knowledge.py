@@ -41,7 +41,7 @@ def gather_known(shape: ModelShape) -> Known:
         audited = audit(stored.curves, shape, schedule.selection, evaluations, results.values()) if stored.curves else None
     except ToastError as error:
         problems = (*problems, str(error))
-    points = starting_points(shape, schedule.selection)
+    points = starting_points(shape, schedule)
     found = candidates(shape, schedule, drafts, points, evaluations, results, stored.curves, audited and audited.interaction)
     return Known(tuple(found), stored.curves, audited, stored.missing, problems)
 

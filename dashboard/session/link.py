@@ -9,6 +9,7 @@ import streamlit as st
 
 from toast_core.cost.shapes import ModelShape
 from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import NONE
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 
 PARAMETERS = ("model", "selection", "schedule")
@@ -61,7 +62,7 @@ def read_link(parameters: dict[str, str], shape: ModelShape, default: Schedule) 
     selection = parameters.get("selection", found.selection)
     if selection not in SELECTIONS:
         raise ScheduleError(f"unknown selection mode {selection!r}; choose from {', '.join(SELECTIONS)}")
-    return replace(found, selection=selection)
+    return replace(found, selection=selection, compensation=found.compensation if selection == "calibrated" else NONE)
 
 
 def publish_link(schedule: Schedule, shape: ModelShape) -> None:

@@ -6,12 +6,13 @@ import streamlit as st
 
 from dashboard.engine.client import EngineClient, memory_from_environment, setup_from_environment, shipped_shape
 from dashboard.limits import Limits, held_back, hold
-from dashboard.session import autosave
+from dashboard.session import autosave, channel
 from dashboard.session.history import History
 from dashboard.session.link import read_link
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Description, Measurement, Predicted, SketchCard
 from toast_core.errors import ScheduleError
+from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 from toast_core.studies.tasks.base import Figure, Task
@@ -80,6 +81,18 @@ def default_selection(setup: Setup) -> str:
     return "calibrated" if setup.calibration else "per_image"
 
 
+def default_compensation(setup: Setup, selection: str) -> Compensation:
+    """All of it where channels are chosen once and there are images to fit on; else none, which no other schedule can have."""
+    return FULL if selection == "calibrated" and setup.calibration else NONE
+
+
+def baseline(shape: ModelShape) -> Schedule:
+    """What a session begins with: nothing dropped, and the settings that the next edit is to have."""
+    setup = engine_client().setup
+    selection = default_selection(setup)
+    return Schedule.uniform(len(shape.blocks), selection=selection, compensation=default_compensation(setup, selection))
+
+
 def open_session(shape: ModelShape) -> None:
     """On the session's first run, take the schedule from the link, else the draft last in hand, else the baseline.
 
@@ -87,7 +100,7 @@ def open_session(shape: ModelShape) -> None:
     """
     if "history" in st.session_state:
         return
-    schedule = Schedule.uniform(len(shape.blocks), selection=default_selection(engine_client().setup))
+    schedule = baseline(shape)
     linked = "schedule" in st.query_params
     try:
         schedule = read_link(dict(st.query_params.items()), shape, schedule)
@@ -95,6 +108,7 @@ def open_session(shape: ModelShape) -> None:
         linked, st.session_state["notice"] = False, f"The link was not used: {error}"
     present, past, future = autosave.resume(shape, schedule, linked)
     st.session_state["history"], st.session_state["session"] = History(present, tuple(past), tuple(future)), uuid.uuid4().hex
+    channel.admit(st.session_state["session"], engine_client(), shape)
 
 
 def history() -> History:

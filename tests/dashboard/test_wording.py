@@ -9,8 +9,9 @@ from tests.support import evidence as stored
 from toast_core.studies.evaluation.result import Estimate
 
 
-def test_no_more_digits_than_the_interval_supports():
-    assert wording.accuracy(Estimate(88.43, (86.3, 90.2))) == "88 %"
+def test_one_decimal_at_least_and_as_many_as_the_interval_supports():
+    assert wording.accuracy(Estimate(88.43, (86.3, 90.2))) == "88.4 %"
+    assert wording.accuracy(Estimate(88.434, (88.40, 88.46))) == "88.43 %" and wording.points(Estimate(0.0, (0.0, 0.0))) == "0.0 points"
     assert wording.accuracy(Estimate(88.43, (88.0, 88.9))) == "88.4 %"
     assert wording.points(Estimate(-1.23, (-1.6, -0.9))) == "\N{MINUS SIGN}1.2 points"
     assert wording.points(Estimate(-0.01, (-0.4, 0.4))) == "0.0 points"

@@ -92,10 +92,11 @@ class TestBaseline:
         engine = DeskEngine(desk)
         monkeypatch.setattr(state, "engine_client", lambda: engine)
         at = AppTest.from_function(_tune, default_timeout=180).run()
-        at.toggle(key="compensated").set_value(True).run()
-        assert not at.exception and not at.error
         assert at.session_state["history"].present.compensation == FULL and engine.measured[-1].compensation == FULL
-        assert [metric.value for metric in at.metric if "vs baseline" in metric.label] == ["0 points"]
+        at.toggle(key="compensated").set_value(False).run()
+        assert not at.exception and not at.error
+        assert at.session_state["history"].present.compensation.is_none and engine.measured[-1].compensation.is_none
+        assert any(", 0.0 points against the baseline's" in caption.value for caption in at.caption)
         assert any("this is the baseline" in caption.value for caption in at.caption)
 
 
@@ -137,11 +138,24 @@ class TestTurns:
         newer = measured(desk, "eager", BARE)
         assert list(older) == [Superseded()] and newer == measured(desk, "alone", BARE)
 
+    def test_the_same_request_joins_in_and_both_are_told_all(self, desk: Desk) -> None:
+        older = figures(desk, "joined", PRUNED)
+        assert next(older).images_done == 4
+        newer = figures(desk, "joined", replace(PRUNED))
+        both = list(zip(older, newer, strict=False))
+        assert [(one.images_done, other.images_done) for one, other in both] == [(8, 4), (11, 8)]
+        assert next(newer) == both[-1][0] == measured(desk, "alone", PRUNED)
+
+    def test_a_request_of_more_images_does_not_join(self, desk: Desk) -> None:
+        older = figures(desk, "more", PRUNED)
+        next(older)
+        assert measured(desk, "more", PRUNED, 4).images_total == 4 and list(older) == [Superseded()]
+
     def test_a_newer_request_ends_a_compensation_between_its_blocks(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         told = desk._report
 
         def overtaken(what: str, done: int, total: int) -> None:
-            desk._enter("overtaken")
+            desk._enter("overtaken", (PRUNED, None))
             told(what, done, total)
 
         monkeypatch.setattr(desk._model.workbench, "report", overtaken)

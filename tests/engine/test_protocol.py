@@ -42,6 +42,7 @@ MESSAGES = (
 REQUESTS = (
     protocol.DescribeRequest(), protocol.MeasureRequest("a", Schedule.uniform(2, fc2=0.5, selection="calibrated", compensation=FULL), 30),
     protocol.QuoteRequest({"kind": "redundancy"}), protocol.SubmitRequest({"kind": "redundancy"}), protocol.JobsRequest(),
+    protocol.PredictRequest(Schedule.uniform(2, fc2=0.5)),
     protocol.PauseRequest(1), protocol.ResumeRequest(1), protocol.CancelRequest(1), protocol.LogRequest(1),
     protocol.PicturesRequest((0, 7)), protocol.StopRequest(),
 )
@@ -104,7 +105,7 @@ def test_what_is_of_another_kind_is_named(message: protocol.Message, place: tupl
 
 @pytest.mark.parametrize("values", [None, [], {}, {"answer": "later"}, {"error": "as protocol 2 wrote it"}])
 def test_what_is_no_message_is_one_line(values: object) -> None:
-    with pytest.raises(ProtocolError, match=r"is no message of protocol 6; restart the dashboard"):
+    with pytest.raises(ProtocolError, match=r"is no message of protocol 7; restart the dashboard"):
         protocol.read_message(values)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.engine.client import shipped_shape
 from dashboard.equaliser.mount import Stored, equaliser_data
-from dashboard.equaliser.script import script, section, style
+from dashboard.equaliser.script import file_text, script, section
 from dashboard.evidence.curves import StoredCurves
 from dashboard.evidence.latency import StoredLatency
 from dashboard.session.inbox import EditorState
@@ -20,7 +20,8 @@ NONE_STORED = StoredCurves(None, "no sensitivity curves stored; run: toast analy
 
 _ORIGIN = "http://equaliser.test"  # never asked: every request is answered here
 _MOUNT = """async ({ source, css }) => {
-  document.body.innerHTML = `<style>${css}</style><div id="host"><div class="equaliser"></div></div>`;
+  document.body.innerHTML = `<style>${css}</style><div class="figures"></div><div id="host"><div class="equaliser"></div></div>`;
+  globalThis[Symbol.for("toast.figures")] = document.querySelector(".figures");
   const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
   window.posts = [];
   window.sent = []; // without what was only sent again
@@ -33,8 +34,8 @@ _MOUNT = """async ({ source, css }) => {
 }"""
 TOTALS = """(cases) => cases.map((data) => {
   show({ ...data, counted: null });
-  const exact = (name) => document.querySelector(`.total.${name}`).dataset.exact;
-  return [Number(exact("macs")), Number(exact("params")), exact("top1") ? JSON.parse(exact("top1")) : null];
+  const { exact, params } = document.querySelector(".total.macs").dataset;
+  return [Number(exact), Number(params)];
 })"""
 
 
@@ -42,7 +43,7 @@ def open_desk(browser, data: dict | None = None, width: int = 1000, **context):
     """A page with the equaliser alone, mounted as Streamlit mounts it; `window.sent` collects what it sends."""
     page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
     page.on("pageerror", lambda error: pytest.fail(str(error)))
-    page.evaluate(_MOUNT, {"source": script(), "css": style()})
+    page.evaluate(_MOUNT, {"source": script(), "css": file_text("equaliser.css") + file_text("figures.css")})
     page.evaluate("(data) => show(data)", data or data_of(Schedule.uniform(12, selection="calibrated")))
     return page
 

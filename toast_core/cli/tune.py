@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,12 +15,16 @@ from toast_core.cli.options import Json, Place, takes_executor, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
+from toast_core.intervals import Estimate
 from toast_core.schedule.compensation import ATTENTION, CALIBRATIONS, FFN, Compensation
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.tasks.base import Figure
-from toast_core.studies.tasks.registry import task_of
+from toast_core.studies.tasks.registry import task_in, task_of
 from toast_core.studies.tuning.request import DEFAULT_IMAGES
+
+if TYPE_CHECKING:
+    from toast_core.workbench import Workbench
 
 Edits = dict[str, list[dict]]
 
@@ -58,6 +62,9 @@ def tune(
     attention: Annotated[str, typer.Option(help=f"compensation of qk and vo: {', '.join(ATTENTION)}")] = "project",
     fitting: Annotated[str, typer.Option(help=f"what blocks are fitted on: {', '.join(CALIBRATIONS)}")] = "error_correcting",
     front: Annotated[bool, typer.Option("--front", help="add schedules of other budgets, each measured on held-out images")] = False,
+    evaluate: Annotated[
+        int | None, typer.Option(min=1, help="then evaluate schedule and baseline on so many images of --data, kept for the dashboard")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the schedule that meets a MAC, parameter or latency budget with the least damage; labels are not needed.
@@ -74,11 +81,14 @@ def tune(
     if front and max_drop is not None:
         raise ScheduleError("--front is of a budget's tuning; leave it out with --max-drop, or give a budget")
     locks, ranges = read_locks(tuple(lock or ())), read_ranges(tuple(within or ()))
+    if evaluate and setup.data is None:
+        raise ScheduleError("--evaluate needs labelled images; pass --data DATA")
     asked, measured = words_of(sites, SITES, "site"), tuple(sorted(ratios_of(ratios)))
     wants = Compensation(ffn, attention, fitting)
     with ExitStack() as opened:
         runner = opened.enter_context(place.open(setup.device))
         from analysis_cache.store import EvidenceStore
+        from toast_core.studies.evaluation.pair import evaluate_pair
         from toast_core.studies.subject import Subject
         from toast_core.studies.tuning.drop import tune_within_drop
         from toast_core.studies.tuning.measure import tune as run
@@ -102,6 +112,9 @@ def tune(
             tuned = run(model, data, request, front, told, stored, runner)
         else:
             tuned = tune_within_drop(model, data, request, max_drop, told, stored, runner)
+        if evaluate:
+            judged = evaluate_pair(workbench, evidence, tuned.schedule, (evaluate, setup.batch_size))
+            tuned = replace(tuned, report=tuned.report | {"evaluated": _evaluated(workbench, evaluate, *judged)})
     write_text(output, tuned.schedule.to_json())
     report = tuned.report | {"output": str(output)} | measured_latency(workbench, tuned.schedule, budget.table)
     report["notes"] = [*workbench.notes(), *report["notes"]]
@@ -110,6 +123,11 @@ def tune(
         print_json(report)
     else:
         _print_report(report, task_of(workbench.shape).damage)
+
+
+def _evaluated(workbench: "Workbench", images: int, baseline: Estimate, found: Estimate) -> dict[str, Any]:
+    figure = task_of(workbench.shape).figures[0]
+    return {"images": images, f"baseline_{figure.key}": baseline.to_dict(), figure.key: found.to_dict()}
 
 
 def _print_report(report: dict, damage: Figure) -> None:
@@ -125,6 +143,10 @@ def _print_report(report: dict, damage: Figure) -> None:
         f"wrote {report['output']}: {achieved['macs'] / 1e9:.4f} of {baseline['macs'] / 1e9:.4f} GMACs, "
         f"{achieved['params'] / 1e6:.3f} of {baseline['params'] / 1e6:.3f} M parameters, gap at most {100 * report['gap']:.2g} %"
     )
+    if "evaluated" in report:
+        figure, judged = task_in(report).figures[0], report["evaluated"]
+        baseline, found = (Estimate.from_dict(judged[name]) for name in (f"baseline_{figure.key}", figure.key))
+        print(f"on up to {judged['images']:,} images of --data: {figure.in_short(found)}; baseline {figure.in_short(baseline)}")
     if "max_drop" in report:
         for look in report["max_drop"]["looks"]:
             of = f"{look['changed']:.2f} % of the answers changed, at most {look['at_most']:.2f} %"

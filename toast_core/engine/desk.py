@@ -36,9 +36,10 @@ class _SupersededError(Exception):
 
 @dataclass(eq=False)
 class _Session:
-    """One page's evaluator; `newest` numbers its requests, so that older ones see that they are superseded."""
+    """One page's evaluator; `newest` numbers its requests, so that older ones are superseded, and `wanted` is what it asks."""
 
     newest: int = 0
+    wanted: tuple[Schedule, int | None] | None = None
     evaluator: "LiveEvaluator | None" = None
 
 
@@ -83,6 +84,17 @@ class Desk:
         if self._model is not None:
             self._draw_map(self._model)
 
+    def prepare(self) -> None:
+        """Load, then do while nobody asks what pages show sooner or later: the map of refitted cells, and milliseconds. Raises nothing."""
+        self.load()
+        model = self._model
+        if model is None:
+            return
+        if model.can_refit and not self._refits_begun:
+            self._refits_begun = True
+            self._draw_map(model, compensated=True)
+        self._time_parts(model)
+
     def _say(self, what: str) -> None:
         self.activity = what
 
@@ -114,6 +126,16 @@ class Desk:
                 line = " ".join(str(error).split()) or type(error).__name__
                 self._sketch = replace(self._sketch or SketchCard("", 0, 0, ""), error=line, compensated=compensated)
                 print(f"the sensitivity map was given up: {line}", file=sys.stderr)
+
+    def _time_parts(self, model: "WarmModel") -> None:
+        """Measure the table that milliseconds are read off, unless this machine's is stored; a failure is logged: no page waits for it."""
+        with self._turn:
+            try:
+                model.time_parts(self._say, self._give_way)
+            except Exception as error:
+                if not isinstance(error, ToastError):
+                    traceback.print_exc()
+                print(f"latency was not measured: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
 
     def _draw_refits(self, model: "WarmModel", schedule: Schedule) -> None:
         """Begin the map of refitted cells, once, with the first schedule that it would predict."""
@@ -157,10 +179,12 @@ class Desk:
     def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Predicted | Measurement | Superseded]:
         """Yield progress, then the figures after each batch; Superseded ends it. `images` is rounded up to whole batches.
 
+        Whoever asks for the same again in one session joins in: neither ends the other, and what one has run the other is told.
+
         Raises:
             ToastError: the engine did not load, has no images, or the schedule does not fit.
         """
-        session, number = self._enter(session_id)
+        session, number = self._enter(session_id, (schedule, images))
         yield from self._loading()
         with self._asked():
             yield from self._measured(session, number, schedule, images)
@@ -195,6 +219,19 @@ class Desk:
             self._draw_refits(model, schedule)
             return
         yield Superseded()
+
+    def predict(self, schedule: Schedule) -> Predicted:
+        """What a schedule is predicted to do on all images; nothing is measured, and nobody's turn is taken.
+
+        Raises:
+            ScheduleError: it is for a model of another length.
+        """
+        model = self._model
+        if model is None or not model.batches:
+            return Predicted(None, None, 0, "the engine has no images loaded")
+        schedule.check_length(len(model.shape.blocks), model.shape.name)
+        words = "this is the baseline" if schedule.is_baseline else "the baseline is not measured yet"
+        return self._predict(model, schedule, len(model.batches)) or Predicted(None, None, 0, words)
 
     def _predict(self, model: "WarmModel", schedule: Schedule, batches: int) -> Predicted | None:
         """What the schedule is predicted to do, without the turn: it takes no model. A failure is no reason not to measure."""
@@ -249,13 +286,14 @@ class Desk:
             raise DataError(f"no images to measure {name} on; start the dashboard with --data DATA and weights other than none")
         return self._model
 
-    def _enter(self, session_id: str) -> tuple[_Session, int]:
-        """Take the next number of a session; the least recently used session makes room for a new one."""
+    def _enter(self, session_id: str, wanted: tuple[Schedule, int | None]) -> tuple[_Session, int]:
+        """Take the next number of a session, or the one that asks the same; the least recently used session makes room for a new one."""
         most = min(MAX_SESSIONS, self._model.sessions) if self._model else MAX_SESSIONS
         with self._sessions_guard:
             session = self._sessions.setdefault(session_id, _Session())
             self._sessions.move_to_end(session_id)
-            session.newest += 1
+            session.newest += session.wanted != wanted
+            session.wanted = wanted
             while len(self._sessions) > most:
                 self._sessions.popitem(last=False)
             return session, session.newest

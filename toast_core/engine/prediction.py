@@ -51,6 +51,8 @@ class Foresight:
         if predictor is None:
             cells = "refitted cells" if kind[1] else f"cells chosen {kind[0].replace('_', ' ')}"
             return Predicted(None, None, 0, f"no sketch of {cells} is stored")
+        if any(one.schedule == schedule for one in predictor.more):  # what was measured of it is no prediction
+            predictor = replace(predictor, more=tuple(one for one in predictor.more if one.schedule != schedule))
         margins = _margins(baseline)
         found = predictor.damage(schedule, margins)
         change = self._change(found.damage, margins) if found.damage else None

@@ -96,6 +96,8 @@ class _Server(socketserver.ThreadingTCPServer):
                 yield self.desk.describe()
             case protocol.MeasureRequest():
                 yield from self.desk.measure(request.session, request.schedule, request.images)
+            case protocol.PredictRequest():
+                yield self.desk.predict(request.schedule)
             case protocol.QuoteRequest():
                 yield from self._offer(request)
             case protocol.JobsRequest():
@@ -187,7 +189,7 @@ def _serve(options: argparse.Namespace, setup: Setup) -> int:
         server.know(options.server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         state = _write_state(options.state, protocol.Address(server.server_address[1], token, os.getpid()))
-        threading.Thread(target=desk.load, daemon=True).start()
+        threading.Thread(target=desk.prepare, daemon=True).start()
         threading.Thread(target=queue.work_until, args=(server.stopping,), daemon=True).start()
         try:
             while not server.stopping.wait(min(1.0, options.idle_limit)):

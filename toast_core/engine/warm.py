@@ -29,6 +29,7 @@ from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import LIVE_IMAGES, Setup
 from toast_core.studies.base import Run
+from toast_core.studies.latency.store import find_table, put_table
 from toast_core.studies.sketch.job import first_sketch, refitted_sketch
 from toast_core.studies.tasks.base import ImageOutcomes
 from toast_core.workbench import Report, Workbench
@@ -145,9 +146,14 @@ class WarmModel:
         if self.workbench.setup.calibration:
             self.workbench.statistics(Schedule.class_weight)
 
+    @property
+    def can_refit(self) -> bool:
+        """Whether there are images to fit on."""
+        return self.workbench.setup.calibration is not None and bool(self.batches)
+
     def lacks_refits(self, schedule: Schedule) -> bool:
         """Whether the schedule would be predicted from refitted cells that nobody has sketched, and could be."""
-        wanted = not schedule.compensation.is_none and not schedule.is_baseline and self.workbench.setup.calibration is not None
+        wanted = not schedule.compensation.is_none and not schedule.is_baseline and self.can_refit
         return wanted and not self._foresight.knows(schedule)
 
     def sketch(self, tell: Callable[[SketchCard], object], pause: Callable[[], object], compensated: bool = False) -> None:
@@ -177,6 +183,23 @@ class WarmModel:
                 tell(card)
                 run.measure(self.workbench, store, lambda done, total: tell(replace(card, done=done)), pause, self._room.sketch)
         tell(replace(card, done=len(data), finished=True))
+
+    def time_parts(self, say: Say, pause: Callable[[], object]) -> None:
+        """Put this machine's latency table of single images into the store, unless it is there; nothing without weights.
+
+        Args:
+            say: told that it is measured.
+            pause: called between two timings, see `sketch`.
+
+        Raises:
+            ToastError: the device ran out of memory, or the store cannot be written.
+        """
+        if self.workbench.setup.weights == "none":
+            return
+        with EvidenceStore.open(self.workbench.setup.store) as store:
+            if find_table(store, self.workbench.model, 1) is None:
+                say("Measuring latency")
+                put_table(store, self.workbench.model, 1, lambda done, total: pause())
 
     def fork(self) -> LiveEvaluator:
         """An evaluator that starts from the baseline's block inputs; the tensors are shared, since no block changes its input."""

@@ -1,4 +1,4 @@
-// Makes the elements, once for every model: totals, a bar for every site of every block, the inspector. Painting fills them.
+// Makes the elements, once for every model: the legend, a bar for every site of every block, the inspector. Painting fills them.
 //
 // Uses hands.js, edits.js and messages.js for what the elements do, limits.js and colours.js for what they are.
 
@@ -25,7 +25,7 @@ export function build(desk, form) {
   desk.built = form;
   desk.now = desk.heated = desk.hovered = desk.drag = null;
   desk.root.replaceChildren();
-  buildTotals(desk);
+  buildLegend(desk);
   buildSites(desk);
   buildInspector(desk);
   desk.parts.live = element("div", "unseen");
@@ -35,20 +35,7 @@ export function build(desk, form) {
   desk.root.onfocusout = () => desk.timer && !desk.drag && sendEdit(desk);
 }
 
-function buildTotals(desk) {
-  const totals = element("div", "totals");
-  for (const [name, title, badge] of [
-    ["macs", "GMACs per image", "computed"], ["params", "Parameters", "computed"], ["latency", "Latency", "predicted"],
-    ["top1", desk.data.headline, "predicted"],
-  ]) {
-    const total = element("div", `total ${name}`);
-    const heading = element("div", "title", `${title} `);
-    heading.append(element("span", `badge ${badge}`, badge));
-    const figure = element("div", "figure"), note = element("div", "note");
-    total.append(heading, figure, note);
-    totals.append(total);
-    desk.parts[name] = { total, figure, note };
-  }
+function buildLegend(desk) {
   const legend = element("div", "legend"), title = element("div", "title"), strip = element("div", "strip"), row = element("div", "ticks");
   strip.style.background = STRIP;
   const ticks = POINTS.map(() => element("span")), note = element("div", "note"), hatched = element("div", "note hatched");
@@ -59,8 +46,7 @@ function buildTotals(desk) {
   basis.append(note, hatched);
   legend.append(scale, basis);
   desk.parts.legend = { legend, title, ticks, note, hatched };
-  totals.append(legend);
-  desk.root.append(totals);
+  desk.root.append(legend);
 }
 
 function buildSites(desk) {

@@ -1,6 +1,6 @@
-// What a schedule costs and what it is predicted to lose, counted while a bar moves: MACs and parameters, milliseconds, top-1 points.
-// Every function here has its twin in Python, and the tests hold both to the same figures over random schedules:
-// `toast_core.cost.macs.count_cost`, `LatencyTable.predict_ms`, `dashboard.evidence.prediction.predict`.
+// What a schedule costs, counted while a bar moves, MACs and parameters and milliseconds, and what a bar does by itself. What is counted
+// has its twin in Python, and the tests hold both to the same figures over random schedules: `toast_core.cost.macs.count_cost`,
+// `LatencyTable.predict_ms`.
 //
 // Uses limits.js, for sites, widths and stops. A schedule here is `now`, its bars as `barsOf` makes them. No element is touched.
 
@@ -88,32 +88,4 @@ function between(counts, values, wanted) {
   if (right === 0) return values[0];
   if (right < 0) return values[values.length - 1];
   return values[right - 1] + ((wanted - counts[right - 1]) / (counts[right] - counts[right - 1])) * (values[right] - values[right - 1]);
-}
-
-// As `dashboard.evidence.prediction.predict`; `beyond` names the first bar that no curve reaches.
-export function predict(desk, now) {
-  const { value, low, high } = desk.data.predicted_from;
-  let sum = value, down = (value - low) ** 2, up = (high - value) ** 2, pruned = 0, squares = 0;
-  for (let block = 0; block < desk.data.of.length; block++) {
-    for (const site of SITES) {
-      const ratio = effectiveRatio(desk, site, block, now[site][block]);
-      const effect = effectAt(desk, site, block, ratio);
-      if (effect === null) return { beyond: `block ${block}, ${site}` };
-      const [delta, below, above] = effect.figures;
-      if (ratio > 0) pruned++;
-      squares += delta ** 2;
-      sum += delta;
-      down += (delta - below) ** 2;
-      up += (above - delta) ** 2;
-    }
-  }
-  const learned = desk.data.interaction;
-  if (learned && pruned > 1) {
-    const lost = value - sum, joint = lost > 0 ? Math.max(0, (lost ** 2 - squares) / 2) : 0, unseen = learned.unseen * (1 + joint);
-    sum += learned.weight * Math.min(joint, learned.most);
-    down += unseen ** 2;
-    up += unseen ** 2;
-  }
-  const bounded = (figure) => Math.min(100, Math.max(0, figure));
-  return { value: bounded(sum), low: bounded(sum - Math.sqrt(down)), high: bounded(sum + Math.sqrt(up)), change: sum - value };
 }

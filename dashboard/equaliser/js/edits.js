@@ -1,10 +1,13 @@
 // Changes the state, and has it painted and sent: a bar set or moved by a step, its partner that follows, locks, ranges, links.
 //
-// Uses limits.js for what is allowed, paint.js for what is seen of it, messages.js for what is sent of it.
+// Uses limits.js for what is allowed, paint.js and totals.js for what is seen of it, live.js for what is foreseen, messages.js for what is
+// sent of it.
 
 import { PAIRS, changeLimit, limitOf, nearest, stopIndex, stopsOf } from "./limits.js";
+import { foresee } from "./live.js";
 import { sendLimits, sendLinks, sendWhenSettled } from "./messages.js";
-import { paintBar, paintInspector, paintLinks, paintTotals } from "./paint.js";
+import { paintBar, paintInspector, paintLinks } from "./paint.js";
+import { paintTotals } from "./totals.js";
 
 // A locked bar refuses; a linked partner takes the stop nearest to the same ratio, unless it is locked. Whether the bar was set.
 export function setBar(desk, site, block, stop) {
@@ -21,6 +24,7 @@ export function setBar(desk, site, block, stop) {
     paintBar(desk, other, block);
   }
   paintTotals(desk);
+  foresee(desk);
   paintInspector(desk);
   return true;
 }

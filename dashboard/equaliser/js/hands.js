@@ -50,6 +50,7 @@ export function onDown(desk, site, block, event) {
   }
   holdEdit(desk);
   track.setPointerCapture(event.pointerId);
+  desk.foreseen = null;
   desk.drag = { site, block, y: event.clientY, moved: false, pointer: event.pointerId };
   listenForEnd(desk);
   desk.hovered = null;

@@ -1,9 +1,10 @@
 // What the server hears: ratios, limits, links, undo and redo, each as one message with a number. A message is sent again, with the next
 // one or after a while, until the page's data says that it was `seen`: so no edit is lost. `mount.py` takes them, in their order.
 //
-// Uses limits.js, for the sites and the rows of limits.
+// Uses limits.js, for the sites and the rows of limits, and live.js, which asks the engine at once.
 
 import { SITES, rowsOfLimits } from "./limits.js";
+import { askLive } from "./live.js";
 
 const SETTLE_MS = 300;
 const RESEND_MS = 1500; // doubled each time: sending interrupts the page's run, which must get the time to answer
@@ -39,6 +40,7 @@ function post(patience) {
 
 export function sendEdit(desk) {
   holdEdit(desk);
+  askLive(desk);
   send(desk, { ratios: Object.fromEntries(SITES.map((site) => [site, desk.now[site].map((bar) => bar.ratio)])) });
 }
 

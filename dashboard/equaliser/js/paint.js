@@ -1,11 +1,12 @@
 // Puts the state on the page: bars, links, totals and the inspector, as `desk` has them now. The schedule in hand is read, never changed.
 //
-// Uses limits.js for stops and ranges, counts.js for the totals, words.js and colours.js for how they read.
+// Uses limits.js for stops and ranges, counts.js for what a bar does, totals.js for the figures, words.js and colours.js for how they read.
 
 import { DAMAGES, NEUTRAL, POINTS, effectColour, hasColours, heat, untold } from "./colours.js";
-import { costOf, effectiveRatio, millisecondsOf, predict, shownAt } from "./counts.js";
-import { SITES, barsOf, isLimited, limitOf, stopsOf } from "./limits.js";
-import { decimals, effectWords, percent, signed, stopWords } from "./words.js";
+import { effectiveRatio, shownAt } from "./counts.js";
+import { SITES, isLimited, limitOf, stopsOf } from "./limits.js";
+import { paintTotals } from "./totals.js";
+import { effectWords, percent, stopWords } from "./words.js";
 
 const LOCK_ICON = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4.5 7V5a3.5 3.5 0 0 1 7 0v2M3.5 7h9v6.5h-9z"/></svg>';
 
@@ -31,7 +32,7 @@ function paintLegend(desk) {
   title.textContent = what;
   (sketch ? DAMAGES : POINTS).forEach((tick, i) => { ticks[i].textContent = tick; });
   legend.classList.toggle("sketched", Boolean(sketch));
-  note.textContent = sketch?.note ?? "";
+  note.textContent = sketch?.note ?? desk.data.curves_note;
   hatched.hidden = !sketch;
 }
 
@@ -71,58 +72,6 @@ export function paintBar(desk, site, block) {
 
 export function paintLinks(desk) {
   for (const [name, button] of Object.entries(desk.parts.links)) button.setAttribute("aria-pressed", desk.linked.has(name));
-}
-
-// Counted here while a bar moves, and by the server as soon as it has answered.
-export function paintTotals(desk) {
-  const { data, parts } = desk;
-  const cost = desk.counted ?? costOf(desk, desk.now), compared = data.ghost && costOf(desk, barsOf(data.ghost));
-  for (const [name, scale, unit] of [["macs", 1e9, ""], ["params", 1e6, " M"]]) {
-    const words = (count) => `${(count / scale).toPrecision(3)}${unit}`;
-    const change = (before) => `${signed((100 * (cost[name] - before)) / before, 0)} %`;
-    parts[name].figure.textContent = words(cost[name]);
-    parts[name].total.dataset.exact = cost[name];
-    parts[name].total.dataset.counted = desk.counted ? "server" : "browser";
-    const against = `${change(data.baseline[name])} against ${words(data.baseline[name])}`;
-    parts[name].note.textContent = compared ? `${against}\n${change(compared[name])} against the marks` : against;
-  }
-  paintLatency(desk);
-  paintPrediction(desk);
-}
-
-function paintLatency(desk) {
-  const { data: { latency, latency_missing: missing }, parts: { latency: { total, figure, note } } } = desk;
-  total.classList.toggle("missing", !latency);
-  delete total.dataset.exact;
-  figure.textContent = "";
-  note.textContent = missing ?? "";
-  if (!latency) return;
-  const found = millisecondsOf(desk, desk.now), change = signed((100 * (found - latency.baseline_ms)) / latency.baseline_ms, 0);
-  total.dataset.exact = found;
-  figure.textContent = `${found.toPrecision(3)} ms`;
-  note.textContent = `${change} % against ${latency.baseline_ms.toPrecision(3)} ms\n${latency.note}`;
-}
-
-function paintPrediction(desk) {
-  const { data, parts: { top1: { total, figure, note } } } = desk;
-  total.classList.toggle("missing", !data.curves);
-  delete total.dataset.exact;
-  if (!data.curves) {
-    figure.textContent = "";
-    note.textContent = data.missing;
-    return;
-  }
-  const found = predict(desk, desk.now);
-  if (found.beyond) {
-    figure.textContent = "\u2013";
-    note.textContent = `not predicted: ${found.beyond} is set beyond what was measured`;
-    return;
-  }
-  const digits = decimals(found.low, found.high);
-  figure.textContent = `${found.value.toFixed(digits)} %`;
-  total.dataset.exact = JSON.stringify([found.value, found.low, found.high]);
-  const band = `95 %: ${found.low.toFixed(digits)} to ${found.high.toFixed(digits)} %, ${signed(found.change, digits)} points`;
-  note.textContent = `${band}\n${data.curves_note}`;
 }
 
 export function paintInspector(desk) {

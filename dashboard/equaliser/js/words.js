@@ -50,3 +50,25 @@ export function effectWords(desk, effect) {
 export function stopWords(desk, site, block, bar) {
   return `${percent(bar.ratio)} dropped, keeps ${bar.kept} of ${widthOf(desk, site, block)}`;
 }
+
+function digitsOf({ ci95: [low, high] }, figure) {
+  const half = (high - low) / 2;
+  return half > 0 && Number.isFinite(half) ? Math.max(figure.digits, Math.min(7, Math.ceil(-Math.log10(half)))) : figure.digits;
+}
+
+// A measured or predicted figure, or a difference of two, as wording.py writes it: percents and points have one decimal at least.
+export function estimateWords(estimate, figure, isChange = false) {
+  const digits = digitsOf(estimate, figure), unit = isChange ? figure.change_unit : figure.unit;
+  return `${isChange ? signed(estimate.value, digits) : estimate.value.toFixed(digits)}${unit && ` ${unit}`}`;
+}
+
+export function intervalWords(estimate, figure, isChange = false) {
+  const digits = digitsOf(estimate, figure), [low, high] = estimate.ci95;
+  if (isChange) return `${signed(low, digits)} to ${signed(high, digits)}`;
+  return `${low.toFixed(digits)} to ${high.toFixed(digits)}${figure.unit && ` ${figure.unit}`}`;
+}
+
+export function verdictWords({ ci95: [low, high] }) {
+  if (high < 0) return "worse";
+  return low > 0 ? "better" : "cannot be told from the baseline";
+}

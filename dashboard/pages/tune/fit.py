@@ -54,7 +54,6 @@ def _show_request(shape: ModelShape) -> None:
         low, high, step, digits = (1.0, 95.0, 1.0, "%.0f") if chosen == "reduction" else (0.0, None, first / 30, "%.4g")
         st.number_input("Budget", low, high, first, step, format=digits, key=f"budget-{chosen}", width=150)
         st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
-        st.toggle("Make up for what is dropped", value=True, key="fit-compensated")
 
 
 def _request(shape: ModelShape) -> BudgetRequest:
@@ -62,7 +61,7 @@ def _request(shape: ModelShape) -> BudgetRequest:
     asked = st.session_state
     unit, sites = asked["budget-unit"], asked["fit-sites"]
     value = asked.get(f"budget-{unit}", _first_proposal(shape, unit))
-    return BudgetRequest(unit, value, tuple(site for site in SITES if site in sites), asked["fit-compensated"])
+    return BudgetRequest(unit, value, tuple(site for site in SITES if site in sites), not state.schedule().compensation.is_none)
 
 
 def _first_proposal(shape: ModelShape, unit: str) -> float:

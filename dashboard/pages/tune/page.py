@@ -4,18 +4,17 @@ import streamlit as st
 
 from dashboard import wording
 from dashboard.charts.cost import blocks_figure
-from dashboard.charts.ratios import ratios_figure
 from dashboard.charts.style import chart_config
 from dashboard.components.engine_status import show_engine_status
-from dashboard.components.heading import show_heading
+from dashboard.components.heading import FIGURES, show_heading
 from dashboard.components.measurement import begin, follow, open_slots
 from dashboard.components.sketch_map import images_of, map_in_hand
 from dashboard.equaliser.editor import show_editor
-from dashboard.equaliser.mount import Stored, data_in_hand
+from dashboard.equaliser.mount import Stored, data_in_hand, show_figures
 from dashboard.evidence.commands import evaluate_command
 from dashboard.evidence.curves import stored_curves
 from dashboard.evidence.latency import stored_latency
-from dashboard.pages.tune.choices import compared_schedule, show_choices
+from dashboard.pages.tune.choices import compared_schedule, show_choices, show_compensation
 from dashboard.pages.tune.fit import show_fit
 from dashboard.pages.tune.map import follow_map
 from dashboard.session import state
@@ -44,26 +43,23 @@ def render() -> None:
     stored = Stored(curves, damage, images_of(damage), stored_latency(setup, shape), compared_schedule(shape))
     data = data_in_hand(shape, stored)
     show_heading("Tune", st.header)
+    with st.container(key=FIGURES):
+        show_figures()
     editing, beside = st.columns([5, 2])
-    with editing:
-        with st.container(border=True):
-            show_editor(data)
-            below = st.container()
-        fitting = st.container(border=True)
+    with editing, st.container(border=True):
+        show_editor(data)
+        told, below = st.container(gap="xxsmall"), st.container()
     messages = begin()
     # Counted here, which gives the browser the time to show the totals before the rest comes and keeps it busy.
-    ratios, kept = ratios_figure(schedule), blocks_figure(count_cost(shape, schedule), count_cost(shape))
+    kept = blocks_figure(count_cost(shape, schedule), count_cost(shape))
+    slots = open_slots(told, messages)
     with beside:
-        slots = open_slots(st.container(border=True), messages)
+        with st.container(border=True):
+            show_compensation()
+            show_fit(shape)
         with st.container(border=True):
             show_choices(shape)
-    with fitting:
-        show_fit(shape)
-    left, right = st.columns(2)
-    with left.container(border=True, height="stretch"):
-        st.markdown("**Dropped at every site, in percent**")
-        st.plotly_chart(ratios, key="tune-ratios", config=chart_config(f"{shape.name}-ratios"))
-    with right.container(border=True, height="stretch"):
+    with st.container(border=True):
         st.markdown(f"**GMACs kept in every block** {wording.BADGES['computed']}")
         st.plotly_chart(kept, key="tune-blocks", config=chart_config(f"{shape.name}-kept-gmacs"))
     with st.container(border=True):
@@ -76,14 +72,14 @@ def render() -> None:
 def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
     take, give = st.columns(2)
     with take:
-        st.markdown("**Take the schedule with you**")
+        st.markdown("**Export the schedule**")
         st.download_button(
             "Download schedule", schedule.to_json, file_name=_SCHEDULE_FILE, mime="application/json", on_click="ignore", key="download"
         )
         st.caption("The address of this page reproduces it, too. The same on the command line, over all images without --images:")
         st.code(evaluate_command(state.engine_client().setup, schedule), language="bash", wrap_lines=True)
     with give:
-        st.markdown("**Bring one**")
+        st.markdown("**Import a schedule**")
         st.file_uploader(
             "Schedule file (JSON; the reference implementation's entries are read, too)", type="json", key="upload",
             max_upload_size=MAX_SCHEDULE_MB, on_change=whole(_upload), args=(shape,),

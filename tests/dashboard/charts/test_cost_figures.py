@@ -1,9 +1,8 @@
-"""The figures of costs and of a schedule's ratios."""
+"""The figures of costs."""
 
 import pytest
 
 from dashboard.charts.cost import blocks_figure, parts_figure
-from dashboard.charts.ratios import ratios_figure
 from dashboard.charts.style import chart_config
 from dashboard.engine.client import shipped_shape
 from toast_core.cost.macs import count_cost
@@ -19,6 +18,4 @@ def test_figures_show_what_the_cost_says(model):
     bars = blocks_figure(cost, baseline).data
     assert [trace.name for trace in bars] == ["Attention", "Feed-forward", "Baseline"]
     assert bars[0].y[3] + bars[1].y[3] == pytest.approx(cost.blocks[3].macs / 1e9)
-    heat = ratios_figure(schedule).data[0]
-    assert heat.text[3][0] == "50" and heat.text[0][0] == ""
     assert chart_config("cost")["toImageButtonOptions"]["filename"] == "cost"

@@ -101,21 +101,14 @@ def test_the_legend_says_what_it_is_predicted_from(browser):
     page.evaluate("(data) => show(data)", of(damage=damage_map(calibrated_by=3), schedule=Schedule.uniform(12, selection="per_image")))
     assert "calibrated by 3 measured cells a site; channels chosen calibrated" in legend.inner_text()
     page.evaluate("(data) => show(data)", of(Schedule.uniform(12, fc2=0.1, selection="calibrated", compensation=FULL)))
-    assert "before making up for what is dropped" in legend.inner_text()
+    assert "; without compensation" in legend.inner_text()
     refitted = Schedule.uniform(12, fc2=0.1, selection="calibrated", compensation=FULL)
     page.evaluate("(data) => show(data)", of(refitted, damage=damage_map(compensated=True)))
     assert "each block refitted by itself" in legend.inner_text()
     page.evaluate("(data) => show(data)", data_of(BARE))
-    assert "Points of top-1 lost by a block alone" in legend.inner_text() and "predicted" not in legend.inner_text()
+    assert "Points of top-1 lost by a block alone" in legend.inner_text() and "measured on" in legend.inner_text()
     page.evaluate("(data) => show(data)", data_of(BARE, stored=NONE_STORED))
     assert not legend.is_visible()
-
-
-def test_top1_is_not_predicted_from_it_and_that_is_said(browser):
-    page = open_desk(browser, of())
-    total = page.locator(".total.top1")
-    assert total.locator(".figure").inner_text() == ""
-    assert total.locator(".note").inner_text() == "predicted beside, once a bar is let go"
 
 
 def test_colours_follow_a_sketch_that_comes_in_and_an_edit_made_meanwhile_stays(browser):

@@ -75,7 +75,7 @@ def test_what_is_known_best_counts_and_says_how(evaluated):
     assert {name: one.images for name, one in stored.items()} == {"baseline": IMAGES, DRAFT.digest(): IMAGES}
     edited, guessed = BASE.with_ratio(2, "fc2", 0.4), BASE.with_ratio(1, "fc2", 0.3)
     drafts = [draft(1, DRAFT), draft(2, edited), draft(3, guessed), draft(4, BASE.with_ratio(0, "qk", 0.99))]
-    found = candidates(VIT, DRAFT, drafts, starting_points(VIT, "calibrated"), stored, results(result(edited, -1.0)), CURVES)
+    found = candidates(VIT, DRAFT, drafts, starting_points(VIT, BASE), stored, results(result(edited, -1.0)), CURVES)
     known = {one.key: (one.badge, one.images) for one in found}
     assert known["baseline"] == ("measured", IMAGES) and known["draft-1"] == ("measured", IMAGES)
     assert known["draft-2"] == ("measured", 1000) and known["draft-3"] == ("predicted", 0) and known["draft-4"] == (None, 0)
@@ -96,13 +96,13 @@ def test_evaluations_of_other_images_do_not_count(evaluated):
 
 def test_beside_candidates_measured_while_editing_the_baseline_is_of_the_same_images(evaluated):
     sweeps = {"baseline": stored_evaluations(find_evidence(evaluated, "demo_vit"))["baseline"]}
-    found = candidates(VIT, BASE, [], starting_points(VIT, "calibrated"), sweeps, results(result(DRAFT, -1.0)), CURVES)
+    found = candidates(VIT, BASE, [], starting_points(VIT, BASE), sweeps, results(result(DRAFT, -1.0)), CURVES)
     assert (found[0].headline.value, found[0].images) == (92.0, 1000) and found[0].evaluation is sweeps["baseline"]
-    assert candidates(VIT, BASE, [], starting_points(VIT, "calibrated"), sweeps, {}, CURVES)[0].images == IMAGES
+    assert candidates(VIT, BASE, [], starting_points(VIT, BASE), sweeps, {}, CURVES)[0].images == IMAGES
 
 
 def test_an_unnamed_schedule_in_hand_is_a_candidate_once():
-    points = starting_points(VIT, "calibrated")
+    points = starting_points(VIT, BASE)
     keys = [one.key for one in candidates(VIT, DRAFT, [], points, {}, {}, None)]
     assert keys == ["baseline", "uniform-30", "uniform-50", "paper-shaped-steps", "in-hand"]
     assert "in-hand" not in [one.key for one in candidates(VIT, points[1].schedule, [], points, {}, {}, None)]
@@ -116,7 +116,7 @@ def test_the_front_has_no_one_that_is_beaten():
 def test_lineage_is_in_tree_order_with_steps_only_where_they_were_measured():
     one, two, three = BASE.with_ratio(1, "fc2", 0.1), BASE.with_ratio(1, "fc2", 0.2), BASE.with_ratio(1, "fc2", 0.3)
     drafts = [draft(5, three, 9, "gone"), draft(3, two, 1, "Draft 1"), draft(1, one)]
-    found = candidates(VIT, BASE, drafts, starting_points(VIT, "calibrated"), {}, results(result(one, -1.0), result(two, -1.4)), CURVES)
+    found = candidates(VIT, BASE, drafts, starting_points(VIT, BASE), {}, results(result(one, -1.0), result(two, -1.4)), CURVES)
     own = [candidate for candidate in found if candidate.draft]
     assert [(candidate.key, depth) for candidate, depth in in_tree_order(own)] == [("draft-1", 0), ("draft-3", 1), ("draft-5", 0)]
     by_key = {candidate.key: candidate for candidate in found}

@@ -13,6 +13,7 @@ from dashboard.session.link import link_parameters
 from tests.support import apps
 from toast_core.engine.protocol import Description, Predicted
 from toast_core.intervals import Estimate
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 
 
@@ -37,6 +38,11 @@ def _tune() -> None:
 
 def _words(at: AppTest) -> str:
     return apps.words(at, "metric", "text")
+
+
+def _measured(at: AppTest) -> str:
+    """What the page says of the finished measurement."""
+    return next(one.value for one in at.caption if one.value.startswith("Measured on"))
 
 
 def _open_tune(link: dict[str, str] | None = None) -> AppTest:
@@ -80,19 +86,20 @@ def test_overview_says_why_the_engine_failed_and_what_to_press(engine):
     assert engine.restarts == 1
 
 
-def test_tune_shows_measured_figures_with_no_more_digits_than_their_interval(engine):
-    at = _open_tune()
-    assert at.metric[0].value == "87 %" and at.metric[1].value == "0.0 points"
-    assert "85 to 89 %" in _words(at)
+def test_tune_says_what_was_measured_with_one_decimal_at_least(engine):
+    assert _measured(_open_tune()) == (
+        "Measured on 1,000 images: top-1 87.4 % (95 %: 85.4 to 89.4 %), 0.0 points against the baseline's 87.4 % on the same images "
+        "(\N{MINUS SIGN}0.5 to +0.5); this is the baseline."
+    )
 
 
 def test_an_edit_measures_again_and_undo_shows_the_kept_result(engine):
     at = _open_tune()
     _set(at, 10, "fc2", 0.5)
-    assert at.metric[1].value == "\N{MINUS SIGN}3.2 points"
+    assert "\N{MINUS SIGN}3.2 points against the baseline's 87.4 %" in _measured(at) and "worse than the baseline" in _measured(at)
     assert len(engine.measured) == 2
     at.button(key="undo").click().run()
-    assert state_of(at).present.is_baseline and at.metric[1].value == "0.0 points"
+    assert state_of(at).present.is_baseline and "this is the baseline" in _measured(at)
     assert len(engine.measured) == 2
     at.button(key="redo").click().run()
     assert state_of(at).present.blocks[10].fc2 == 0.5
@@ -129,7 +136,7 @@ def test_what_cannot_be_predicted_is_said(engine, predicted, words):
 def test_starting_point_site_and_every_block(engine):
     at = _open_tune()
     at.selectbox(key="start").set_value("Uniform 50 %").run()
-    assert state_of(at).present == Schedule.uniform(12, 0.5, 0.5, 0.5, 0.5, selection="calibrated")
+    assert state_of(at).present == Schedule.uniform(12, 0.5, 0.5, 0.5, 0.5, selection="calibrated", compensation=FULL)
     assert at.selectbox(key="start").value is None
     at.number_input(key="every-block").set_value(0.2).run()
     at.button(key="set-everywhere").click().run()
@@ -145,6 +152,17 @@ def test_every_block_and_starting_points_honour_locks_and_ranges(engine):
     assert "held back 2 of the changes" in _words(at)
     at.selectbox(key="start").set_value("Uniform 50 %").run()
     assert state_of(at).present.ratios("fc2") == (0.0, 0.25, *(0.5,) * 10)
+
+
+def test_compensation_is_on_at_first_and_another_selection_has_none(engine):
+    at = _open_tune()
+    assert state_of(at).present.compensation == FULL and at.toggle(key="compensated").value
+    at.button_group(key="selection").set_value("per_image").run()
+    assert state_of(at).present.compensation.is_none and at.toggle(key="compensated").disabled
+    at.button_group(key="selection").set_value("calibrated").run()
+    assert state_of(at).present.compensation == FULL and at.toggle(key="compensated").value and not at.exception
+    at.toggle(key="compensated").set_value(False).run()
+    assert state_of(at).present.compensation.is_none and state_of(at).present.selection == "calibrated"
 
 
 def test_kept_counts_are_rounded_on_request(engine):
@@ -169,7 +187,7 @@ def test_engine_error_is_one_line_with_a_way_on(engine):
     assert at.error[0].value.startswith("the engine went away")
     engine.error = None
     at.button(key="measure-again").click().run()
-    assert not at.error and at.metric[0].value == "87 %"
+    assert not at.error and "top-1 87.4 %" in _measured(at)
 
 
 def test_link_reproduces_the_view_and_a_bad_one_leaves_a_warning(engine):

@@ -1,5 +1,6 @@
 """Every page on a backbone without a classifier, with a desk of this process and what its runs leave in a store."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from dashboard.evidence import find as evidence
+from dashboard.report.analyses import read_paper
+from dashboard.report.paper import to_html
 from dashboard.session import state
 from tests.support import apps
 from tests.support.engines import QUOTE
@@ -126,10 +130,9 @@ def test_the_desk_measures_cosines_beside_the_baseline(desk: Desk) -> None:
 
 
 def test_the_tune_page_names_what_is_measured() -> None:
-    at = page("tune.page")
-    shown = {metric.label.split(" :")[0]: metric.value for metric in at.metric}
-    assert 0 < float(shown["Feature cosine"]) < 1 and shown["Feature cosine vs baseline"].startswith("\N{MINUS SIGN}0.")
-    assert "Top-1" not in str(shown)
+    said = next(one.value for one in page("tune.page").caption if one.value.startswith("Measured on"))
+    assert 0 < float(re.search(r"feature cosine ([\d.]+) ", said)[1]) < 1 and "top-1" not in said.lower()
+    assert re.search(r", \N{MINUS SIGN}" + r"0\.\d+ against the baseline's 1\.0", said)
 
 
 @pytest.mark.parametrize("name", ["overview", "redundancy", "runs.page"])
@@ -154,9 +157,16 @@ def test_compare_ranks_by_cosine_and_names_no_hurt_class() -> None:
     assert "answers no image" in apps.words(at, "info")
 
 
-def test_apply_says_that_masked_equals_compact() -> None:
-    at = page("deliver")
+def test_deliver_says_that_masked_equals_compact() -> None:
+    at = page("deliver.page")
     assert "Masked equals compact" in apps.words(at, "success") and "largest difference of a feature" in apps.words(at, "success")
     assert "Compact against baseline: feature cosine" in apps.words(at, "markdown")
     labels = [metric.label.split(" :")[0] for metric in at.metric]
     assert labels == [f"{name}: feature cosine" for name in ("Baseline", "Masked", "Compact")]
+
+
+def test_the_report_speaks_of_features_and_names_no_hurt_class(setup: Setup) -> None:
+    replay = Replay.open(setup.store)
+    (analysis,) = (one for one in replay.analyses() if one.request["metric"] == "agreement")
+    said = to_html([read_paper(replay, analysis)[0]])
+    assert "its feature cosine is" in said and "Feature cosine" in said and "Who gets hurt" not in said

@@ -150,7 +150,7 @@ def test_a_finished_one_offers_its_model_where_the_file_is_there(runs_engine, tm
     (tmp_path / "applied" / f"{analysis.cell_keys[0]}.safetensors").write_bytes(b"weights")
     at.run()
     assert not at.warning
-    assert "On 900 images that it did not learn from: top-1 **85 %** (95 %: 83 to 87 %), baseline 90 %" in words(at)
+    assert "On 900 images that it did not learn from: top-1 **85.0 %** (95 %: 83.0 to 87.0 %), baseline 90.0 %" in words(at)
     assert "worse than the baseline" in words(at)
     assert [button.proto.label for button in at.get("download_button") if "model" in button.proto.label] == ["Download model (0.0 MB)"]
 

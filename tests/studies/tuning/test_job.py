@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from analysis_cache.store import EvidenceStore
 from tests.support.runs import TUNING, tiny_workbench
-from toast_core.cli.app import app
+from toast_core.cli.app import app, main
 from toast_core.cost.macs import count_cost
 from toast_core.errors import DataError, ScheduleError
 from toast_core.schedule.schedule import Schedule
@@ -52,3 +52,29 @@ def test_it_keeps_its_answer_and_says_what_came_out(tmp_path, capsys):
     assert document["schedule_digest"] == report["schedule_digest"]
     with EvidenceStore.open(workbench.setup.store) as store:
         assert len(store.list_analyses()) == 2
+
+
+def test_it_evaluates_answer_and_baseline_on_the_sets_images_where_that_is_asked(tmp_path, capsys):
+    run, workbench, seen = read_run({**TUNING, "evaluate": 8}), tiny_workbench(tmp_path), []
+    with EvidenceStore.open(workbench.setup.store) as store:
+        analysis = run.measure(workbench, store, lambda done, total: seen.append(done))
+        schedule = store.get(analysis.cell_keys[0]).summary["schedule"]
+        found = [one for one in store.list_analyses() if one.request["metric"] == "evaluation"]
+        cells = {key for one in found for key in one.cell_keys}
+    asked = [Schedule.from_dict(one.request["schedule"]) for one in found]
+    assert sorted(one.is_baseline for one in asked) == [False, True] and Schedule.from_dict(schedule) in asked
+    assert seen == sorted(seen) and seen[-1] == 100 and {one.request["images"] for one in found} == {8}
+    _, command, *words = shlex.split(run.command(workbench.setup))
+    words[words.index("schedule.json")] = str(tmp_path / "schedule.json")
+    get_command(app).commands[command].main([*words, "--json"], standalone_mode=False)
+    judged = json.loads(capsys.readouterr().out)["evaluated"]
+    assert judged["images"] == 8 and 0 <= judged["top1"]["value"] <= 100 and judged["baseline_top1"]["ci95"][1] <= 100
+    with EvidenceStore.open(workbench.setup.store) as store:
+        assert {key for one in store.list_analyses() if one.request["metric"] == "evaluation" for key in one.cell_keys} == cells
+
+
+def test_what_is_evaluated_needs_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["toast", "tune", "--calibration", "fit", "--reduction", "0.4", "--evaluate", "5", "-o", "s.json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "--evaluate needs labelled images; pass --data DATA" in capsys.readouterr().err

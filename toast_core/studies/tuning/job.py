@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 from analysis_cache.analysis import Analysis
@@ -18,6 +19,7 @@ from toast_core.schedule.schedule import check_ratio
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.base import Report, Work, check_sizes
+from toast_core.studies.evaluation.pair import evaluate_pair
 from toast_core.studies.sensitivity.cells import grid
 from toast_core.studies.sketch.job import request_macs
 from toast_core.studies.sketch.store import sketch_identities
@@ -43,6 +45,7 @@ class TuningRun:
     locks        (block, site, ratio) each
     ranges       (block, site, low, high) each
     images       calibration images, cut into those to fit, measure and judge on
+    evaluate     images of the set that the answer and the baseline are then evaluated on; 0: none
     """
 
     kind: ClassVar[str] = "tuning"
@@ -57,9 +60,11 @@ class TuningRun:
     multiple_of: int = 1
     images: int = DEFAULT_IMAGES
     batch_size: int = 64
+    evaluate: int = 0
 
     def __post_init__(self) -> None:
         check_sizes(self.images, self.batch_size)
+        check_sizes(self.evaluate or None, self.batch_size)
         check_sizes(self.multiple_of)
         if self.images is None:
             raise JobError(f"images is None; send how many calibration images to use, for example {DEFAULT_IMAGES}")
@@ -86,6 +91,8 @@ class TuningRun:
     def command(self, setup: Setup) -> str:
         """A `toast tune` line."""
         sized = replace(setup, calibration_images=self.images, batch_size=self.batch_size)
+        if not self.evaluate:
+            sized = replace(sized, data=None, labels=None, class_order=None, class_map=None, random_classifier=False)
         budget = {"gmacs": self.limit / 1e9} if self.unit == "macs" else {"params": self.limit}
         measured = {"sites": ",".join(self.sites), "ratios": ",".join(map(str, self.ratios)), "multiple_of": self.multiple_of}
         wants = dict(zip(("ffn", "attention", "fitting"), vars(self.compensation).values(), strict=True))
@@ -93,7 +100,8 @@ class TuningRun:
             "lock": [f"{block}.{site}={ratio}" for block, site, ratio in self.locks],
             "range": [f"{block}.{site}={low}:{high}" for block, site, low, high in self.ranges],
         }
-        return command_line("tune", sized, {**budget, **measured, **wants, "output": SCHEDULE_FILE, **limits}, calibrated=True)
+        rest = {"output": SCHEDULE_FILE, **limits, "evaluate": self.evaluate or None}
+        return command_line("tune", sized, {**budget, **measured, **wants, **rest}, calibrated=True)
 
     def work(self, workbench: Workbench, store: EvidenceStore) -> Work:
         """Cells of the curves, then some candidates; how many those are shows when the curves are there.
@@ -110,17 +118,20 @@ class TuningRun:
         stored = len(store.has_many(keys))
         curves = 0 if stored == len(keys) else request_macs(shape, sketch, len(subject.data))
         fitted = _CANDIDATES * (len(parts.fit.data) * _FIT_PASSES + len(parts.judge)) * whole
-        return Work(len(sketch.cells), stored * len(sketch.cells) // len(keys), len(data), curves + fitted, 0)
+        evaluated = 2 * self.evaluate * whole  # the baseline as well; the fit has been made
+        return Work(len(sketch.cells), stored * len(sketch.cells) // len(keys), len(data), curves + fitted + evaluated, 0)
 
     def measure(self, workbench: Workbench, store: EvidenceStore, report: Report) -> Analysis:
-        """Measure curves and candidates that are not stored; steps are percent, half of them for each."""
-        data = self._data(workbench)
+        """Measure curves and candidates that are not stored, then evaluate where that is asked; steps are percent, as much for each."""
+        data, parts = self._data(workbench), ("curves", "candidates", *(["evaluation"] if self.evaluate else []))
 
         def told(what: str, done: int, total: int) -> None:
-            report(round(50 * (done / total + (what == "candidates"))), 100)
+            report(round(100 * (done / total + parts.index(what)) / len(parts)), 100)
 
         stored = self._stored(workbench, data, store)
         tuned = tune(workbench.model, data, self._request(workbench), progress=told, store=stored)
+        if self.evaluate:
+            evaluate_pair(self._sized(workbench), store, tuned.schedule, (self.evaluate, self.batch_size), partial(told, "evaluation"))
         return store.get_analysis(tuned.analysis)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
@@ -150,8 +161,11 @@ class TuningRun:
     def _data(self, workbench: Workbench) -> ImageData:
         if workbench.setup.calibration is None:
             raise DataError("tuning needs calibration images; start the dashboard with --calibration")
-        setup = replace(workbench.setup, calibration_images=self.images)
-        return Workbench(workbench.model, setup).calibration()
+        return self._sized(workbench).calibration()
+
+    def _sized(self, workbench: Workbench) -> Workbench:
+        """With as many calibration images as this run takes, as its command line has."""
+        return Workbench(workbench.model, replace(workbench.setup, calibration_images=self.images))
 
     def _stored(self, workbench: Workbench, data: ImageData, store: EvidenceStore) -> TuningStore:
         return TuningStore(store, Subject.of(workbench.model, data, self.batch_size, "tuning"))
