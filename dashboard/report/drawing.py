@@ -24,7 +24,7 @@ def schedule_drawing(schedule: Schedule) -> str:
     whole = ", ".join(site.name for site in REGISTRY if site not in dropped)
     said = f'<figcaption>Nothing is dropped at {whole}.</figcaption>' if whole else ""
     return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{escape(alt)}" {_FONT} font-size="10">'
+        f'<figure tabindex="0"><svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{escape(alt)}" {_FONT} font-size="10">'
         f"{''.join(panels)}</svg>{said}</figure>"
     )
 

@@ -100,7 +100,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; headings are plain text, cells HTML."""
     head = "".join(f"<th scope='col'>{escape(one)}</th>" for one in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def definitions(pairs: Iterable[tuple[str, str]], kind: str = "") -> str:
