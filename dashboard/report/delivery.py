@@ -196,7 +196,8 @@ def _loading(applied: Applied) -> str:
     ways = ways_to_load(file, applied.exports, transform, TASKS[record.task].answers)
     (title, lines), *others = ways
     more = f"Other files load with {'; '.join(name for name, _ in others)}." if others else ""
-    return f"<h3>{escape(title)}</h3><pre tabindex=\"0\">{escape(lines)}</pre>" + paragraph(f"Images become input by: {transform}. {more}", "soft")
+    code = f'<pre tabindex="0">{escape(lines)}</pre>'
+    return f"<h3>{escape(title)}</h3>{code}{paragraph(f'Images become input by: {transform}. {more}', 'soft')}"
 
 
 def _digests(applied: Applied) -> str:

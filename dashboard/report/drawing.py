@@ -23,8 +23,9 @@ def schedule_drawing(schedule: Schedule) -> str:
     alt = "; ".join(_in_words(site.name, schedule.ratios(site.name)) for site in REGISTRY)
     whole = ", ".join(site.name for site in REGISTRY if site not in dropped)
     said = f'<figcaption>Nothing is dropped at {whole}.</figcaption>' if whole else ""
+    size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"'
     return (
-        f'<figure tabindex="0"><svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{escape(alt)}" {_FONT} font-size="10">'
+        f'<figure tabindex="0"><svg {size} role="img" aria-label="{escape(alt)}" {_FONT} font-size="10">'
         f"{''.join(panels)}</svg>{said}</figure>"
     )
 
