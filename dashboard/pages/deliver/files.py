@@ -99,22 +99,23 @@ def _show_pruned(record: Agreement, key: str) -> None:
         f"Download model ({path.stat().st_size / 1e6:.1f} MB)", path.read_bytes, f"{file_stem(record.model, record.schedule)}.{PRUNED}",
         "application/octet-stream", type="primary", key="deliver-model", on_click="ignore", width="stretch",
     )
-    words.caption(f"sha256 `{record.file_sha256}`")
+    words.caption(f"sha256 {record.file_sha256}")
 
 
 def _show_format(card: FormatCard, here: Exported | None, run: dict, ready: bool) -> None:
     title, use = _TEXTS.get(card.name, (f"{card.name} ({card.suffix})", ""))
     words, action = st.columns(_WIDTHS, vertical_alignment="center")
-    words.markdown(f"**{wording.plain(title)}**  \n{use}")
+    suffix = ".zip" if card.suffix == ".py" else card.suffix  # a loader comes with its program
+    badge = f" {wording.BADGES['measured']}" if here else ""
+    words.markdown(f"**{wording.plain(title)}**{badge}  \n{use}")
     if here is not None:
         one, folder = here.record, here.folder
         action.download_button(
-            f"Download {card.suffix} ({one.bytes / 1e6:.1f} MB)", lambda: content_of(one, folder), one.download, "application/octet-stream",
+            f"Download {suffix} ({one.bytes / 1e6:.1f} MB)", lambda: content_of(one, folder), one.download, "application/octet-stream",
             key=f"deliver-{card.name}", on_click="ignore", width="stretch",
         )
         words.caption(
-            f"{wording.BADGES['measured']} Run again on {one.images} images: equal to {one.relative_difference:.1e} of the largest output. "
-            f"sha256 `{one.sha256}`"
+            f"Run again on {one.images} images: equal to {one.relative_difference:.1e} of the largest output. sha256 {one.sha256}"
         )
         return
     if card.missing:
@@ -131,7 +132,7 @@ def _show_format(card: FormatCard, here: Exported | None, run: dict, ready: bool
     if job and job.state == "failed":
         words.error(f"Run {job.number} failed: {wording.plain(job.message)}")
     name = f"make-{card.name}"
-    action.button(f"Make {card.suffix}", on_click=whole(start), args=(run, name), key=name, width="stretch")
+    action.button(f"Make {suffix}", on_click=whole(start), args=(run, name), key=name, width="stretch")
     with words:
         show_refusal(name)
 
@@ -141,8 +142,9 @@ def _show_certificate(
 ) -> None:
     made = find_certificate(found, record)
     words, action = st.columns(_WIDTHS, vertical_alignment="center")
+    badge = f" {wording.BADGES['measured']}" if made else ""
     words.markdown(
-        "**Certificate (.json)**  \nEvery form and file measured on the same images, with digests of all that went in; toast certify "
+        f"**Certificate (.json)**{badge}  \nEvery form and file measured on the same images, with digests of all that went in; toast certify "
         "--check measures it again."
     )
     files = set() if made is None else {form.file for form in made.forms if form.file}
@@ -155,8 +157,7 @@ def _show_certificate(
         )
         said = f"{len(differing)} of them not the compact model" if differing else "which are one model"
         words.caption(
-            f"{wording.BADGES['measured']} The baseline and {len(made.forms) - 1} forms of the pruned model on {made.image_count:,} "
-            f"images, {said}. sha256 `{made.sha256}`"
+            f"The baseline and {len(made.forms) - 1} forms of the pruned model on {made.image_count:,} images, {said}. sha256 {made.sha256}"
         )
         if lacking:
             words.caption(f"Made before {', '.join(lacking)}: certify again to have {'it' if len(lacking) == 1 else 'them'} in.")

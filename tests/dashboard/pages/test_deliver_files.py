@@ -16,7 +16,7 @@ class TestFiles:
         assert not [button for button in open_page().button if button.key.startswith("make-")]
         put_record(deliver_engine)
         at = open_page()
-        assert [button.label for button in at.button if button.key.startswith("make-")] == ["Make .pt2", "Not on this machine", "Make .py"]
+        assert [button.label for button in at.button if button.key.startswith("make-")] == ["Make .pt2", "Not on this machine", "Make .zip"]
         assert at.button(key="make-onnx").disabled and "install the extra" in words(at)
 
     def test_one_is_made_by_a_run(self, deliver_engine):
