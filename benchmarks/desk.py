@@ -40,7 +40,7 @@ FLAGS = (
     "--disable-sync",
 )
 TITLES = {name: "ToaSt Studio" if name == "overview" else page.title for name, page in pages().items()}
-EVIDENCE = re.compile(r"\d+ of \d+ places stand 50 % or more")
+EVIDENCE = re.compile(r"\d+ of \d+ sites of blocks stand 50 % or more")
 WINDOW = {"width": 1400, "height": 900}
 LARGE = "vit_huge_patch14_224"  # 32 blocks
 WAIT_MS = 240_000

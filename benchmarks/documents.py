@@ -19,6 +19,7 @@ from benchmarks.prediction_part import prediction_part, sketch_part
 from benchmarks.recovery_part import choice_part, recovery_part
 from benchmarks.result_parts import accuracy_part, adaptive_part, desk_part, export_part, latency_part, speed_part, sweep_part
 from benchmarks.training_free_part import headline_part, training_free_part
+from benchmarks.weighted_part import weighted_part
 from toast_core.files import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,7 @@ DOCUMENTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     ROOT / "docs" / "results.md": {
         "accuracy": lambda: accuracy_part(result("demo_accuracy")),
         "training-free": lambda: training_free_part(training_free()),
+        "weighted-fits": lambda: weighted_part(results_of_demos("weighted_fits")),
         "recovery-choice": lambda: choice_part(results_of_demos("recovery_choice")),
         "recovery": lambda: recovery_part(results_of_demos("recovery")),
         "latency": lambda: latency_part(result("latency_table")),

@@ -25,8 +25,7 @@ def main(admits: Callable[[], bool]) -> None:
     if shape is not None:
         state.open_session(shape)
         link.publish_link(state.schedule(), shape)
-        history = state.history()
-        autosave.autosave(shape, history.present, history.past, history.future)
+        autosave.autosave(state.engine_client().setup, shape, state.history())
     # A place of its own, there or not: what follows would be mounted anew if it moved by one.
     place = st.empty()
     if notice := st.session_state.pop("notice", None):

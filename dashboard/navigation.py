@@ -39,7 +39,7 @@ def _render_of(module: Any) -> Callable[[], None]:
 
 
 _OWN = {
-    "overview": ("Overview", "dashboard.pages.overview"),
+    "overview": ("Overview", "dashboard.pages.overview.page"),
     "redundancy": ("Redundancy", "dashboard.pages.redundancy"),
     "sensitivity": ("Sensitivity", "dashboard.pages.sensitivity"),
     "tune": ("Tune", "dashboard.pages.tune.page"),

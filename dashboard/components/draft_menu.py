@@ -8,7 +8,7 @@ from dashboard.session.drafts import MAX_NAME, DraftError
 from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
 
-_KEPT = "Every edit is kept by itself, for this browser only. Save closes the draft: your next edit begins a new one that descends from it."
+_KEPT = "Every edit is kept by itself, for this browser only. Saved under a name it stays as it is: your next edit begins a new one."
 
 
 def show_draft_menu(shape: ModelShape) -> None:
@@ -24,7 +24,7 @@ def show_draft_menu(shape: ModelShape) -> None:
         if held.draft:
             key = f"draft-name-{held.draft.number}"
             name, save = st.columns([3, 1], vertical_alignment="bottom")
-            name.text_input("Draft", held.draft.name, max_chars=MAX_NAME, key=key)
+            name.text_input("Draft", held.draft.name, max_chars=MAX_NAME, key=key, on_change=whole(_save), args=(key,))
             save.button(
                 "Saved" if held.draft.closed else "Save", on_click=whole(_save), args=(key,), disabled=_is_saved(key), key="draft-save",
                 width="stretch",
@@ -37,7 +37,7 @@ def show_draft_menu(shape: ModelShape) -> None:
         if others:
             by_number = {one.number: one for one in others}
             st.selectbox(
-                "Take another in hand", list(by_number), index=None, placeholder="Choose a draft", key="draft-take",
+                "Open another", list(by_number), index=None, placeholder="Choose a draft", key="draft-take",
                 format_func=lambda number: by_number[number].name, on_change=whole(_take), args=(by_number,),
             )
 

@@ -27,18 +27,18 @@ def show_exchange(found: Sequence[Evidence]) -> None:
         (st.success if kind == "taken" else st.error)(text)
     take, give = st.columns(2)
     with take:
-        st.markdown("**Bring an analysis**")
+        st.markdown("**Import an analysis**")
         st.file_uploader(
             "Evidence bundle (.toastbundle)", type=SUFFIX.removeprefix("."), max_upload_size=MAX_BUNDLE_MB, key=_uploader_key(),
             on_change=whole(_take), help="Every part is checked before any of it is used; a file that is not sound changes nothing.",
         )
     with give:
-        st.markdown("**Take an analysis with you**")
+        st.markdown("**Export an analysis**")
         _show_export([one for one in found if one.source == "your store"])
 
 
 def _uploader_key() -> str:
-    """Another key after each upload, so that the box is empty again and the same file can be brought twice."""
+    """Another key after each upload, so that the box is empty again and the same file can be imported twice."""
     return f"exchange-upload-{st.session_state.setdefault('exchange-uploads', 0)}"
 
 

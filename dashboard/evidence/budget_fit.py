@@ -29,6 +29,11 @@ class BudgetRequest:
     sites: tuple[str, ...]
     compensated: bool
 
+    @property
+    def said(self) -> str:
+        """For example `40 % fewer MACs`."""
+        return f"{self.value:.4g} {UNITS[self.unit]}"
+
     def limit(self, shape: ModelShape) -> tuple[str, int]:
         """The budget as the tuner takes it: "macs" or "params", and how many at most.
 

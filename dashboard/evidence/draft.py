@@ -20,6 +20,7 @@ class Draft:
     steps     packed undo history, see `history`
     closed    an edit begins a new draft that descends from this one
     revision  counts its changes
+    starred, note   what its owner says of it
     """
 
     number: int
@@ -32,6 +33,8 @@ class Draft:
     revision: int
     created: float
     changed: float
+    starred: bool = False
+    note: str = ""
 
     def history(self) -> Steps:
         """The schedules before and after it in the undo history."""

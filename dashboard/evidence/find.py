@@ -62,12 +62,15 @@ class Evidence:
 
     @property
     def mode(self) -> str:
-        """Whether a sweep used all images (exact) or stopped a cell once it was decided (adaptive), and how it chose channels."""
+        """Whether a sweep used all images (exact) or stopped a cell once it was decided (adaptive), and how channels are chosen."""
         if self.metric == "sensitivity":
             return f"{self.analysis.request.get('mode')}, {self.selection.replace('_', ' ')}"
         if self.metric == "sketch":
             return f"{self.analysis.request.get('draws')} directions, {self.selection.replace('_', ' ')}"
-        return "all tokens" if self.metric == "redundancy" else ""
+        if self.metric == "redundancy":
+            return "all tokens"
+        scheduled = self.analysis.request.get("schedule")
+        return str(scheduled.get("selection", "")).replace("_", " ") if isinstance(scheduled, dict) else ""
 
     @property
     def finished(self) -> bool:

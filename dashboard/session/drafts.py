@@ -16,7 +16,7 @@ from dashboard.evidence.draft import Draft, Result, Steps, pack
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.schedule import Schedule
 
-MAX_NAME = 60
+MAX_NAME, MAX_NOTE = 60, 300
 MAX_DRAFTS = 200
 _MAX_RESULTS = 1000
 _FILE = "drafts.sqlite"
@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS results (
     measured REAL NOT NULL, PRIMARY KEY (owner, subject, digest)
 );
 """
-_COLUMNS = "number, name, parent, origin, schedule, steps, closed, revision, created, changed"
+_COLUMNS = "number, name, parent, origin, schedule, steps, closed, revision, created, changed, starred, note"
+_ADDED = {"starred": "INTEGER NOT NULL DEFAULT 0", "note": "TEXT NOT NULL DEFAULT ''", "removed": "INTEGER NOT NULL DEFAULT 0"}
 
 
 class DraftError(ToastError, RuntimeError):
@@ -55,17 +56,23 @@ class DraftBook:
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
+            present = {row[1] for row in connection.execute("PRAGMA table_info(drafts)")}
+            for name, kind in _ADDED.items():  # a book of an earlier program
+                if name not in present:
+                    connection.execute(f"ALTER TABLE drafts ADD COLUMN {name} {kind}")
 
     def drafts(self, owner: str, model: str) -> list[Draft]:
-        """An owner's drafts of a model, the one last changed or taken in hand first; those of a newer program are left out."""
+        """An owner's drafts of a model, the one last changed or taken in hand first; without removed ones, and those of a newer program."""
         with self._open() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM drafts WHERE owner = ? AND model = ? ORDER BY changed DESC, number DESC", (owner, model)
+                f"SELECT {_COLUMNS} FROM drafts WHERE owner = ? AND model = ? AND NOT removed ORDER BY changed DESC, number DESC",
+                (owner, model),
             ).fetchall()
         return [draft for row in rows if (draft := _draft(row)) is not None]
 
     def add(self, owner: str, model: str, schedule: Schedule, parent: int | None, origin: str, steps: Steps = ((), ())) -> Draft:
-        """Begin a draft, named `Draft N`. Beyond MAX_DRAFTS the one that was left alone longest is forgotten."""
+        """Begin a draft, named `Draft N`. Beyond MAX_DRAFTS the one that was left alone longest is forgotten: of removed ones first, and a
+        starred one last."""
         now, text = time.time(), json.dumps(schedule.to_dict())
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -78,8 +85,9 @@ class DraftBook:
             ).fetchone()
             connection.execute(
                 "DELETE FROM drafts WHERE owner = ? AND model = ? AND number NOT IN"
-                " (SELECT number FROM drafts WHERE owner = ? AND model = ? ORDER BY changed DESC, number DESC LIMIT ?)",
-                (owner, model, owner, model, MAX_DRAFTS),
+                " (SELECT number FROM drafts WHERE owner = ? AND model = ?"
+                " ORDER BY number = ? DESC, removed, starred DESC, changed DESC, number DESC LIMIT ?)",
+                (owner, model, owner, model, row[0], MAX_DRAFTS),
             )
             connection.execute("COMMIT")
         return _draft(row)
@@ -110,10 +118,24 @@ class DraftBook:
             raise DraftError(f"a draft cannot be named {name[:MAX_NAME]!r}; write 1 to {MAX_NAME} printable characters")
         return self._change(owner, number, "name = ?", (name,))
 
-    def remove(self, owner: str, number: int) -> None:
-        """Forget a draft; its descendants stay, and keep its name as their origin."""
-        with self._open() as connection:
-            connection.execute("DELETE FROM drafts WHERE owner = ? AND number = ?", (owner, number))
+    def mark(self, owner: str, number: int, starred: bool, note: str) -> Draft | None:
+        """Set a draft's star and note.
+
+        Raises:
+            DraftError: the note is longer than MAX_NOTE, or has characters that do not print.
+        """
+        note = note.strip()
+        if len(note) > MAX_NOTE or (note and not note.isprintable()):
+            raise DraftError(f"a note cannot be {note[:MAX_NAME]!r}; write up to {MAX_NOTE} printable characters")
+        return self._change(owner, number, "starred = ?, note = ?", (int(starred), note))
+
+    def remove(self, owner: str, number: int) -> Draft | None:
+        """Take a draft off the list; its descendants stay, and keep its name as their origin."""
+        return self._change(owner, number, "removed = 1, closed = 1", ())
+
+    def restore(self, owner: str, number: int) -> Draft | None:
+        """Put a removed draft on the list again."""
+        return self._change(owner, number, "removed = 0", ())
 
     def keep_result(self, owner: str, subject: str, schedule: Schedule, figures: dict) -> None:
         """Store what was measured of a schedule, in place of an earlier result; the oldest beyond a thousand are forgotten."""
@@ -162,9 +184,11 @@ class DraftBook:
 
 
 def _draft(row: tuple) -> Draft | None:
-    number, name, parent, origin, schedule, steps, closed, revision, created, changed = row
+    number, name, parent, origin, schedule, steps, closed, revision, created, changed, starred, note = row
     read = _schedule(schedule)
-    return None if read is None else Draft(number, name, parent, origin, read, steps, bool(closed), revision, created, changed)
+    if read is None:
+        return None
+    return Draft(number, name, parent, origin, read, steps, bool(closed), revision, created, changed, bool(starred), note)
 
 
 def _schedule(text: str) -> Schedule | None:

@@ -10,7 +10,7 @@ from dashboard.evidence.candidates import Candidate, Evaluation, candidates, sto
 from dashboard.evidence.curves import StoredCurves, stored_curves
 from dashboard.evidence.find import find_by_card
 from dashboard.evidence.prediction import Curves, Interaction
-from dashboard.evidence.starting_points import starting_points
+from dashboard.evidence.savings import offered_points
 from dashboard.session import autosave, state
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Description
@@ -41,7 +41,7 @@ def gather_known(shape: ModelShape) -> Known:
         audited = audit(stored.curves, shape, schedule.selection, evaluations, results.values()) if stored.curves else None
     except ToastError as error:
         problems = (*problems, str(error))
-    points = starting_points(shape, schedule)
+    points = offered_points(setup, shape, schedule)
     found = candidates(shape, schedule, drafts, points, evaluations, results, stored.curves, audited and audited.interaction)
     return Known(tuple(found), stored.curves, audited, stored.missing, problems)
 

@@ -1,16 +1,19 @@
 """What a browser session holds: the engine that it asks, and one schedule with its history, shared by all pages."""
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
 from dashboard.engine.client import EngineClient, memory_from_environment, setup_from_environment, shipped_shape
 from dashboard.limits import Limits, held_back, hold
 from dashboard.session import autosave, channel
+from dashboard.session.drafts import DraftError
 from dashboard.session.history import History
 from dashboard.session.link import read_link
 from toast_core.cost.shapes import ModelShape
-from toast_core.engine.protocol import Description, Measurement, Predicted, SketchCard
+from toast_core.engine.protocol import Description, Job, Measurement, Predicted, SketchCard
 from toast_core.errors import ScheduleError
 from toast_core.schedule.compensation import FULL, NONE, Compensation
 from toast_core.schedule.schedule import Schedule
@@ -106,7 +109,7 @@ def open_session(shape: ModelShape) -> None:
         schedule = read_link(dict(st.query_params.items()), shape, schedule)
     except ScheduleError as error:
         linked, st.session_state["notice"] = False, f"The link was not used: {error}"
-    present, past, future = autosave.resume(shape, schedule, linked)
+    present, past, future = autosave.resume(engine_client().setup, shape, schedule, linked)
     st.session_state["history"], st.session_state["session"] = History(present, tuple(past), tuple(future)), uuid.uuid4().hex
     channel.admit(st.session_state["session"], engine_client(), shape)
 
@@ -142,6 +145,34 @@ def edit_within_limits(wanted: Schedule) -> None:
     if count := held_back(wanted, got):
         st.session_state["notice"] = f"Locks and ranges held back {count} of the changes; unlock those bars to change them."
     edit(got)
+
+
+def take(schedule: Schedule, name: str) -> None:
+    """Take a schedule in hand that was fitted, tuned or imported: a draft of its own under this name, which nothing overwrites."""
+    try:
+        autosave.begin(name)
+    except DraftError as error:
+        st.session_state["notice"] = str(error)
+    edit(schedule)
+
+
+def freeze() -> None:
+    """Leave the draft in hand as it is from now on: its next edit begins a new one."""
+    try:
+        autosave.freeze()
+    except DraftError as error:
+        st.session_state["notice"] = str(error)
+
+
+def submit(run: Mapping[str, Any]) -> Job:
+    """Queue a run; where it is about the schedule in hand, that is left as it is from now on.
+
+    Raises:
+        EngineError: no engine answers, or it refused.
+    """
+    if run.get("schedule") == schedule().to_dict():
+        freeze()
+    return engine_client().submit(dict(run))
 
 
 def undo() -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard.evidence.budget_fit import Fit
 from dashboard.evidence.tunings import tuned_report
 from dashboard.session import state
+from toast_core.cost.macs import count_cost
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Job
 from toast_core.schedule.schedule import Schedule
@@ -27,4 +28,5 @@ def take_tuning(shape: ModelShape, job: Job) -> None:
         schedule, predicted, report["gap"], report["achieved"]["left_over"], report["shadow_price_per_million"], report["next_best_edits"],
         (report["decision"], *report["notes"]), curves,
     )
-    state.edit(schedule)
+    saved = count_cost(shape, schedule).macs / count_cost(shape).macs - 1
+    state.take(schedule, f"Tuned, {-100 * saved:.0f} % fewer MACs")

@@ -65,6 +65,10 @@ class FakeEngine:
         """Count, and be ready."""
         self.restarts += 1
 
+    def jobs(self) -> list[Job]:
+        """None."""
+        return []
+
     def measure(self, session: str, schedule: Schedule, images: int | None = None) -> Iterator[Progress | Predicted | Measurement | None]:
         """Two batches, after a word of progress."""
         self.measured.append(schedule)

@@ -21,7 +21,7 @@ ROWS = tuple(
 WHOLE = count_cost(SHAPE).macs
 
 
-def put_tuning(path: Path, schedule: Schedule) -> str:
+def put_tuning(path: Path, schedule: Schedule, data_digest: str | None = None) -> str:
     """Leave a finished tuning in a store, and measured curves as earlier versions did; returns the analysis' short id."""
     from toast_core.studies.tuning.store import RESULT
 
@@ -35,6 +35,8 @@ def put_tuning(path: Path, schedule: Schedule) -> str:
         )
 
     shared = {"model": "demo_vit", "weights_file": WEIGHTS, "weights_digest": digest, "dtype": "float32", "images": 768}
+    if data_digest:
+        shared["data_digest"] = data_digest
     report = {
         "schedule": schedule.to_dict(), "predicted_kl": 0.01, "gap": 0.001, "achieved": {"left_over": 5}, "shadow_price_per_million": 0.002,
         "next_best_edits": {"drop": [], "restore": []}, "decision": "kl is the best", "notes": [], "images": {"curves": 128, "judge": 256},

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toast_core.engine.cards import SketchCard
-from toast_core.engine.protocol import Description, Measurement, Predicted, Progress, Superseded
-from toast_core.engine.report import measurement
+from toast_core.engine.protocol import Description, Figures, Measurement, Predicted, Progress, Superseded
+from toast_core.engine.report import figures, measurement
 from toast_core.engine.room import MAX_SESSIONS
 from toast_core.errors import DataError, ToastError
 from toast_core.machine import give_back_memory
@@ -60,6 +60,7 @@ class Desk:
         self._sessions_guard = threading.Lock()
         self._is_superseded: Callable[[], bool] = _never
         self._sketch: SketchCard | None = None
+        self._baseline: Figures | None = None
         self._refits_begun = False
         self._asking, self._nobody_asks = 0, threading.Condition()
 
@@ -112,6 +113,7 @@ class Desk:
             with self._turn:
                 model.baseline(count)
             time.sleep(_YIELD_S)
+        self._baseline = figures(model.baseline(len(model.batches)))
         with self._turn:
             model.calibrate()
 
@@ -173,7 +175,7 @@ class Desk:
         """State, what it is doing, and once ready the cards of model, data and device."""
         state = self.state
         if state == "ready":
-            return replace(self._model.description, sketch=self._sketch)
+            return replace(self._model.description, sketch=self._sketch, baseline=self._baseline)
         return Description(state, error=self.error) if state == "failed" else Description(state, progress=self.activity)
 
     def measure(self, session_id: str, schedule: Schedule, images: int | None) -> Iterator[Progress | Predicted | Measurement | Superseded]:

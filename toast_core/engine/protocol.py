@@ -84,11 +84,25 @@ class _Message(Values):
 
 
 @dataclass(frozen=True)
+class Figures(Values):
+    """The figures that a task has of images, by key and with 95 % intervals, its headline first: top1, top5 and loss, or cosines."""
+
+    keys: tuple[str, ...]
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def headline(self) -> Estimate:
+        """The figure that pages show."""
+        return self.estimates[0]
+
+
+@dataclass(frozen=True)
 class Description(_Message):
     """How the engine is: `starting` with its progress in words, `failed` with the error, or `ready` with its cards.
 
     data, calibration   None where no such images were given, and while it is not ready
     sketch              how far the map is that it makes by itself; None before it is begun, and where there are no images
+    baseline            what the unpruned model scores on the images that are measured on; None until that is measured
     versions            of Python, torch and timm
     formats             of files that a pruned model can be exported to, those that cannot be made on this machine with the reason
     """
@@ -101,6 +115,7 @@ class Description(_Message):
     data: DataCard | None = None
     calibration: CalibrationCard | None = None
     sketch: SketchCard | None = None
+    baseline: Figures | None = None
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     formats: tuple[FormatCard, ...] = ()
@@ -118,19 +133,6 @@ class Progress(_Message):
 
     answer = "progress"
     text: str
-
-
-@dataclass(frozen=True)
-class Figures(Values):
-    """The figures that a task has of images, by key and with 95 % intervals, its headline first: top1, top5 and loss, or cosines."""
-
-    keys: tuple[str, ...]
-    estimates: tuple[Estimate, ...]
-
-    @property
-    def headline(self) -> Estimate:
-        """The figure that pages show."""
-        return self.estimates[0]
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def show_price(place: DeltaGenerator, shown: Sequence[Candidate], engine: Descri
 def _submit(wanted: Sequence[Candidate]) -> None:
     try:
         for one in sorted(wanted, key=lambda one: not one.schedule.is_baseline):
-            state.engine_client().submit(run_of(one.schedule))
+            state.submit(run_of(one.schedule))
     except EngineError as error:
         st.session_state["compare-error"] = str(error)
 

@@ -9,12 +9,11 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard import wording
 from dashboard.components.draft_menu import take
-from dashboard.components.figure import show_table
 from dashboard.evidence.candidates import Candidate, change_to
 from dashboard.evidence.draft import Draft
 from dashboard.navigation import page
 from dashboard.session import autosave, state
-from dashboard.session.drafts import DraftError
+from dashboard.session.drafts import MAX_NOTE, DraftError
 from dashboard.session.whole import whole
 from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
@@ -23,27 +22,68 @@ from toast_core.studies.tasks.base import Figure
 
 _STEP = "\N{BOX DRAWINGS LIGHT UP AND RIGHT}\N{BOX DRAWINGS LIGHT HORIZONTAL} "
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_STAR, _NAME, _NOTE = "\N{BLACK STAR}", "Draft", "Note"
+_EDITABLE = (_STAR, _NAME, _NOTE)
 
 
 def show_lineage(known: Sequence[Candidate], file: str) -> None:
-    """The tree as a table, and buttons for one draft."""
-    st.subheader("Drafts and where they came from", anchor=False)
+    """The tree as a table whose names, stars and notes can be edited, what is filtered of it, and buttons for one draft."""
+    st.subheader("Drafts", anchor=False)
     if autosave.owner() is None:
         st.info("This browser refuses cookies, so no drafts are kept here. The address and the downloaded schedule keep one.")
         return
+    _show_undo()
     own = [one for one in known if one.draft]
     if not own:
         st.info("No draft yet. Every edit on the Tune page is kept as one by itself, for this browser only.")
         return
-    st.markdown("Every edit is kept by itself, for this browser only. Differences are to what a draft began from.")
-    show_table(pd.DataFrame([_row(one, depth, known) for one, depth in in_tree_order(own)]), "compare-lineage", f"{file}-lineage")
-    by_number = {one.draft.number: one.draft for one in own}
+    st.markdown(
+        "Every edit is kept by itself, for this browser only; what was measured by a run, applied, exported, imported or fitted stays as "
+        "it is, and edits branch from it. Names, stars and notes can be edited here. Differences are to what a draft began from."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        asked = st.text_input("Filter", key="lineage-filter", placeholder="Name, note or origin", width=280)
+        only = st.toggle("Starred only", key="lineage-starred")
+    rows = {one.draft.number: _row(one, depth, known) for one, depth in in_tree_order(own) if _is_asked(one.draft, asked, only)}
+    _show_rows(rows, {one.draft.number: one.draft for one in own}, file)
+    by_number = {one.draft.number: one.draft for one in own if one.draft.number in rows}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Draft", list(by_number), format_func=lambda one: by_number[one].name, key="lineage-draft", width=280)
-        st.button("Take in hand", on_click=whole(_take), args=(by_number,), key="lineage-take", disabled=chosen is None)
-        st.button("Remove", on_click=whole(_remove), key="lineage-remove", disabled=chosen is None, help="Its descendants stay.")
+        st.button("Open", on_click=whole(_take), args=(by_number,), key="lineage-take", disabled=chosen is None)
+        st.button("Delete", on_click=whole(_remove), args=(by_number,), key="lineage-remove", disabled=chosen is None)
     if error := st.session_state.pop("lineage-error", None):
         st.error(error)
+
+
+def _is_asked(draft: Draft, text: str, only: bool) -> bool:
+    found = text.casefold() in f"{draft.name} {draft.note} {draft.origin}".casefold()
+    return found and (draft.starred or not only)
+
+
+def _show_rows(rows: Mapping[int, dict], drafts: Mapping[int, Draft], file: str) -> None:
+    """The table; another set of rows is another table, since its edits are told by their position."""
+    frame = pd.DataFrame(list(rows.values()), columns=None if rows else [_STAR, _NAME])
+    revision = hash(tuple((number, drafts[number].name, drafts[number].note, drafts[number].starred) for number in rows))
+    key = f"lineage-{revision}"
+    st.data_editor(
+        frame, key=key, hide_index=True, on_change=whole(_edit), args=(key, [drafts[number] for number in rows]),
+        disabled=[name for name in frame.columns if name not in _EDITABLE],
+        column_config={_STAR: st.column_config.CheckboxColumn(width="small"), _NOTE: st.column_config.TextColumn(max_chars=MAX_NOTE)},
+    )
+    st.download_button(
+        "Save as CSV", lambda: frame.to_csv(index=False).encode(), f"{file}-drafts.csv", "text/csv", key="lineage-csv", on_click="ignore"
+    )
+
+
+def _edit(key: str, listed: Sequence[Draft]) -> None:
+    """Take over what was edited in the table; a name that is not allowed changes nothing and is said."""
+    for row, cells in st.session_state[key]["edited_rows"].items():
+        draft = listed[int(row)]
+        name = str(cells.get(_NAME) or draft.name).strip(f" {_NO_BREAK}{_STEP}")
+        try:
+            autosave.mark(draft.number, name, bool(cells.get(_STAR, draft.starred)), str(cells.get(_NOTE, draft.note) or ""))
+        except DraftError as error:
+            st.session_state["lineage-error"] = str(error)
 
 
 def _take(by_number: Mapping[int, Draft]) -> None:
@@ -55,9 +95,26 @@ def _take(by_number: Mapping[int, Draft]) -> None:
         st.switch_page(page("tune"))
 
 
-def _remove() -> None:
+def _remove(by_number: Mapping[int, Draft]) -> None:
+    number = st.session_state["lineage-draft"]
     try:
-        autosave.remove(st.session_state["lineage-draft"])
+        autosave.remove(number)
+        st.session_state["lineage-removed"] = number, by_number[number].name
+    except DraftError as error:
+        st.session_state["lineage-error"] = str(error)
+
+
+def _show_undo() -> None:
+    """The draft deleted last can come back."""
+    if removed := st.session_state.get("lineage-removed"):
+        words, undo = st.columns([4, 1], vertical_alignment="center")
+        words.markdown(f"{wording.plain(removed[1])} was deleted; drafts that descend from it stay.")
+        undo.button("Undo", key="lineage-undo", on_click=whole(_restore), width="stretch")
+
+
+def _restore() -> None:
+    try:
+        autosave.restore(st.session_state.pop("lineage-removed")[0])
     except DraftError as error:
         st.session_state["lineage-error"] = str(error)
 
@@ -82,20 +139,21 @@ def _row(one: Candidate, depth: int, known: Sequence[Candidate]) -> dict[str, ob
     step, figure = step_in_accuracy(one, parent) if parent else None, state.headline()
     changed = datetime.fromtimestamp(draft.changed, UTC).isoformat()
     return {
-        "Draft": _NO_BREAK * 3 * (depth - 1) + _STEP * (depth > 0) + draft.name, "From": draft.origin,
+        _STAR: draft.starred, _NAME: _NO_BREAK * 3 * (depth - 1) + _STEP * (depth > 0) + draft.name, _NOTE: draft.note,
+        "From": draft.origin,
         "Sites changed": sites_changed(one.schedule, parent.schedule) if parent else None, "GMACs": wording.gmacs(one.cost.macs),
         "Cost": wording.change(one.cost.macs, parent.cost.macs) if parent else "",
         figure.title: f"{wording.accuracy(one.headline, figure)} {one.badge}" if one.headline else "not known",
         f"{figure.title} difference": _in_words(step, figure),
-        "Last in hand": wording.age(changed), "State": _state(draft),
+        "Last opened": wording.age(changed), "State": _state(draft),
     }
 
 
 def _state(draft: Draft) -> str:
     held = autosave.hand().draft
     if held and held.number == draft.number:
-        return "in hand, closed" if draft.closed else "in hand, grows with edits"
-    return "closed" if draft.closed else "open"
+        return "open, stays as it is" if draft.closed else "open, changes with edits"
+    return "kept"
 
 
 def parent_of(one: Candidate, known: Sequence[Candidate]) -> Candidate | None:

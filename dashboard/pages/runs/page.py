@@ -100,7 +100,7 @@ def _start(run: dict | None) -> None:
     del st.session_state[_WANTED]
     try:
         if run is not None:
-            state.engine_client().submit(run)
+            state.submit(run)
     except EngineError as error:
         st.session_state["run-error"] = str(error)
 

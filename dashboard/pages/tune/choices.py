@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.components.draft_menu import show_draft_menu
 from dashboard.equaliser.editor import show_everywhere
-from dashboard.evidence.starting_points import starting_points
+from dashboard.evidence.savings import offered_points
 from dashboard.session import state
 from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
@@ -25,7 +25,7 @@ _COMPENSATION_HELP = (
 
 def compared_schedule(shape: ModelShape) -> Schedule | None:
     """The schedule that "Compare with" names; None where it names none."""
-    offered = {point.name: point.schedule for point in starting_points(shape, state.schedule())}
+    offered = {point.name: point.schedule for point in offered_points(state.engine_client().setup, shape, state.schedule())}
     return offered.get(st.session_state.get("compare"))
 
 
@@ -36,7 +36,7 @@ def show_choices(shape: ModelShape) -> None:
     undo.button("Undo", on_click=whole(state.undo), disabled=not history.past, width="stretch", key="undo")
     redo.button("Redo", on_click=whole(state.redo), disabled=not history.future, width="stretch", key="redo")
     show_draft_menu(shape)
-    names = [point.name for point in starting_points(shape, history.present)]
+    names = [point.name for point in offered_points(state.engine_client().setup, shape, history.present)]
     st.selectbox("Start from", names, index=None, placeholder="Choose a schedule", key="start", on_change=whole(_start_from), args=(shape,))
     st.selectbox("Compare with", names, index=None, placeholder="Nothing", key="compare", help=_COMPARE_HELP)
     show_everywhere()
@@ -68,7 +68,7 @@ def _start_from(shape: ModelShape) -> None:
     """Take the chosen schedule in hand; the box is empty again, since the next edit makes its name untrue."""
     chosen = st.session_state["start"]
     st.session_state["start"] = None
-    for point in starting_points(shape, state.schedule()):
+    for point in offered_points(state.engine_client().setup, shape, state.schedule()):
         if point.name == chosen:
             state.edit_within_limits(point.schedule)
 

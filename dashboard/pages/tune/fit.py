@@ -96,7 +96,7 @@ def _fit(shape: ModelShape) -> None:
         st.session_state["fit-error"] = str(error)
         return
     st.session_state["fitted"] = found
-    state.edit(found.schedule)
+    state.take(found.schedule, f"Fit, {request.said}")
 
 
 def _offer(shape: ModelShape) -> None:
@@ -126,7 +126,7 @@ def _show_offer() -> None:
 def _submit(asked: dict) -> None:
     st.session_state.pop("tuning-offer", None)
     try:
-        st.session_state["tuning-job"] = state.engine_client().submit(asked).number
+        st.session_state["tuning-job"] = state.submit(asked).number
     except EngineError as error:
         st.session_state["fit-error"] = str(error)
 

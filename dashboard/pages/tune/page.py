@@ -1,5 +1,7 @@
 """Tune: edit the schedule block by block; costs and prediction follow while dragging, measured accuracy on release."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from dashboard import wording
@@ -74,7 +76,8 @@ def _show_exchange(schedule: Schedule, shape: ModelShape) -> None:
     with take:
         st.markdown("**Export the schedule**")
         st.download_button(
-            "Download schedule", schedule.to_json, file_name=_SCHEDULE_FILE, mime="application/json", on_click="ignore", key="download"
+            "Download schedule", schedule.to_json, file_name=_SCHEDULE_FILE, mime="application/json",
+            on_click=whole(state.freeze), key="download",
         )
         st.caption("The address of this page reproduces it, too. The same on the command line, over all images without --images:")
         st.code(evaluate_command(state.engine_client().setup, schedule), language="bash", wrap_lines=True)
@@ -105,4 +108,4 @@ def _upload(shape: ModelShape) -> None:
     except ToastError as error:
         st.session_state["upload-error"] = f"{file.name} was not used: {error}"
         return
-    state.edit(schedule)
+    state.take(schedule, Path(file.name).stem)

@@ -17,7 +17,7 @@ from tests.support.evidence import put_redundancy
 
 
 def _overview() -> None:
-    from dashboard.pages import overview
+    from dashboard.pages.overview import page as overview
     from dashboard.session import state
 
     state.open_session(state.model_shape())

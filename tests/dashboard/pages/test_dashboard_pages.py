@@ -18,7 +18,7 @@ from toast_core.schedule.schedule import Schedule
 
 
 def _overview() -> None:
-    from dashboard.pages import overview
+    from dashboard.pages.overview import page as overview
     from dashboard.session import state
 
     state.open_session(state.model_shape())
@@ -64,9 +64,10 @@ def test_app_opens_on_the_overview_with_cards_and_one_primary_button(engine):
     at = AppTest.from_file("../../../dashboard/entry/session.py", default_timeout=180).run()
     assert not at.exception
     assert at.title[0].value == "ToaSt Studio"
-    assert [button.label for button in at.button] == ["Tune"]
+    assert at.button[0].label == "Tune"
     words = _words(at)
-    assert "0.0722 GMACs" in words and "fashion-mnist, 10,000 images" in words and "0123456789ab" in words
+    assert "0.0722" in words and "fashion-mnist, 10,000 images" in words and "0123456789ab" in words
+    assert {"What can be saved", "One block", "Where the compute is", "Data"} <= {head.value for head in at.subheader}
     assert list(at.dataframe[0].value["Schedule"])[:2] == ["Baseline", "Uniform 30 %"]
 
 
@@ -75,7 +76,7 @@ def test_overview_shows_the_demo_while_the_engine_starts(engine):
     at = AppTest.from_function(_overview, default_timeout=180).run()
     assert not at.exception
     assert "Loading PyTorch" in at.info[0].value
-    assert "0.0722 GMACs" in _words(at)
+    assert "0.0722" in _words(at)
 
 
 def test_overview_says_why_the_engine_failed_and_what_to_press(engine):

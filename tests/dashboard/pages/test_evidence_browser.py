@@ -116,8 +116,8 @@ def test_the_overview_has_the_evidence_and_leads_to_it(served, browser):
     from playwright.sync_api import expect
 
     page = _open(browser, served[0])
-    expect(page.get_by_text(re.compile(r"\d+ of 48 places stand 50 % or more"))).to_be_visible()
-    page.get_by_role("link", name="Every cell with its interval").click()
+    expect(page.get_by_text(re.compile(r"\d+ of 48 sites of blocks stand 50 % or more"))).to_be_visible()
+    page.get_by_role("link", name="All cells, with intervals").click()
     expect(page.get_by_role("heading", name="Sensitivity")).to_be_visible()
     expect(page.get_by_text("this dashboard runs random ones")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0

@@ -72,27 +72,27 @@ def test_a_damaged_store_is_one_warning_and_no_trap(path: Path, engine: FakeEngi
     path.write_bytes(b"no database")
     (problem,) = find_evidence(engine.setup, "demo_vit").problems
     assert "is no SQLite database; it was left as it is" in problem
-    at = _page("overview").run()
+    at = _page("overview.page").run()
     assert not at.exception and "is no SQLite database" in at.warning[0].value
 
 
 def test_the_overview_says_where_the_model_is_redundant(store: EvidenceStore):
     stored.put_sweep(store)
     stored.put_redundancy(store)
-    words = _words(at := _page("overview").run())
+    words = _words(at := _page("overview.page").run())
     assert not at.exception
-    assert "24 of 24 places stand 50 % or more. 400 images, channels chosen per image" in words
+    assert "24 of 24 sites of blocks stand 50 % or more. 400 images, per image selection" in words
     analyses = next(frame.value for frame in at.dataframe if "Stale" in frame.value)
     assert set(analyses["Analysis"]) == {"Sensitivity", "Redundancy"} and set(analyses["Stale"]) == {"no"}
 
 
 def test_pages_without_evidence_say_what_to_type(path: Path):
-    for page in ("overview", "redundancy", "sensitivity"):
+    for page in ("overview.page", "redundancy", "sensitivity"):
         with EvidenceStore.open(path):
             pass
         at = _page(page).run()
         assert not at.exception
-        metric = "sensitivity" if page == "overview" else page
+        metric = "sensitivity" if page == "overview.page" else page
         assert f"--store {path} --metrics {metric}" in _words(at)
 
 
@@ -187,7 +187,7 @@ def test_new_parts_are_read_and_read_ones_are_not_read_again(store: EvidenceStor
 
 def test_the_pages_and_their_evidence_need_no_torch():
     names = (
-        "evidence.find", "evidence.sweep", "components.analysis_choice", "pages.overview", "pages.redundancy", "pages.sensitivity",
+        "evidence.find", "evidence.sweep", "components.analysis_choice", "pages.overview.page", "pages.redundancy", "pages.sensitivity",
         "pages.tune.page", "pages.compare.page", "pages.deliver.page", "pages.runs.page", "report.write",
     )
     code = f"import sys; sys.modules['torch'] = None\nfor name in {names!r}: __import__('dashboard.' + name)"

@@ -135,7 +135,7 @@ def test_the_tune_page_names_what_is_measured() -> None:
     assert re.search(r", \N{MINUS SIGN}" + r"0\.\d+ against the baseline's 1\.0", said)
 
 
-@pytest.mark.parametrize("name", ["overview", "redundancy", "runs.page"])
+@pytest.mark.parametrize("name", ["overview.page", "redundancy", "runs.page"])
 def test_other_pages_open(name: str) -> None:
     assert not page(name).error
 

@@ -78,14 +78,14 @@ def test_one_that_failed_is_said_and_not_followed(engine, store):
 
 def test_where_nothing_was_measured_overview_and_sensitivity_show_it(engine, store):
     put_sketch(store)
-    for name in ("overview", "sensitivity"):
+    for name in ("overview.page", "sensitivity"):
         text = words(_page(name))
         assert "redicted from 24 images of photos, 2 directions each; not calibrated" in text.replace("\\", ""), name
         assert ":violet-badge[predicted]" in text and "KL" in text
-    overview = _page("overview")
+    overview = _page("overview.page")
     listed = overview.dataframe[-1].value.to_dict("records") if overview.dataframe else []
     assert all(row["Stale"] == "no" for row in listed if row.get("Analysis") == "Sketch"), "calibration images are the dashboard's own"
 
 
 def test_without_a_sketch_they_say_what_to_do(engine, store):
-    assert "Not measured yet" in words(_page("overview")) and "is stored yet" in words(_page("sensitivity"))
+    assert "while it is idle" in words(_page("overview.page")) and "is stored yet" in words(_page("sensitivity"))

@@ -14,11 +14,14 @@ from dashboard.owner import OwnerCookie, is_owner, owner_of
 from dashboard.session import autosave
 from dashboard.session.autosave import Hand
 from dashboard.session.drafts import MAX_DRAFTS, DraftBook, DraftError
+from dashboard.session.history import History
 from tests.support.earlier import copy_files
 from toast_core.schedule.schedule import Schedule
+from toast_core.setup import Setup
 
 ME, YOU = "a" * 32, "b" * 32
 VIT = shipped_shape("demo_vit")
+SETUP = Setup().completed()
 BASE = Schedule.uniform(12, selection="calibrated")
 
 
@@ -104,6 +107,40 @@ def test_rows_of_a_newer_program_are_left_out_and_a_damaged_file_is_one_line(boo
     assert "\n" not in str(caught.value)
 
 
+def test_a_removed_draft_comes_back_and_stars_and_notes_stay(book):
+    one, other = (book.add(ME, "demo_vit", fc2(step / 10), None, "Baseline") for step in (1, 2))
+    assert book.mark(ME, one.number, True, "  best so far ").note == "best so far"
+    book.remove(ME, one.number)
+    assert [draft.number for draft in book.drafts(ME, "demo_vit")] == [other.number]
+    assert book.remove(YOU, other.number) is None
+    back = book.restore(ME, one.number)
+    assert back in book.drafts(ME, "demo_vit") and (back.starred, back.note, back.schedule) == (True, "best so far", fc2(0.1))
+    for bad in ("x" * 301, "two\nlines"):
+        with pytest.raises(DraftError, match="write up to 300 printable characters"):
+            book.mark(ME, one.number, True, bad)
+
+
+def test_of_too_many_a_removed_one_is_forgotten_first_and_a_starred_one_last(book):
+    starred, removed, plain, *_ = (book.add(ME, "demo_vit", fc2(0.1), None, "Baseline") for _ in range(MAX_DRAFTS))
+    book.mark(ME, starred.number, True, "")
+    book.remove(ME, removed.number)
+    book.add(ME, "demo_vit", fc2(0.3), None, "Baseline")
+    assert book.restore(ME, removed.number) is None
+    book.add(ME, "demo_vit", fc2(0.4), None, "Baseline")
+    left = {draft.number for draft in book.drafts(ME, "demo_vit")}
+    assert starred.number in left and plain.number not in left
+
+
+def test_a_book_of_an_earlier_program_gets_what_it_lacks(tmp_path):
+    folder = copy_files(tmp_path / "earlier") / "drafts"
+    with sqlite3.connect(folder / "drafts.sqlite") as connection:
+        (who, model), *_ = connection.execute("SELECT owner, model FROM drafts").fetchall()
+        assert "note" not in {row[1] for row in connection.execute("PRAGMA table_info(drafts)")}
+    (first, *_) = DraftBook(folder).drafts(who, model)
+    assert (first.starred, first.note) == (False, "")
+    assert DraftBook(folder).mark(who, first.number, True, "still here").note == "still here"
+
+
 _WRITER = """
 import sys
 from pathlib import Path
@@ -141,14 +178,14 @@ def session(book: DraftBook, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.setattr(autosave, "owner", lambda: ME)
     monkeypatch.setattr(autosave, "book", lambda: book)
     monkeypatch.setattr("streamlit.session_state", state)
-    autosave.resume(VIT, BASE, linked=False)
+    autosave.resume(SETUP, VIT, BASE, linked=False)
     return state
 
 
 def edit(*schedules: Schedule) -> None:
     """Runs that end with these schedules in hand."""
     for schedule in schedules:
-        autosave.autosave(VIT, schedule, (), ())
+        autosave.autosave(SETUP, VIT, History(schedule, (), ()))
 
 
 def own(book: DraftBook) -> dict[str, Schedule]:
@@ -170,6 +207,47 @@ def test_an_edit_after_save_begins_a_descendant(session, book):
     child, parent = book.drafts(ME, "demo_vit")
     assert (parent.name, parent.schedule, parent.closed) == ("late", fc2(0.1), True)
     assert (child.parent, child.origin, child.schedule) == (parent.number, "late", fc2(0.3))
+
+
+def test_what_is_fitted_or_imported_is_a_draft_of_its_own_and_overwrites_nothing(session, book):
+    edit(fc2(0.1))
+    autosave.begin("Fit, 40 % fewer MACs")
+    edit(fc2(0.5), fc2(0.6))
+    assert own(book) == {"Draft 1": fc2(0.1), "Fit, 40 % fewer MACs": fc2(0.5), "Draft 3": fc2(0.6)}
+    assert session["hand"].draft.origin == "Fit, 40 % fewer MACs"
+    autosave.begin("Fit, 40 % fewer MACs")
+    edit(fc2(0.7))
+    assert own(book)["Fit, 40 % fewer MACs (2)"] == fc2(0.7)
+    autosave.begin("x" * 80 + "\n")
+    edit(fc2(0.8))
+    assert own(book)["x" * 54] == fc2(0.8)
+
+
+def test_a_name_that_nothing_took_does_not_wait_for_the_next_edit(session, book):
+    edit(fc2(0.1))
+    autosave.begin("Import")
+    edit(fc2(0.1), fc2(0.2))
+    assert own(book) == {"Draft 1": fc2(0.1), "Draft 2": fc2(0.2)}
+
+
+def test_what_a_run_is_about_stays_as_it_is(session, book):
+    edit(fc2(0.1))
+    autosave.freeze()
+    edit(fc2(0.2))
+    assert own(book) == {"Draft 1": fc2(0.1), "Draft 2": fc2(0.2)}
+    autosave.freeze()
+    assert session["hand"].draft.closed
+
+
+def test_a_deleted_draft_comes_back_and_marks_are_seen_in_hand(session, book):
+    edit(fc2(0.1))
+    number = session["hand"].draft.number
+    autosave.mark(number, "mine", True, "a note")
+    assert session["hand"].draft.name == "mine" and session["hand"].draft.starred
+    autosave.remove(number)
+    assert own(book) == {}
+    autosave.restore(number)
+    assert own(book) == {"mine": fc2(0.1)}
 
 
 def test_a_starting_point_closes_the_draft_and_names_the_next_ones_origin(session, book):
@@ -200,9 +278,9 @@ def test_taking_a_draft_closes_both(session, book):
 
 
 def test_a_new_session_goes_on_with_the_draft_in_hand(session, book):
-    autosave.autosave(VIT, fc2(0.3), (BASE, fc2(0.1)), (fc2(0.5),))
+    autosave.autosave(SETUP, VIT, History(fc2(0.3), (BASE, fc2(0.1)), (fc2(0.5),)))
     session.clear()
-    assert autosave.resume(VIT, BASE, linked=False) == (fc2(0.3), [BASE, fc2(0.1)], [fc2(0.5)])
+    assert autosave.resume(SETUP, VIT, BASE, linked=False) == (fc2(0.3), [BASE, fc2(0.1)], [fc2(0.5)])
     edit(fc2(0.4))
     assert own(book) == {"Draft 1": fc2(0.4)}
 
@@ -210,9 +288,9 @@ def test_a_new_session_goes_on_with_the_draft_in_hand(session, book):
 def test_a_link_to_an_own_drafts_schedule_is_that_draft_and_another_one_begins_a_draft(session, book):
     edit(fc2(0.3))
     session.clear()
-    assert autosave.resume(VIT, fc2(0.3), linked=True)[0] == fc2(0.3) and session["hand"].draft.name == "Draft 1"
+    assert autosave.resume(SETUP, VIT, fc2(0.3), linked=True)[0] == fc2(0.3) and session["hand"].draft.name == "Draft 1"
     session.clear()
-    assert autosave.resume(VIT, fc2(0.8), linked=True) == (fc2(0.8), (), ())
+    assert autosave.resume(SETUP, VIT, fc2(0.8), linked=True) == (fc2(0.8), (), ())
     edit(fc2(0.9))
     assert own(book) == {"Draft 1": fc2(0.3), "Draft 2": fc2(0.9)} and session["hand"].draft.origin == "a link"
 
@@ -232,7 +310,7 @@ def test_removing_the_draft_in_hand_leaves_its_schedule(session, book):
     edit(fc2(0.1))
     assert own(book) == {}
     edit(fc2(0.2))
-    assert own(book) == {"Draft 1": fc2(0.2)} and session["hand"].draft.parent is None
+    assert own(book) == {"Draft 2": fc2(0.2)} and session["hand"].draft.parent is None
 
 
 def test_a_book_that_cannot_be_written_leaves_a_notice_and_the_session_goes_on(session, monkeypatch):

@@ -1,4 +1,4 @@
-"""Overview: what the model costs, where it is redundant, what a schedule would save, and which analyses say so."""
+"""Overview: what the model costs and scores, what can be saved for nothing, and which analyses say so."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,12 @@ import streamlit as st
 
 from analysis_cache.errors import StoreError
 from dashboard import wording
+from dashboard.charts.block import block_drawing
 from dashboard.charts.cost import blocks_figure, parts_figure
 from dashboard.charts.sketch import blocks_heatmap
 from dashboard.charts.tolerance import Tolerance, tolerance_figure, tolerances
 from dashboard.components import accelerator
+from dashboard.components.drawing import show_drawing
 from dashboard.components.engine_status import show_engine_status
 from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
@@ -21,6 +23,8 @@ from dashboard.evidence.find import Evidence, Found, find_by_card
 from dashboard.evidence.sketch import DamageMap
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import metrics, page
+from dashboard.pages.overview.model import show_model
+from dashboard.pages.overview.savings import show_savings
 from dashboard.session import state
 from dashboard.session.whole import whole
 from toast_core.cost.macs import Cost, count_cost
@@ -47,18 +51,25 @@ def render() -> None:
     if shape is None:
         return
     cost, found = count_cost(shape), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
-    model, redundant = st.columns(2)
-    with model.container(border=True, height="stretch"):
-        _show_model(shape, cost)
-    with redundant.container(border=True, height="stretch"):
-        _show_redundancy(shape, found)
-    savings, blocks = st.columns([3, 2])
-    with savings.container(border=True, height="stretch"):
-        _show_savings(shape, cost)
-    with blocks.container(border=True, height="stretch"):
+    with st.container(border=True):
+        show_model(shape, cost, found)
+    with st.container(border=True):
+        show_savings(shape, found)
+    drawing, alone = st.columns(2)
+    with drawing.container(border=True, height="stretch"):
+        _show_block(shape)
+    with alone.container(border=True, height="stretch"):
+        _show_tolerance(shape, found)
+    parts, blocks = st.columns(2)
+    with parts.container(border=True, height="stretch"):
         st.subheader("Where the compute is", anchor=False)
-        st.markdown(f"GMACs of every block {wording.BADGES['computed']}")
-        show_figure(blocks_figure(cost), "overview-blocks", f"{shape.name}-gmacs-per-block", "GMACs of every block")
+        st.markdown(f"GMACs by part {wording.BADGES['computed']}")
+        show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
+        if len(set(shape.blocks)) > 1:
+            st.markdown("GMACs of every block")
+            show_figure(blocks_figure(cost), "overview-blocks", f"{shape.name}-gmacs-per-block", "GMACs of every block")
+    with blocks.container(border=True, height="stretch"):
+        _show_schedules(shape, cost)
     analyses, data = st.columns([3, 2])
     with analyses.container(border=True, height="stretch"):
         _show_analyses(shape, found)
@@ -69,56 +80,43 @@ def render() -> None:
         show_exchange(found.evidence)
 
 
-def _show_model(shape: ModelShape, cost: Cost) -> None:
-    st.subheader(f"Model: {shape.name}", anchor=False)
-    widths = sorted({block.width for block in shape.blocks})
-    heads = sorted({block.heads for block in shape.blocks})
-    facts = {
-        "Blocks": str(len(shape.blocks)), "Width": _listed(widths), "Heads": _listed(heads), "Parameters": wording.parameters(cost.params),
-        "Input": f"{shape.image_size} px", "Classes": str(shape.num_classes),
-    }
-    with st.container(horizontal=True, horizontal_alignment="distribute", gap="xsmall"):
-        for label, value in facts.items():
-            st.markdown(f":gray[{label}]  \n**{value}**", width="content")
-    st.markdown(f"**{wording.gmacs(cost.macs)} GMACs** per image, by part {wording.BADGES['computed']}")
-    show_figure(parts_figure(cost), "overview-parts", f"{shape.name}-gmacs-by-part", "GMACs by part of the model")
-    engine = state.engine_state()
-    if engine.is_ready:
-        st.caption(f"Weights: {wording.plain(engine.model.weights)}")
+def _show_block(shape: ModelShape) -> None:
+    kinds = list(dict.fromkeys(shape.blocks))
+    st.subheader("One block", anchor=False)
+    which = f"{len(shape.blocks)} blocks, all alike." if len(kinds) == 1 else f"Drawn is block 0 of {len(shape.blocks)}; others differ."
+    st.markdown(f"Every site of every block can drop a share of its channels by itself. {which}")
+    show_drawing(block_drawing(shape.blocks[0]), "overview-block")
 
 
-def _listed(values: list[int]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _show_redundancy(shape: ModelShape, found: Found) -> None:
-    st.subheader("Where it is redundant", anchor=False)
+def _show_tolerance(shape: ModelShape, found: Found) -> None:
+    st.subheader("How far each site can go alone", anchor=False)
     rows, evidence = _best_sweep(found)
     if evidence is None:
         damage = map_in_hand(shape)
         if damage is not None:
             _show_predicted(shape, damage)
-        st.info("Not measured yet. A sensitivity sweep tells which blocks can be pruned, and how far. Type this in a terminal:")
-        st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
-        st.page_link(page("runs"), label="Or start it on the Runs page")
+        else:
+            st.caption("The engine draws a first map of it while it is idle; a sensitivity sweep, on the Runs page, measures it.")
+        with st.expander("Measure it on the command line"):
+            st.code(analyze_command(state.engine_client().setup, "sensitivity"), language="bash", wrap_lines=True)
         return
     sites = list(dict.fromkeys(row["site"] for row in rows if "+" not in row["site"]))
     stood = tolerances([row for row in rows if row["site"] in sites], _LIMIT_POINTS)
     st.markdown(
-        f"The most that each place can drop alone for less than {_LIMIT_POINTS:g} point of top-1 {_badges(rows)}  \n"
+        f"The most that each site of each block can drop alone for less than {_LIMIT_POINTS:g} point of top-1 {_badges(rows)}  \n"
         f"{_tolerance_in_words(stood, evidence)}"
     )
     show_figure(
         tolerance_figure(stood, sites), "overview-tolerance", f"{shape.name}-tolerance",
         "Heat map: the largest ratio dropped at each site of each block that costs less than 1 point of top-1",
     )
-    st.page_link(page("sensitivity"), label="Every cell with its interval")
+    st.page_link(page("sensitivity"), label="All cells, with intervals", icon=":material/arrow_forward:")
 
 
 def _show_predicted(shape: ModelShape, damage: DamageMap) -> None:
     figure = damage.task.damage
     st.markdown(
-        f"{figure.label} of each place alone with {_SHOWN_RATIO:.0%} dropped{f', in {figure.unit}' if figure.unit else ''} "
+        f"{figure.label} of each site alone with {_SHOWN_RATIO:.0%} dropped{f', in {figure.unit}' if figure.unit else ''} "
         f"{wording.BADGES['predicted']}  \n{wording.plain(damage.basis(images_of(damage)).capitalize())}."
     )
     sites = list(dict.fromkeys(site for site, _ in damage.points))
@@ -148,12 +146,12 @@ def _tolerance_in_words(stood: list[Tolerance], evidence: Evidence) -> str:
     rows = [one.row for one in stood if one.row]
     images = max((row["images"] for row in rows), default=0) or evidence.images
     up_to = "Predicted, or measured on up to " if any(row.get("predicted") for row in rows) else ""
-    chosen = f"channels chosen {evidence.selection.replace('_', ' ')}"
+    chosen = f"{evidence.selection.replace('_', ' ')} selection"
     basis = f"{up_to}{images:,} images, {chosen}; the whole 95 % interval stays above the limit."
     if not rows:
         return f"No measured ratio does: {images:,} images may be too few to tell 1 point from noise. {basis}"
     half = sum(one.ratio >= 0.5 for one in stood)
-    return f"{half} of {len(stood)} places stand 50 % or more. {basis}"
+    return f"{half} of {len(stood)} sites of blocks stand 50 % or more. {basis}"
 
 
 def _show_analyses(shape: ModelShape, found: Found) -> None:
@@ -161,19 +159,21 @@ def _show_analyses(shape: ModelShape, found: Found) -> None:
     for problem in found.problems:
         st.warning(problem)
     if not found.evidence:
-        st.markdown(f"None of {shape.name} is stored yet. Each of these makes one:")
+        st.markdown(f"None of {wording.plain(shape.name)} is stored yet.")
         lines = (analyze_command(state.engine_client().setup, metric) for metric in metrics())
-        st.code("\n".join(lines), language="bash", wrap_lines=True)
+        with st.expander("Make them on the command line"):
+            st.code("\n".join(lines), language="bash", wrap_lines=True)
         return
     show_table(pd.DataFrame([_analysis_row(one) for one in found.evidence]), "overview-analyses", f"{shape.name}-analyses")
     for column, (name, title) in zip(st.columns(len(metrics())), metrics().items(), strict=True):
         if found.of(name):
-            column.page_link(page(name), label=f"{title} in full")
+            column.page_link(page(name), label=title, icon=":material/arrow_forward:")
 
 
 def _analysis_row(one: Evidence) -> dict[str, str]:
     return {
-        "Analysis": one.metric.capitalize(), "Measured": wording.age(one.analysis.created_utc), "Images": f"{one.images:,}",
+        "Analysis": one.metric.replace("_", " ").capitalize(), "Measured": wording.age(one.analysis.created_utc),
+        "Images": f"{one.images:,}",
         "How": one.mode, "Done": "all" if one.finished else f"{one.stored} of {one.listed} cells", "Stale": "; ".join(one.concerns) or "no",
         "From": one.source, "Id": one.short_id,
     }
@@ -210,13 +210,13 @@ def _classes(names: Sequence[str]) -> str:
     return f"{len(names)}: {shown}" + (", ..." if len(names) > 10 else "")
 
 
-def _show_savings(shape: ModelShape, cost: Cost) -> None:
-    st.subheader("What a schedule would save", anchor=False)
+def _show_schedules(shape: ModelShape, cost: Cost) -> None:
+    st.subheader("Other schedules to start from", anchor=False)
     offered = starting_points(shape, state.schedule())
     published = any(point.reported for point in offered)
     note = f", top-1 {wording.BADGES['reported']} by the paper (ImageNet-1k, H100)" if published else ""
     st.markdown(f"GMACs and parameters {wording.BADGES['computed']}{note}. Accuracy is measured on the Tune page.")
-    show_table(pd.DataFrame([_saving(point, shape, cost, published) for point in offered]), "overview-savings", f"{shape.name}-savings")
+    show_table(pd.DataFrame([_saving(point, shape, cost, published) for point in offered]), "overview-schedules", f"{shape.name}-schedules")
 
 
 def _saving(point: StartingPoint, shape: ModelShape, baseline: Cost, published: bool) -> dict[str, str]:
