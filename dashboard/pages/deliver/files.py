@@ -144,8 +144,8 @@ def _show_certificate(
     words, action = st.columns(_WIDTHS, vertical_alignment="center")
     badge = f" {wording.BADGES['measured']}" if made else ""
     words.markdown(
-        f"**Certificate (.json)**{badge}  \nEvery form and file measured on the same images, with digests of all that went in; toast certify "
-        "--check measures it again."
+        f"**Certificate (.json)**{badge}  \nEvery form and file measured on the same images, with digests of all that went in; toast "
+        "certify --check measures it again."
     )
     files = set() if made is None else {form.file for form in made.forms if form.file}
     lacking = [name for name, one in exports.items() if one.record.path not in files]
