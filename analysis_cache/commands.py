@@ -6,6 +6,8 @@ Exit status: 0 done, 1 `verify` found damage. A StoreError is left to the caller
 import json
 from dataclasses import asdict
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,8 +20,13 @@ from analysis_cache.sources import describe, find_analysis, open_replays, own_st
 if TYPE_CHECKING:
     from analysis_cache.store import EvidenceStore
 
+_BORDER = 3  # columns between two cells of a table
+_LONGEST = 200  # characters of a value of a request that are shown
+_DAY = 10  # characters of a time that say the day
+_LEAST_ROOM = 20  # columns for what an analysis is, however narrow the terminal
+
 cache_app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    add_completion=False, rich_markup_mode=None,
     help="List, check, share and tidy stored analyses and their measurements.",
 )
 
@@ -37,11 +44,30 @@ def ls(store: Store = None, as_json: Json = False) -> None:
     if as_json:
         _print_json({"sources": sources, "analyses": found})
         return
-    rows = [
-        [row["short_id"], row["label"], f"{row['cells']['stored']}/{row['cells']['listed']}", row["created_utc"],
-         row["finished_utc"] or "not finished", row["stale"] or "no", row["source"]] for row in found
-    ]
-    _print_table(f"{len(found)} analyses", ["id", "label", "cells", "created", "finished", "stale", "source"], rows)
+    print(f"{len(found)} analyses")
+    width = get_terminal_size().columns
+    for source in sources:
+        rows = [row for row in found if row["source"] == source]
+        print(f"\n{source}: {len(rows)}")
+        for line in listed_lines(rows, width):
+            print(line)
+
+
+def listed_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
+    """The analyses of one source as lines of at most `width` columns: id, cells, day, and behind these what it is, on as many as it takes.
+
+    What is not as it should be stands below: that it is not finished, and why it is stale.
+    """
+    counts = [f"{row['cells']['stored']}/{row['cells']['listed']}" for row in rows]
+    places = max(map(len, counts), default=0)
+    lines = []
+    for row, count in zip(rows, counts, strict=True):
+        start = f"  {row['short_id']}  {count:>{places}}  {row['created_utc'][:_DAY]}  "
+        room = max(_LEAST_ROOM, width - len(start))
+        said = [row["label"], *([] if row["finished_utc"] else ["not finished"]), *([f"stale: {row['stale']}"] if row["stale"] else [])]
+        parts = [part for text in said for part in wrap(_shown("", text), room)]
+        lines += [f"{start if number == 0 else ' ' * len(start)}{part}" for number, part in enumerate(parts)]
+    return lines
 
 
 @cache_app.command()
@@ -55,7 +81,8 @@ def show(analysis: Id, store: Store = None, as_json: Json = False) -> None:
         return
     print(f"{facts['label']}\nid {facts['id']}\nfrom {facts['source']}, {facts['cells']['stored']} of {facts['cells']['listed']} cells")
     print(f"created {facts['created_utc']}, finished {facts['finished_utc'] or 'not yet'}, stale: {facts['stale'] or 'no'}")
-    print(f"request {json.dumps(chosen.request, sort_keys=True)}")
+    for name, value in sorted(chosen.request.items()):
+        print(f"  {name}: {_cut(_shown('', value if isinstance(value, str) else json.dumps(value, sort_keys=True)))}")
     plain = [{name: value for name, value in row.items() if value is None or isinstance(value, str | int | float)} for row in rows]
     columns = list(dict.fromkeys(name for row in plain for name in row))
     _print_table("cells", [_shown("", name) for name in columns], [[_shown(name, row.get(name)) for name in columns] for row in plain])
@@ -174,6 +201,10 @@ def _shown(name: str, value: object) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters; --json shows all)"
+
+
 def _print_added(added: dict[str, int], store: str, as_json: bool) -> None:
     new, old = f"{added['cells']} cells and {added['analyses']} analyses added", f"{added['cells_present']} and {added['analyses_present']}"
     _print_report(f"{store}: {new}, {old} were there, {added['damaged']} damaged left behind", {"store": store, **added}, as_json)
@@ -193,6 +224,12 @@ def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.text import Text
 
     print(title)
+    width = get_terminal_size().columns
+    if sum(_BORDER + max(map(len, cells)) for cells in zip(columns, *rows, strict=True)) >= width:
+        for row in rows:  # a table of this width would break every cell into pieces
+            said = "  ".join(f"{name} {value}" for name, value in zip(columns[1:], row[1:], strict=True) if value)
+            print("\n".join([row[0], *(f"  {part}" for part in wrap(said, width - 2, break_long_words=False))]))
+        return
     table = Table()
     for position, column in enumerate(columns):
         # ids are typed back, so that they are never cut

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
@@ -21,7 +22,7 @@ from toast_core.cli.app import app
 CLI, PYTHON = (Path(__file__).with_name(name) for name in ("cli.md", "python.md"))
 CLI_HEAD = """# The command line
 
-Written by `python docs/make_reference.py` from the commands themselves. From a checkout each is `./toast COMMAND`; `--help` says the same.
+Written by `python docs/make_reference.py` from the commands themselves. From a checkout each is `./toast COMMAND`; `-h` says the same.
 
 `--json` prints one document on stdout; progress goes to stderr. Exit 0 done, 1 the result says no, 2 an input error in one line,
 130 interrupted."""
@@ -36,7 +37,7 @@ _KEPT_MODULES = {"torch.nn.": "nn.", "nn.": "nn.", "torch.": "torch."}  # others
 
 
 def cli_page() -> str:
-    """The text of docs/cli.md: every command in the order of `toast --help`, its help, and every argument and option."""
+    """The text of docs/cli.md: every command in the order of `toast --help`, its help, examples, and every argument and option."""
     commands = list(_commands(typer.main.get_command(app), "toast"))
     listed = "\n".join(f"- [`{path}`](#{path.replace(' ', '-')}): {_first_paragraph(command.help)}" for path, command in commands)
     return "\n\n".join([CLI_HEAD, listed, *(_command_section(path, command) for path, command in commands)]) + "\n"
@@ -55,7 +56,8 @@ def _command_section(path: str, command: typer.core.TyperCommand) -> str:
     declared = inspect.signature(command.callback, eval_str=True).parameters
     rows = [_parameter_row(parameter, declared[parameter.name].annotation) for parameter in command.params]
     table = ["| option | value | default | what |", "|---|---|---|---|", *rows] if rows else ["It takes no options."]
-    return "\n".join([f"## {path}", "", inspect.cleandoc(command.help), "", *table])
+    examples = ["```", command.epilog, "```", ""] if command.epilog else []
+    return "\n".join([f"## {path}", "", inspect.cleandoc(command.help), "", *examples, *table])
 
 
 def _parameter_row(parameter: typer.core.TyperOption | typer.core.TyperArgument, kind: object) -> str:
@@ -78,6 +80,8 @@ def _value_word(kind: object) -> str:
         return _value_word(get_args(kind)[0])
     if get_origin(kind) is list:
         return f"{_value_word(get_args(kind)[0])}, repeatable"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(str(one.value) for one in kind)
     kinds = [one for one in get_args(kind) if one is not type(None)]
     return _value_word(kinds[0]) if kinds else _WORDS[kind]
 

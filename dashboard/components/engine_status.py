@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard import wording
 from dashboard.session import state
 from dashboard.session.whole import whole
 
@@ -12,7 +13,7 @@ def show_engine_status() -> bool:
     """Say how the engine is unless it is ready; return whether it is."""
     found = state.engine_state()
     if found.state == "failed":
-        st.error(found.error)
+        st.error(wording.plain(found.error))
         st.button("Try again", on_click=whole(_retry), key="engine-retry")
     elif found.state == "starting":
         _show_progress()

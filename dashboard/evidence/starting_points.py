@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toast_core.cost.shapes import ModelShape
-from toast_core.schedule.presets import Reported, presets
+from toast_core.schedule.presets import Preset, Reported, presets
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 
 BASELINE = "baseline"
@@ -25,7 +25,10 @@ class StartingPoint:
 
 
 def starting_points(shape: ModelShape, like: Schedule) -> list[StartingPoint]:
-    """What a model can start from: with the settings of the schedule `like`; published ones keep those that they were published with."""
+    """What a model can start from: with the settings of the schedule `like`; published ones keep those that they were published with.
+
+    Published ones are those of the architecture, whatever weights are in it; a preset's own tag is in its name.
+    """
     blocks = len(shape.blocks)
     settings: dict[str, Any] = {"selection": like.selection, "compensation": like.compensation}
     offered = [StartingPoint("Baseline", Schedule.uniform(blocks, **settings))]
@@ -33,13 +36,22 @@ def starting_points(shape: ModelShape, like: Schedule) -> list[StartingPoint]:
         StartingPoint(f"Uniform {percent} %", Schedule.uniform(blocks, *(percent / 100,) * 4, **settings)) for percent in (30, 50)
     ]
     offered.append(StartingPoint("Paper-shaped steps", Schedule(_paper_shaped(blocks), **settings)))
-    base = shape.name.partition(".")[0]
     offered += [
-        StartingPoint(f"Published {preset.name.partition('@')[2]}", preset.schedule, preset.reported)
+        StartingPoint(_published(preset), preset.schedule, preset.reported)
         for preset in presets().values()
-        if preset.model == base and len(preset.schedule.blocks) == blocks
+        if _architecture(preset.model) == _architecture(shape.name) and len(preset.schedule.blocks) == blocks
     ]
     return offered
+
+
+def _architecture(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _published(preset: Preset) -> str:
+    """For example `Published 2.5 GMACs`, or `Published MAE 11.5 GMACs` of a preset whose model's weights are a tag's."""
+    tag = preset.model.partition(".")[2].upper()
+    return " ".join(filter(None, ("Published", tag, f"{preset.reported.gmacs:g} GMACs")))
 
 
 def _paper_shaped(blocks: int) -> tuple[BlockSchedule, ...]:

@@ -41,6 +41,7 @@ _WARNING = (
     "Plain HTTP is not encrypted: whoever listens on the network can read the password and the pages. Put a proxy that ends TLS in front "
     "of it, or share on a network that you trust."
 )
+_STOPPED = "\ntoast: the dashboard is stopped; drafts and measurements are kept, and its engine ends by itself once no run needs it"
 
 
 class DashboardError(ToastError, RuntimeError):
@@ -85,6 +86,7 @@ def launch(
             print(line, file=sys.stderr, flush=True)
         return server.wait()
     except KeyboardInterrupt:
+        print(_STOPPED, file=sys.stderr, flush=True)
         return 0
     finally:
         _stop(server)
@@ -108,7 +110,7 @@ def _command(port: int, headless: bool, sharing: Sharing) -> list[str]:
     settings = {**_SETTINGS, **address, "server.port": str(port), "server.headless": "true" if headless else "false"}
     flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     hosts = [part for host in sharing.hosts for part in ("--server.allowedHosts", host)]
-    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags, *hosts]
+    return [sys.executable, "-m", "dashboard.server.quiet_streamlit", "run", str(_SERVER), *flags, *hosts]
 
 
 def _environment(setup: Setup, sharing: Sharing, memory_gb: float | None = None) -> dict[str, str]:

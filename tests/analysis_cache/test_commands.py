@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from analysis_cache import commands, key, sources
-from analysis_cache.commands import cache_app
+from analysis_cache.commands import cache_app, listed_lines
 from analysis_cache.errors import StoreError
 from analysis_cache.shelf import Shelf
 from analysis_cache.staleness import digest_of_weights
@@ -176,3 +176,29 @@ def test_fits_are_shown_and_removed(own: Path) -> None:
     assert (shown["folder"], shown["fits"], shown["removed"]) == (str(shelf.folder), 1, 0)
     assert "1 fits" in toast("fits")
     assert toast_json("fits", "--remove")["removed"] == 1 and shelf.contents() == (0, 0)
+
+
+NARROW_ROW = {
+    "short_id": "0123456789abcdef", "label": "composition of vit_large_patch16_224.augreg_in21k, per_image, schedule 6bad8cd8",
+    "cells": {"stored": 7, "listed": 649}, "created_utc": "2026-11-30T14:13:09Z", "finished_utc": None,
+    "stale": "weights changed: sha256 aaaaaaaa… -> bbbbbbbb…",
+}
+
+
+class TestNarrow:
+    """Terminals of 80 columns and fewer."""
+
+    @pytest.mark.parametrize("width", [76, 80, 200])
+    def test_a_label_is_whole_and_what_is_wrong_stands_below(self, width: int) -> None:
+        lines = listed_lines([NARROW_ROW, NARROW_ROW | {"finished_utc": "2026-11-30T14:13:11Z", "stale": None}], width)
+        assert max(map(len, lines)) <= width and [line[2:18] for line in lines if line[2] != " "] == [NARROW_ROW["short_id"]] * 2
+        said = " ".join(" ".join(lines).split())
+        both = f"{NARROW_ROW['label']} not finished stale: {NARROW_ROW['stale']}", NARROW_ROW["label"]
+        start = "0123456789abcdef 7/649 2026-11-30"
+        assert said == f"{start} {both[0]} {start} {both[1]}"
+
+    @pytest.mark.parametrize("width", ["60", "80"])
+    def test_cells_that_fit_no_table_are_written_one_below_the_other(self, own: Path, monkeypatch, width: str) -> None:
+        monkeypatch.setenv("COLUMNS", width)
+        shown = toast("show", filled(own)).partition("\ncells\n")[2]
+        assert "block 2" in shown and max(map(len, shown.splitlines())) <= int(width) and "┃" not in shown

@@ -155,6 +155,40 @@ class TestIssue:
         assert (folder / "c.json").read_text() == before and not list(folder.glob(".c.json*"))
 
 
+class TestPrunedAlone:
+    """A file from toast apply, and nothing said of its baseline."""
+
+    ALONE = ("--weights", "pruned.safetensors", "--calibration", "fit", "--data", "val", "--batch-size", "4", "-o", "alone.json")
+
+    def test_the_certificate_is_that_of_the_baseline_with_the_file_as_a_form(self, say: Say, folder: Path) -> None:
+        code, out, err = say(*self.ALONE)
+        alone, named = (Certificate.from_dict(json.loads((folder / name).read_text())) for name in ("alone.json", "c.json"))
+        assert code == 0 and "differs" not in out, err
+        assert (alone.digests, alone.schedule, alone.input) == (named.digests, named.schedule, named.input)
+        assert [(form.form, form.file, form.sha256, form.counts) for form in alone.forms] == [
+            (form.form, form.file, form.sha256, form.counts) for form in named.forms
+        ]
+        assert (alone.asked.setup.model, alone.asked.setup.weights) == ("demo_tiny", "w.safetensors")
+        assert say("--check", "alone.json")[0] == 0
+
+    def test_a_file_fitted_on_other_images_differs(self, say: Say, folder: Path) -> None:
+        make_folder(folder / "other", {"any": 9})
+        code, out, _ = say(*self.ALONE[:3], "other", *self.ALONE[4:])
+        assert code == 1 and "differs: exported pruned.safetensors: " in out
+
+    def test_a_baseline_that_is_not_there_is_asked_for(self, say: Say, folder: Path) -> None:
+        flip(folder / "w.safetensors", "head.weight")
+        code, _, err = say(*self.ALONE)
+        said = "toast: pruned.safetensors holds the pruned model, and its baseline came from 'w.safetensors sha256:"
+        assert code == 2 and err.startswith(said)
+        assert err.endswith("give --weights BASELINE --schedule pruned.safetensors --export pruned.safetensors\n")
+
+    def test_the_model_need_not_be_named_where_the_schedule_is(self, say: Say, folder: Path) -> None:
+        """It is then the weights that say it, or nobody."""
+        code, _, err = say("--weights", "w.safetensors", "--schedule", "pruned.safetensors", "--data", "val", "-o", "x.json")
+        assert code == 2 and "needs calibration images" not in err and "model" in err
+
+
 class TestCheck:
     def test_what_was_issued_holds(self, say: Say) -> None:
         code, out, _ = say("--check", "c.json")
@@ -230,7 +264,13 @@ class TestCheck:
 
 class TestInputErrors:
     @pytest.mark.parametrize(("arguments", "message"), [
-        ((), "toast certify needs --model, --schedule, --data and -o FILE; or --check FILE to check a certificate"),
+        ((), "toast certify needs --data and -o FILE, and --schedule with the baseline, or --weights with a file from toast apply"),
+        (("--weights", "w.safetensors", "--data", "val", "-o", "c.json"), "toast certify needs --data and -o FILE, and --schedule with"),
+        (
+            ("--weights", "pruned.safetensors", "--model", "demo_vit", "--data", "val", "-o", "c.json"),
+            "pruned.safetensors holds a pruned demo_tiny, not demo_vit; leave out --model",
+        ),
+        (("--schedule", "w.safetensors", *BASE[:4], "--data", "val", "-o", "c.json"), "w.safetensors holds weights and no schedule; give"),
         (("--check", "c.json", "--model", "demo_vit"), "--check takes model from the certificate; leave out --model"),
         (("--check", "c.json", "--images", "3"), "--check takes images from the certificate; leave out --images"),
         (("--check", "none.json"), "certificate none.json cannot be read (No such file or directory); write one with toast certify -o"),

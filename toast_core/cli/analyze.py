@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toast_core.cli.help import RUN
 from toast_core.cli.lists import ratios_of, words_of
 from toast_core.cli.opened import note_rest, open_workbench
-from toast_core.cli.options import Json, Place, Wanted, takes_executor, takes_schedule, takes_setup
+from toast_core.cli.options import Json, Place, Wanted, in_panels, takes_executor, takes_schedule, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.schedule.schedule import Schedule
@@ -35,6 +36,10 @@ _DEFAULT_METRICS = "redundancy,sensitivity"
 @takes_setup("analyze", required=("data",))
 @takes_schedule
 @takes_executor
+@in_panels({
+    "Sensitivity": ("mode", "width", "tolerance"), "Sketch": ("draws", "measured", "trials", "compensation"),
+    RUN: ("memory_gb", "dtype"),
+})
 def analyze(
     setup: Setup,
     wanted: Wanted,

@@ -19,52 +19,62 @@ from toast_core.cli.analyze import analyze
 from toast_core.cli.apply import apply
 from toast_core.cli.bench import bench
 from toast_core.cli.certify import certify
+from toast_core.cli.completion import completion, prepare_completion
 from toast_core.cli.desk import dashboard, demo
 from toast_core.cli.doctor import doctor
 from toast_core.cli.evaluate import evaluate
 from toast_core.cli.export import export
 from toast_core.cli.flops import flops
+from toast_core.cli.help import HELP_NAMES, Group, dress
 from toast_core.cli.presets import list_presets
 from toast_core.cli.recover import recover
 from toast_core.cli.report import report
+from toast_core.cli.said import CACHE, COMMANDS
 from toast_core.cli.tune import tune
 from toast_core.errors import ToastError
 from toast_core.files import escape_what_cannot_be_printed, first_line
 from toast_core.machine import wait_asleep
 
+_INTERRUPTED = 130
 _SOFTWARE_ERROR = 70  # EX_SOFTWARE of sysexits.h
 # typer brings its own copy of click; this is the root of its usage errors
 _UsageError = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 app = typer.Typer(
     name="toast",
-    no_args_is_help=True,
+    cls=Group,
+    context_settings=HELP_NAMES,
     add_completion=False,
     rich_markup_mode=None,
     help="Compress Vision Transformers block by block (ToaSt): count, evaluate, prune, and tune in a dashboard.",
 )
-# A command is a file here and a line below; they are listed in this order.
-app.command()(flops)
-app.command(name="presets")(list_presets)
-app.command()(evaluate)
-app.command()(apply)
-app.command()(analyze)
-app.command()(report)
-app.command()(tune)
-app.command()(recover)
-app.command()(bench)
-app.command()(export)
-app.command()(certify)
-app.add_typer(cache_app, name="cache")
-app.command()(doctor)
+# A command is a file here and a line below; what is said of it in one line, and its examples, stand in said.py. Listed in this order.
 app.command()(demo)
 app.command()(dashboard)
+app.command()(flops)
+app.command()(evaluate)
+app.command()(analyze)
+app.command()(bench)
+app.command(name="presets")(list_presets)
+app.command()(tune)
+app.command()(apply)
+app.command()(recover)
+app.command()(export)
+app.command()(certify)
+app.command()(report)
+app.add_typer(cache_app, name="cache")
+app.command()(doctor)
+app.command()(completion)
 
 
 @app.command()
 def test() -> None:
     """Run the project's tests (from a checkout: ./toast test)."""
     raise typer.BadParameter("the tests are run by the script in the project's folder: ./toast test")
+
+
+dress(app, COMMANDS)
+dress(cache_app, CACHE)
 
 
 def _print_version(asked: bool) -> None:
@@ -87,20 +97,23 @@ def main() -> None:
     wait_asleep()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of tags and sizes of people's files; what cannot be read is said with its reason
     escape_what_cannot_be_printed()
+    prepare_completion()
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="toast")
     except ToastError as error:
         status = _fail(str(error))
     except _UsageError as error:
-        status = _fail(f"{error.format_message()}; see toast --help")
+        context = getattr(error, "ctx", None)
+        status = _fail(f"{error.format_message().rstrip('.')}; see {context.command_path if context else 'toast'} --help")
     except (typer.Abort, KeyboardInterrupt):
-        print("toast: interrupted", file=sys.stderr)
-        status = 130
+        status = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except Exception as error:
         status = _report(error)
+    if status == _INTERRUPTED:  # some versions of Typer return it and raise nothing
+        print("toast: interrupted", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -26,11 +26,17 @@ _FIXED = (
 )
 
 
+_NEEDS = (
+    "toast certify needs --data and -o FILE, and --schedule with the baseline, or --weights with a file from toast apply alone; "
+    "or --check FILE to check a certificate"
+)
+
+
 @takes_setup("certify", said={"images": "class-balanced subset; default: all", "batch_size": "images per batch, timed beside 1"})
 def certify(
     context: typer.Context,
     setup: Setup,
-    schedule: Annotated[Path | None, typer.Option("--schedule", help="schedule JSON")] = None,
+    schedule: Annotated[Path | None, typer.Option("--schedule", help="schedule JSON; default: the one inside a pruned file")] = None,
     export: Annotated[list[Path] | None, typer.Option(help="file to open and compare with the compact model; may be repeated")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="certificate JSON to write")] = None,
     check: Annotated[Path | None, typer.Option(help="certificate to check again; what is not given is taken from it")] = None,
@@ -38,12 +44,15 @@ def certify(
 ) -> None:
     """Measure every form of a pruned model on the same images, with digests of all that went in; or check such a certificate.
 
+    Of a file from toast apply alone, given as --weights, the schedule is the one inside and the file is one of the forms; its baseline
+    is found by what the file says of it: embedded, timm's, or of the same name and content beside it.
+
     Exit 1 where a form is not the compact model beyond rounding, or where a claim of the checked certificate does not hold; times are
     measured again and never fail.
     """
     if check is None:
-        if setup.model is None or schedule is None or setup.data is None or output is None:
-            raise CertificateError("toast certify needs --model, --schedule, --data and -o FILE; or --check FILE to check a certificate")
+        if setup.data is None or output is None or (schedule is None and setup.weights is None):
+            raise CertificateError(_NEEDS)
         raise typer.Exit(_issue(setup, schedule, tuple(export or ()), output, as_json))
     given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
     if extra := [name for name in _FIXED if name in given]:
@@ -55,14 +64,14 @@ def certify(
     raise typer.Exit(_check(record, asked, _exports(record, export), setup.device, as_json))
 
 
-def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as_json: bool) -> int:
+def _issue(setup: Setup, file: Path | None, exports: tuple[Path, ...], output: Path, as_json: bool) -> int:
     """Write a certificate; 1 where a form differs from the compact model."""
     check_can_write(output, CertificateError)
     if len({str(path) for path in exports}) < len(exports):
         raise CertificateError("the same --export is given twice; keep one of them")
-    schedule = read_schedule(file)
-    asked = Asked(setup, str(file))
-    workbench, subject = _subject(asked, schedule, setup.device)
+    if file is None:
+        setup, file, exports = _from_pruned(setup, exports)
+    workbench, subject = _subject(Asked(setup, str(file)), read_schedule(file), setup.device)
     certificate, told = _measured(workbench, subject, subject.digests(), exports)
     try:
         write_text(output, certificate.to_json())
@@ -77,6 +86,17 @@ def _issue(setup: Setup, file: Path, exports: tuple[Path, ...], output: Path, as
             print(f"differs: {line}")
         print(f"wrote {output}, sha256 {certificate.sha256}")
     return 1 if differing else 0
+
+
+def _from_pruned(setup: Setup, exports: tuple[Path, ...]) -> tuple[Setup, Path, tuple[Path, ...]]:
+    """The baseline of a pruned file, the file for the schedule inside, and the file itself as the first of the exports."""
+    from toast_core.studies.certificate.origin import baseline_of
+
+    found = baseline_of(setup)
+    if found is None or setup.weights is None:
+        raise CertificateError(_NEEDS)
+    file = Path(setup.weights)
+    return found[0], file, exports if file in exports else (file, *exports)
 
 
 def _check(record: Certificate, asked: Asked, exports: tuple[Path, ...], device: str, as_json: bool) -> int:
@@ -139,7 +159,10 @@ def _exports(record: Certificate, given: list[Path] | None) -> tuple[Path, ...]:
 def _subject(asked: Asked, schedule: Schedule, device: str) -> "tuple[Workbench, CertificateSubject]":
     from toast_core.studies.certificate.issue import subject_of
 
-    return subject_of(open_workbench(replace(asked.setup, device=device)), schedule, asked.schedule_file)
+    workbench = open_workbench(replace(asked.setup, device=device))
+    if workbench.setup.model is None:  # the weights named it; a certificate does too
+        workbench.setup = replace(workbench.setup, model=workbench.info.name)
+    return subject_of(workbench, schedule, asked.schedule_file)
 
 
 def _measured(

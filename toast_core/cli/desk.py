@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from toast_core.cli.named import check_named
 from toast_core.cli.options import Audience, takes_audience, takes_setup
 from toast_core.setup import Setup
 
@@ -34,6 +35,7 @@ def dashboard(setup: Setup, audience: Audience, memory_gb: MemoryGb = None) -> N
 
 
 def _launch(setup: Setup, audience: Audience, memory_gb: float | None) -> None:
+    check_named(setup)
     from dashboard.server.launch import launch
     from dashboard.server.sharing import read_sharing
 

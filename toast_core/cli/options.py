@@ -6,16 +6,18 @@ A command takes a value and not its options: `@takes_setup("evaluate", required=
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from toast_core.cli.help import IMAGES, INPUT, MODEL, RUN, SCHEDULE
 from toast_core.command import TAKES
 from toast_core.errors import ScheduleError
 from toast_core.preprocessing import CLASS_ORDERS, CROP_MODES, INTERPOLATIONS
-from toast_core.schedule.presets import get_preset
+from toast_core.schedule.presets import get_preset, presets
 from toast_core.schedule.schedule import SELECTIONS, Schedule
 from toast_core.setup import BATCH_SIZE, CALIBRATION_IMAGES, TASKS, Setup
 
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from toast_core.executors.base import Executor
+
+_PANELS = {
+    **dict.fromkeys(("model", "weights", "num_classes", "img_size", "in_chans", "use_ema", "task", "class_embeddings"), MODEL),
+    **dict.fromkeys(("data", "class_order", "class_map", "labels", "random_classifier", "images"), IMAGES),
+    **dict.fromkeys(("calibration", "calibration_images", "train"), IMAGES),
+    **dict.fromkeys(("schedule", "preset", "selection"), SCHEDULE),
+    **dict.fromkeys(("mean", "std", "crop_pct", "crop_mode", "interpolation", "exif_rotate"), INPUT),
+    **dict.fromkeys(("batch_size", "seed", "device", "store", "executor", "workers"), RUN),
+}
+"""The heading of each option that commands share; others stand under what their own declaration says."""
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
 Store = Annotated[str | None, typer.Option(help="evidence store: a file or a database URL; default: the user's own")]
@@ -125,10 +137,23 @@ _SETUP: dict[str, _Option] = {
 }
 _SCHEDULE: dict[str, _Option] = {
     "schedule": (
-        Annotated[Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's entry)")], None
+        Annotated[
+            Path | None, typer.Option("--schedule", help="schedule JSON (ours or the reference implementation's), or a pruned file")
+        ],
+        None,
     ),
-    "preset": (Annotated[str | None, typer.Option("--preset", help="published schedule, see toast presets")], None),
-    "selection": (Annotated[str | None, typer.Option(help=f"overrides the schedule's: {', '.join(SELECTIONS)}")], None),
+    "preset": (
+        Annotated[
+            str | None, typer.Option("--preset", autocompletion=lambda: list(presets()), help="published schedule, see toast presets")
+        ],
+        None,
+    ),
+    "selection": (
+        Annotated[
+            str | None, typer.Option(autocompletion=lambda: list(SELECTIONS), help=f"overrides the schedule's: {', '.join(SELECTIONS)}")
+        ],
+        None,
+    ),
 }
 _EXECUTOR: dict[str, _Option] = {
     "executor": (
@@ -200,11 +225,19 @@ class Wanted:
 
 
 def read_schedule(file: Path) -> Schedule:
-    """Read a schedule file, ours or the reference implementation's entry.
+    """Read a schedule file, ours or the reference implementation's entry, or the schedule inside a file from toast apply.
 
     Raises:
         ScheduleError: it cannot be read or is no schedule.
+        ModelError: a .safetensors file that is damaged.
     """
+    if file.suffix == ".safetensors" and file.is_file():
+        from toast_core.loading import read_header
+
+        header = read_header(file)
+        if header is None:
+            raise ScheduleError(f"{file} holds weights and no schedule; give a schedule JSON, or a file from toast apply")
+        return header["schedule"]
     try:
         return Schedule.from_json(file.read_bytes())
     except OSError as error:
@@ -273,6 +306,28 @@ def takes_audience(function: Callable[..., None]) -> Callable[..., None]:
     return _takes("audience", _AUDIENCE, make)(function)
 
 
+def in_panels(panels: Mapping[str, tuple[str, ...]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let options of a command's own stand under headings in its help.
+
+    Args:
+        panels: parameters by heading; the others stand under Options.
+    """
+    headings = {name: heading for heading, names in panels.items() for name in names}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function)
+        parameters = [
+            one.replace(annotation=_under(one.annotation, headings.pop(one.name))) if one.name in headings else one
+            for one in signature.parameters.values()
+        ]
+        if headings:
+            raise ValueError(f"{function.__name__} has no parameter {next(iter(headings))}")
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect.signature reads it
+        return function
+
+    return decorate
+
+
 def _takes(
     argument: str, options: Mapping[str, _Option], make: Callable[[dict[str, Any]], object]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -283,7 +338,9 @@ def _takes(
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name == argument:
                 parameters += [
-                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                    inspect.Parameter(
+                        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_under(annotation, _PANELS.get(name))
+                    )
                     for name, (annotation, default) in options.items()
                 ]
             else:
@@ -311,4 +368,13 @@ def _required(annotation: object) -> object:
 
 def _explained(annotation: object, text: str) -> object:
     kind, option = get_args(annotation)
-    return Annotated[kind, typer.Option(*(option.param_decls or ()), help=text, min=option.min)]
+    changed = copy(option)
+    changed.help = text
+    return Annotated[kind, changed]
+
+
+def _under(annotation: object, panel: str | None) -> object:
+    kind, option = get_args(annotation)
+    changed = copy(option)
+    changed.rich_help_panel = panel
+    return Annotated[kind, changed]

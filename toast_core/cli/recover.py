@@ -1,7 +1,6 @@
 """`toast recover`: a pruned model fine-tuned toward its baseline, in one process or in several that torchrun starts."""
 
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,19 +8,28 @@ from typing import Annotated, Any
 
 import typer
 
+from toast_core.cli.help import RUN
 from toast_core.cli.opened import note_rest, open_workbench
-from toast_core.cli.options import Json, Wanted, takes_schedule, takes_setup
+from toast_core.cli.options import Json, Wanted, in_panels, takes_schedule, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table, told_of
 from toast_core.errors import ScheduleError
 from toast_core.setup import Setup
 from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.recovery.result import nothing_kept
 
 _MINUTE_S = 60
-_LOG_S = 30  # between two lines where there is no terminal for a bar
 
 
 @takes_setup("recover", required=("train",), said={"train": "training images, never test images: fashion-mnist:calibration or a folder"})
 @takes_schedule
+@in_panels({
+    "Training images": ("images", "validation_share", "augment", "mixup", "cutmix"),
+    "What is learned": ("distill", "distill_blocks", "temperature", "labels", "smoothing"),
+    "Steps": (
+        "epochs", "batch_size", "accumulate", "optimizer", "lr", "weight_decay", "warmup_epochs", "clip_norm", "ema", "patience",
+    ),
+    RUN: ("precision", "execution", "seed", "checkpoint", "checkpoint_steps"),
+})
 def recover(
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.safetensors to write; every command takes it as --weights")],
     setup: Setup,
@@ -32,7 +40,12 @@ def recover(
     batch_size: Annotated[int, typer.Option(help="images of one forward of one process")] = Recipe.batch_size,
     accumulate: Annotated[int, typer.Option(help="forwards of every process before an optimizer step")] = Recipe.accumulate,
     optimizer: Annotated[str, typer.Option(help="timm's name, for example adamw, lamb, muon")] = Recipe.optimizer,
-    lr: Annotated[float, typer.Option(help="peak learning rate, after the warm-up and before the cosine")] = Recipe.lr,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="peak learning rate, after the warm-up and before the cosine; default: 5e-4, less for few images a step or few steps"
+        ),
+    ] = Recipe.lr,
     weight_decay: Annotated[float, typer.Option(help="of weights, not of biases and norms")] = Recipe.weight_decay,
     warmup_epochs: Annotated[float, typer.Option(help="epochs until the peak")] = Recipe.warmup_epochs,
     clip_norm: Annotated[float, typer.Option(help="largest norm of the gradient; 0: any")] = Recipe.clip_norm,
@@ -82,20 +95,18 @@ def recover(
     with process_group(setup.device) as world:
         workbench = open_workbench(replace(setup, device=str(world.device), batch_size=batch_size), quiet=not world.is_first)
         data = looked_at(workbench.training(images, seed, labels), world)
-        notes = list(dict.fromkeys([*workbench.notes(), *data.notes()]))
+        settled = recipe.settled(len(data), world.size)
+        notes = list(dict.fromkeys([*workbench.notes(), *data.notes(), *recipe.cautions(len(data), world.size)]))
+        if recipe.lr is None:
+            steps, together = recipe.steps(len(data), world.size), batch_size * accumulate * world.size
+            count = f"{steps} step{'s' if steps > 1 else ''}"
+            notes.append(f"peak learning rate {settled.lr:g}, from {together} images a step and {count}; --lr sets another")
         if world.is_first:
             note_rest(workbench, notes)
         with Bar("recovering", with_note=True) as advance:
-            spoke = time.monotonic()
-
             def tell(told: Any) -> None:
-                nonlocal spoke
-                if not world.is_first:
-                    return
-                advance(told.images_done, told.images_total, note_of(told))
-                if not sys.stderr.isatty() and time.monotonic() - spoke > _LOG_S:
-                    spoke = time.monotonic()
-                    print(f"toast: {note_of(told)}", file=sys.stderr, flush=True)
+                if world.is_first:
+                    advance(told.images_done, told.images_total, note_of(told))
 
             fitted_on = f"{setup.calibration}, {setup.calibration_images} images" if chosen.needs_calibration else ""
             start = RecoveryStart(chosen, partial(workbench.plan, chosen), fitted_on)
@@ -136,6 +147,8 @@ def _print_report(report: dict) -> None:
     columns = ["epoch", "images", "training loss", "validation loss", "top-1 %", "agreement %"]
     print(f"{report['model']} from {report['start']}, {report['training_images']} training images, processes: {report['processes']}")
     print_table(f"on {report['validation_images']} validation images", columns, rows)
+    if said := nothing_kept(report):
+        print(f"{said}; the file holds the model as it was before training: lower --lr, now {report['recipe']['lr']:g}, or use more images")
     if report["stopped_early"]:
         print("stopped early: the validation loss fell no more", file=sys.stderr)
     cost = report["cost"]

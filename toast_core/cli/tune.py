@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toast_core.cli.bench import latency_table, measured_latency, print_latency
+from toast_core.cli.help import IMAGES
 from toast_core.cli.lists import ratios_of, words_of
 from toast_core.cli.opened import note_rest, open_workbench
-from toast_core.cli.options import Json, Place, takes_executor, takes_setup
+from toast_core.cli.options import Json, Place, in_panels, takes_executor, takes_setup
 from toast_core.cli.output import Bar, print_json, print_table
 from toast_core.errors import ScheduleError
 from toast_core.files import check_can_write, write_text
@@ -37,6 +38,11 @@ Edits = dict[str, list[dict]]
     },
 )
 @takes_executor
+@in_panels({
+    "Budget": ("reduction", "gmacs", "params", "latency_ms", "max_drop", "latency_batch_size"),
+    "What is pruned": ("sites", "ratios", "lock", "within", "multiple_of"), "Compensation": ("ffn", "attention", "fitting"),
+    IMAGES: ("evaluate",),
+})
 def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="schedule JSON to write, its compensation inside")],
     setup: Setup,

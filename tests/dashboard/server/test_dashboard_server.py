@@ -1,6 +1,7 @@
 """Who may talk to the web server, how it is started, and that no page needs torch."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -91,3 +92,24 @@ def test_pages_import_where_torch_cannot_be():
     )
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_says_what_is_kept_and_streamlit_nothing(tmp_path):
+    """As a terminal sends it: to the web server too, which ends by itself."""
+    script = tmp_path / "page.py"
+    script.write_text("")
+    code = (
+        "import signal, sys, threading, os\nfrom dashboard.server import launch\nfrom toast_core.setup import Setup\n"
+        "launch.EngineClient.start = lambda self: None\n"
+        "launch._SERVER = sys.argv[1]\n"
+        "launch._sharing_in_words = lambda *_: threading.Timer(0.5, os.killpg, (os.getpgrp(), signal.SIGINT)).start() or []\n"
+        "sys.exit(launch.launch(Setup(), headless=True))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(script)], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=90,
+        start_new_session=True, check=False,
+    )
+    assert ended.returncode == 0 and ended.stdout == ""
+    assert "Dashboard: http://127.0.0.1:" in ended.stderr and "Aborted" not in ended.stderr and "Traceback" not in ended.stderr
+    assert "\ntoast: the dashboard is stopped; " in ended.stderr

@@ -19,6 +19,7 @@ from toast_core.data.transform import Transform
 from toast_core.errors import DataError
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.randomness import drawn_from, seed_of
+from toast_core.studies.recovery.recipe import held_out
 
 _ORDER, _MOVES, _PICTURE = 1, 2, 3  # what a seed is for
 _SHIFT_SHARE = 1 / 14  # of the side: two pixels of 28
@@ -89,7 +90,7 @@ def split(data: ImageData, share: float, step_images: int, seed: int) -> Split:
     if EMBEDDED.get(data.source.name) == "test":
         raise DataError(f"{data.source.name} are the test images, which nothing may learn from; name training images, or a folder of them")
     positions = np.sort(data.index)
-    held = round(share * len(positions))
+    held = held_out(len(positions), share)
     rest = len(positions) - held
     if held < 1 or rest < step_images:
         raise DataError(

@@ -24,6 +24,7 @@ from toast_core.studies.recovery.images import shared_images, split
 from toast_core.studies.recovery.loop import RecoveryStart
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.recovery.result import nothing_kept
 from toast_core.studies.recovery.store import RecoveryStore, recover_into
 from toast_core.workbench import Workbench
 
@@ -122,17 +123,24 @@ class RecoveryRun:
         shutil.rmtree(folder)
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:
-        """Accuracy on the dashboard's images with its interval and paired difference; validation accuracy before and after."""
+        """Accuracy on the dashboard's images with its interval and paired difference; validation accuracy before and after.
+
+        Where training made it worse, that stands first: the figures are then those of the model before training. What spoke against
+        learning from so few images stands last.
+        """
         report, test = (store.get(analysis.cell_keys[place]).summary for place in (0, -1))
+        (low, high), (worst, best) = test["top1"]["ci95"], test["delta_top1"]["ci95"]
+        tested = (
+            f"top-1 {test['top1']['value']:.1f} % of {test['images']:,} images (95 %: {low:.1f} to {high:.1f} %), "
+            f"{test['delta_top1']['value']:+.1f} points to the baseline ({worst:+.1f} to {best:+.1f})"
+        )
+        if nothing := nothing_kept(report):
+            return f"{nothing}, and the file holds the model as it was before: {tested}; lower the learning rate, or use more images"
         what = "validation_top1" if report["after"]["validation_top1"] is not None else "validation_agreement"
         name = "top-1" if what == "validation_top1" else "agreement with the baseline"
         change, where = f"{report['before'][what]:.1f} -> {report['after'][what]:.1f} %", f"at epoch {report['best_epoch']}"
-        (low, high), (worst, best) = test["top1"]["ci95"], test["delta_top1"]["ci95"]
-        return (
-            f"top-1 {test['top1']['value']:.1f} % of {test['images']:,} images (95 %: {low:.1f} to {high:.1f} %), "
-            f"{test['delta_top1']['value']:+.1f} points to the baseline ({worst:+.1f} to {best:+.1f}); "
-            f"validation {name} {change} of {report['validation_images']:,} images, {where}"
-        )
+        kept = f"{tested}; validation {name} {change} of {report['validation_images']:,} images, {where}"
+        return "; ".join((kept, *report.get("cautions", ())))  # reports of before have none
 
     def _data(self, workbench: Workbench) -> ImageData:
         place = _train(workbench.setup)

@@ -26,6 +26,7 @@ from toast_core.studies.recovery.checkpoint import Checkpoint, Checkpoints, RunS
 from toast_core.studies.recovery.images import Split, TrainingImages, epoch_steps, looked_at, split
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
+from toast_core.studies.recovery.timm_parts import peak
 from toast_core.studies.recovery.trainer import Trainer
 from toast_core.studies.tasks.registry import check_classifier
 
@@ -65,7 +66,8 @@ class Recovered:
         name = "validation_agreement" if report["after"]["validation_top1"] is None else "validation_top1"
         what = name.replace("_", " ").replace("top1", "top-1")
         change = f"{what} {report['before'][name]:.2f} -> {report['after'][name]:.2f} % of {report['validation_images']} images"
-        return f"Recovered({report['model']} from {report['start']}, {change}, epoch {report['best_epoch']} of {report['epochs']})"
+        kept = f"epoch {report['best_epoch']} of {report['epochs']}" if report["best_epoch"] else "nothing kept"
+        return f"Recovered({report['model']} from {report['start']}, {change}, {kept})"
 
     def _repr_html_(self) -> str:
         """For a notebook: the line of `repr`, and a row an epoch."""
@@ -114,6 +116,7 @@ def recover(
 
     Args:
         baseline: a loaded model, on the world's device; left as it is.
+        recipe: a learning rate that it leaves open is settled here, see `Recipe.settled`.
         data: training images, never test images; their order is not used. Those that cannot be read are left out, see `looked_at`.
         progress: is told how far it is after each optimizer step.
         on_epoch: is given each finished epoch's row of the report's history, and the model as validated.
@@ -125,6 +128,7 @@ def recover(
         DeviceError: a precision that the device lacks.
     """
     info, schedule, checkpoint = get_info(baseline), start.schedule, checkpoints.folder
+    recipe, cautions = recipe.settled(len(data), world.size), recipe.cautions(len(data), world.size)
     check_baseline(info, "recover from the baseline model and a schedule")
     check_classifier(info.shape, "recovery learns")
     _check(schedule)
@@ -150,7 +154,7 @@ def recover(
         trainer.objective.forget()
     model = unfilled(baseline, schedule, recipe.execution)
     model.load_state_dict(run.best)
-    return Recovered(model.eval(), run.report(baseline, schedule))
+    return Recovered(model.eval(), run.report(baseline, schedule) | {"cautions": cautions})
 
 
 def _check(schedule: Schedule) -> None:
@@ -237,7 +241,8 @@ class _Run:
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise ModelError(f"the loss is {loss} after {self.run_state.step} steps; lower --lr, now {self.recipe.lr:g}, and begin again")
+            rate = peak(self.recipe)
+            raise ModelError(f"the loss is {loss} after {self.run_state.step} steps; lower --lr, now {rate:g}, and begin again")
         return loss
 
     def _finish_epoch(self, epoch: int, on_epoch: Callable[[dict, nn.Module], object]) -> None:
@@ -280,7 +285,7 @@ class _Run:
             "validation_images": len(self.parts.validation), "recipe": asdict(recipe), "processes": self.world.size,
             "images_of_a_step": self.step_images, "device": str(self.world.device),
             "precision": dtype_name(self.trainer.precision), "macs": pruned, "baseline_macs": whole,
-            "epochs": len(run_state.history) - 1, "best_epoch": run_state.best_epoch,
+            "epochs": len(run_state.history) - 1, "best_epoch": run_state.best_epoch, "kept": run_state.best_epoch > 0,
             "stopped_early": run_state.step < recipe.epochs * self.steps,
             "history": run_state.history, "before": run_state.history[0], "after": run_state.history[run_state.best_epoch],
             "cost": {"images": seen, "macs_an_image": image_macs, "macs": seen * image_macs, "seconds": run_state.seconds},

@@ -1,7 +1,7 @@
 """How a pruned model is fine-tuned: one frozen value, checked when it is made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toast_core.errors import DataError, PlanError
 from toast_core.schedule.execution import check_execution
@@ -25,6 +25,11 @@ _LIMITS = {
     "validation_share": (1e-6, 0.9, "a fraction of the training images, for example 0.1"),
     "seed": (0, 2**63 - 1, "a whole number of at least 0"),
 }
+# The learning rate where none is given. Adam's first steps change every weight by about the rate, whatever the gradient: a few steps
+# at a rate made for many throw a model away, and a step of fewer images goes a noisier way.
+_PEAK, _PEAK_IMAGES, _PEAK_STEPS = 5e-4, 128, 100
+_LEAST_HELD, _LEAST_STEPS = 30, 20  # validation images and steps below which a recovery says little
+_DIGITS = 2  # of a rate, for people to read
 _WHOLE = ("epochs", "batch_size", "accumulate", "patience", "seed")
 
 
@@ -36,7 +41,7 @@ class Recipe:
     batch_size        images of one forward of one process
     accumulate        forwards of every process before an optimizer step; images of a step = batch_size * accumulate * processes
     optimizer         timm's name
-    lr                peak, reached after `warmup_epochs`, then along a cosine to a hundredth
+    lr                peak, reached after `warmup_epochs`, then along a cosine to a hundredth; None: see `settled`
     clip_norm         the gradient's largest norm; 0: not clipped
     distill           learn the baseline's logits, at `temperature`
     distill_blocks    learn its block outputs too
@@ -56,7 +61,7 @@ class Recipe:
     batch_size: int = 128
     accumulate: int = 1
     optimizer: str = "adamw"
-    lr: float = 5e-4
+    lr: float | None = None
     weight_decay: float = 0.05
     warmup_epochs: float = 0.5
     clip_norm: float = 1.0
@@ -78,6 +83,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, (lowest, highest, hint) in _LIMITS.items():
             value = getattr(self, name)
+            if name == "lr" and value is None:
+                continue
             number = isinstance(value, int if name in _WHOLE else int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or not lowest <= value <= highest:
                 raise DataError(f"{name.replace('_', '-')} is {value!r:.80}; write {hint}")
@@ -88,3 +95,44 @@ class Recipe:
             raise PlanError("there is nothing to learn from: no labels and no distillation; leave one of them on")
         if (self.mixup or self.cutmix) and self.batch_size % 2:
             raise DataError(f"batch-size is {self.batch_size}; mixup and cutmix pair images, so write an even number")
+
+    def steps(self, images: int, processes: int = 1) -> int:
+        """How many optimizer steps all epochs take on so many images, those held out included; at least one, as fewer are refused."""
+        learned = images - held_out(images, self.validation_share)
+        return self.epochs * max(1, learned // (self.batch_size * self.accumulate * processes))
+
+    def settled(self, images: int, processes: int = 1) -> "Recipe":
+        """Return the recipe with its learning rate as a number.
+
+        Where none was given it is 5e-4 for 128 images a step or more and 100 steps or more in all; it falls with the root of the images
+        of a step, and in proportion to the steps. So it is the same for a command, a job and a notebook that ask the same.
+
+        Args:
+            images: training images, those that will be held out included.
+        """
+        if self.lr is not None:
+            return self
+        together = self.batch_size * self.accumulate * processes
+        rate = _PEAK * min(1.0, math.sqrt(together / _PEAK_IMAGES)) * min(1.0, self.steps(images, processes) / _PEAK_STEPS)
+        return replace(self, lr=float(f"{rate:.{_DIGITS}g}"))
+
+    def cautions(self, images: int, processes: int = 1) -> list[str]:
+        """What speaks against learning from so many images, a line each: what is measured of them cannot be trusted, or hardly moves."""
+        held, steps = held_out(images, self.validation_share), self.steps(images, processes)
+        said = []
+        if held < _LEAST_HELD:
+            said.append(
+                f"{held} validation images cannot tell epochs apart: what is kept is left to chance; use at least "
+                f"{math.ceil(_LEAST_HELD / self.validation_share)} training images, or raise --validation-share"
+            )
+        if steps < _LEAST_STEPS:
+            said.append(
+                f"{steps} optimizer step{'s' if steps > 1 else ''} in all, too few to learn much: use more images or --epochs, or lower "
+                "--batch-size"
+            )
+        return said
+
+
+def held_out(images: int, share: float) -> int:
+    """How many of the training images choose the epoch."""
+    return round(share * images)

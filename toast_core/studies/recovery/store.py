@@ -31,7 +31,7 @@ class RecoveryStore:
     def __init__(
         self, store: EvidenceStore, baseline: nn.Module, start: RecoveryStart, data: ImageData, recipe: Recipe, processes: int
     ) -> None:
-        self.store, self.schedule, self.recipe = store, start.schedule, recipe
+        self.store, self.schedule, self.recipe = store, start.schedule, recipe.settled(len(data), processes)
         self.shared: dict[str, Scalar] = {"fitted_on": start.fitted_on, "processes": processes}
         self.subject = Subject.of(baseline, data, recipe.batch_size, METRIC)
 
@@ -112,7 +112,7 @@ def recover_into(
     """
     cells = RecoveryStore(store, baseline, start, data, recipe, world.size)
     recovered = recover(
-        baseline, start, data, recipe, world=world, checkpoints=checkpoints, progress=progress,
+        baseline, start, data, cells.recipe, world=world, checkpoints=checkpoints, progress=progress,
         on_epoch=lambda row, model: cells.put_epoch(row),
     )
     return recovered, cells.put_report(recovered.report)

@@ -22,18 +22,26 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         DataError: timm has none of that name, or it needs more than a recipe says.
     """
     try:
-        return create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return create_optimizer_v2(model, opt=recipe.optimizer, lr=peak(recipe), weight_decay=recipe.weight_decay)
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:
         reason = first_line(error, 120)
         raise DataError(f"optimizer {recipe.optimizer!r} cannot be used ({reason}); write one that timm has, for example adamw") from error
 
 
+def peak(recipe: Recipe) -> float:
+    """The peak learning rate of a recipe that was settled."""
+    if recipe.lr is None:
+        raise ValueError("the recipe's learning rate is not settled; see Recipe.settled")
+    return recipe.lr
+
+
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch_steps: int) -> Scheduler:
     """Return a warm-up and a cosine over the optimizer's steps; its value follows from the number of steps done alone."""
-    steps, lowest = recipe.epochs * epoch_steps, recipe.lr * _LOWEST_SHARE
+    steps, lowest = recipe.epochs * epoch_steps, peak(recipe) * _LOWEST_SHARE
+    # a cosine over one step is none, of which timm warns; that step's rate is the same over two
     warmup = min(round(recipe.warmup_epochs * epoch_steps), steps - 1)
     return CosineLRScheduler(
-        optimizer, t_initial=steps, lr_min=lowest, warmup_t=warmup, warmup_lr_init=lowest, t_in_epochs=False, cycle_limit=1
+        optimizer, t_initial=max(steps, 2), lr_min=lowest, warmup_t=warmup, warmup_lr_init=lowest, t_in_epochs=False, cycle_limit=1
     )
 
 
