@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analysis_cache.analysis import SHOWN_DIGITS, Analysis
+from analysis_cache.analysis import SHOWN_DIGITS
 from analysis_cache.errors import StoreError
 from analysis_cache.replay import shipped_bundles
 from analysis_cache.sources import describe, find_analysis, open_replays, own_store_exists, verify_bundle
@@ -68,17 +68,6 @@ def listed_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
         parts = [part for text in said for part in wrap(_shown("", text), room)]
         lines += [f"{start if number == 0 else ' ' * len(start)}{part}" for number, part in enumerate(parts)]
     return lines
-
-
-def find_rows(prefix: str, store: str | None) -> tuple[Analysis, list[dict[str, Any]]]:
-    """Return the analysis whose id starts with `prefix` and its rows, from the store, or the user's own and the shipped ones.
-
-    Raises:
-        StoreError: none does, several do, or a source cannot be read.
-    """
-    with open_replays(store) as replays:
-        replay, analysis = find_analysis(prefix, replays)
-        return analysis, replay.rows(analysis.id)
 
 
 @cache_app.command()

@@ -15,7 +15,7 @@ IDENTITY_VERSION = 1
 # raise a number when the definition of that measurement changes: stored cells then say that they are stale
 METRIC_VERSIONS = {
     "sensitivity": 2, "redundancy": 1, "evaluation": 1, "composition": 1, "agreement": 1, "latency": 1,
-    "tuning_curves": 1, "tuning": 1, "recovery": 1, "sketch": 2,
+    "tuning_curves": 1, "tuning": 1, "recovery": 1, "sketch": 2, "export": 1, "certificate": 1,
 }
 KINDS = tuple(METRIC_VERSIONS)
 MAX_TEXT = 4096

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 
-from dashboard.navigation import page, pages
+from dashboard.navigation import moved_pages, page, pages
 from dashboard.session import autosave, link, state
 
 # A local file: an icon given by name makes the browser ask a font host for it.
@@ -20,7 +20,7 @@ def main(admits: Callable[[], bool]) -> None:
     st.set_page_config(page_title="ToaSt Studio", page_icon=str(ICON), layout="wide")
     if not admits():
         return
-    chosen = st.navigation([page(name) for name in pages()], position="top")
+    chosen = st.navigation([*map(page, pages()), *moved_pages()], position="top")
     shape = state.model_shape()
     if shape is not None:
         state.open_session(shape)

@@ -44,10 +44,12 @@ _OWN = {
     "sensitivity": ("Sensitivity", "dashboard.pages.sensitivity"),
     "tune": ("Tune", "dashboard.pages.tune.page"),
     "compare": ("Compare", "dashboard.pages.compare.page"),
-    "apply": ("Apply", "dashboard.pages.apply"),
+    "deliver": ("Deliver", "dashboard.pages.deliver.page"),
     "runs": ("Runs", "dashboard.pages.runs.page"),
 }
 _METRICS = ("redundancy", "sensitivity")
+_MOVED = {"apply": "deliver"}  # addresses that a page had before, in links that people have kept
+_OF_RUNS = {"apply": "deliver", "export": "deliver", "certificate": "deliver"}
 RENDERERS: Registry[Callable[[], None]] = Registry(
     "toast_studio.pages", "page", {name: module for name, (_, module) in _OWN.items()}, NavigationError, _render_of
 )
@@ -69,6 +71,24 @@ def pages() -> Mapping[str, Page]:
 def metrics() -> dict[str, str]:
     """The titles of the pages that show stored analyses, by the metric."""
     return {name: page.title for name, page in pages().items() if page.metric}
+
+
+def page_of_run(kind: str) -> str | None:
+    """The page that shows what a kind of run has measured; None where there is none of its own."""
+    return _OF_RUNS.get(kind, kind if kind in pages() else None)
+
+
+def moved_pages() -> "list[StreamlitPage]":
+    """Pages that the navigation does not list: an earlier address of a page leads on to it, with all that the link says."""
+    import streamlit as st
+
+    def leads_to(name: str) -> Callable[[], None]:
+        return lambda: st.switch_page(page(name), query_params=st.query_params.to_dict())
+
+    return [
+        st.Page(leads_to(name), title=pages()[name].title, url_path=old, visibility="hidden")
+        for old, name in _MOVED.items() if old not in RENDERERS
+    ]
 
 
 def page(name: str) -> "StreamlitPage":

@@ -76,7 +76,7 @@ def _dashboard(folder: Path) -> Iterator[str]:
 
 
 def _prepare(page: Page, address: str) -> None:
-    """Measure a uniform schedule and a compensated one, and apply the latter: Compare, Apply and Runs have something to show then."""
+    """Measure a uniform schedule and a compensated one, and write the latter into a file, so that the pages have something to show."""
     measured = page.get_by_text(re.compile(r"^Measured on 1,000 images"))
     uniform = Schedule.uniform(12, qk=0.3, vo=0.3, fc1=0.3, fc2=0.3, selection="calibrated")
     page.goto(f"{address}/tune?schedule={encode_schedule(uniform)}")
@@ -86,11 +86,11 @@ def _prepare(page: Page, address: str) -> None:
     page.locator(".st-key-compensated").get_by_text("Make up for what is dropped").click()
     expect(page.get_by_role("button", name="Draft 1")).to_be_visible()
     expect(measured).to_be_visible()
-    page.goto(f"{address}/apply")
+    page.goto(f"{address}/deliver")
     page.get_by_test_id("stNumberInputField").first.fill("200")
     page.get_by_test_id("stNumberInputField").first.press("Tab")
     expect(page.get_by_text("200 images").first).to_be_visible()
-    page.get_by_role("button", name="Apply", exact=True).click()
+    page.get_by_role("button", name="Write and check", exact=True).click()
     expect(page.get_by_role("button", name="Download model")).to_be_visible()
 
 

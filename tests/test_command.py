@@ -52,6 +52,8 @@ RUNS = [
     *({"kind": kind, "schedule": one.to_dict(), "images": 30} for kind in ("evaluation", "composition", "apply", "recovery")
       for one in (CALIBRATED, SEEDED, DYNAMIC, COMPENSATED)),
     {"kind": "evaluation", "schedule": BASELINE.to_dict()},
+    *({"kind": "export", "schedule": one.to_dict(), "source": "0" * 64, "formats": ["onnx"]} for one in (CALIBRATED, COMPENSATED)),
+    *({"kind": "certificate", "schedule": one.to_dict(), "source": "0" * 64, "images": 30} for one in (CALIBRATED, SEEDED)),
     {
         "kind": "recovery", "schedule": SEEDED.to_dict(), "test_images": None,
         "recipe": {"epochs": 3, "lr": 1e-4, "labels": False, "distill_blocks": True, "seed": 5},

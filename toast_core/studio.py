@@ -62,7 +62,7 @@ class Findings:
 
     def figures(self) -> "dict[str, go.Figure]":
         """The figures of `toast report`, by name: the counterparts of the paper's figures 4 and 5; none for kinds without one."""
-        from dashboard.charts.report import report_figures
+        from dashboard.report.figures import report_figures
 
         return report_figures({self.kind: self.rows})
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import streamlit as st
 
 from dashboard import wording
 from dashboard.engine.client import EngineError
-from dashboard.navigation import page, pages
+from dashboard.navigation import page, page_of_run
 from dashboard.session import state, view
 from dashboard.session.whole import whole
 from toast_core.engine.protocol import Job, Quote
+from toast_core.schedule.schedule import Schedule
 
 OPEN = ("running", "queued", "paused")
 BADGES = {
@@ -75,8 +77,12 @@ def show_job(
     title, buttons = st.columns([3, 2], vertical_alignment="center")
     title.markdown(f"{BADGES[job.state]} **Run {number}**: {job.title}")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        if job.analysis and job.run.kind in pages():
-            st.button("Open the analysis", key=f"job-open-{number}", on_click=whole(_open_analysis), args=(job.run.kind, job.analysis))
+        if job.analysis and page_of_run(job.run.kind):
+            own = is_own(job)
+            st.button(
+                "Open the analysis", key=f"job-open-{number}", on_click=whole(_open_analysis), args=(job,), disabled=not own,
+                help=None if own else f"This run is about {wording.plain(job.model)}; open a dashboard on that model.",
+            )
         if more_buttons:
             more_buttons(job)
         for label, action in _ACTIONS[job.state].items():
@@ -96,9 +102,24 @@ def show_job(
         st.code(job.command, language="bash", wrap_lines=True)
 
 
-def _open_analysis(kind: str, analysis: str) -> None:
-    view.choose(kind, "analysis", analysis)
-    st.switch_page(page(kind), query_params={"analysis": analysis})
+def is_own(job: Job) -> bool:
+    """Whether a job is about the dashboard's model, as far as names tell; another one's analysis would be shown beside this one's."""
+    setup = state.engine_client().setup
+    return job.model == (setup.model or Path(setup.weights or "").name)
+
+
+def _open_analysis(job: Job) -> None:
+    """Show what a job has measured: where its page is about the schedule in hand, with that schedule taken in hand."""
+    name = page_of_run(job.run.kind)
+    if name is None or job.analysis is None:
+        return
+    if "schedule" in job.run.settings:
+        wanted = Schedule.from_dict(job.run.settings["schedule"])
+        if wanted != state.schedule():
+            state.edit(wanted)
+        st.switch_page(page(name))
+    view.choose(name, "analysis", job.analysis)
+    st.switch_page(page(name), query_params={"analysis": job.analysis})
 
 
 def facts_text(job: Job, images: str | None = None) -> str:

@@ -12,6 +12,7 @@ from dashboard.engine.client import EngineClient
 from dashboard.evidence import find as evidence
 from dashboard.session import state
 from tests.support.browsers import FLAGS
+from tests.support.deliveries import DeliverEngine
 from tests.support.engines import SMALL_ENGINE, FakeEngine
 from tests.support.evaluations import DRAFT, LESS, WAS, put_evaluation
 from toast_core.schedule.schedule import Schedule
@@ -74,3 +75,11 @@ def browser(chromium: str) -> Iterator:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def deliver_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DeliverEngine:
+    """A stand-in with a store and a folder, that the pages talk to."""
+    fake = DeliverEngine(tmp_path)
+    monkeypatch.setattr(state, "engine_client", lambda: fake)
+    return fake

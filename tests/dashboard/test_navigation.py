@@ -40,7 +40,7 @@ def _navigation() -> None:
 
 
 def test_ours_come_first_and_some_show_the_analyses_of_a_metric() -> None:
-    assert list(pages()) == ["overview", "redundancy", "sensitivity", "tune", "compare", "apply", "runs"]
+    assert list(pages()) == ["overview", "redundancy", "sensitivity", "tune", "compare", "deliver", "runs"]
     assert metrics() == {"redundancy": "Redundancy", "sensitivity": "Sensitivity"}
 
 

@@ -11,12 +11,12 @@ from typing import ClassVar
 import pytest
 
 from tests.support.plugins import installed
-from tests.support.runs import APPLY, COMPOSITION, EVALUATION, RECOVERY, REDUNDANCY, SENSITIVITY, SKETCH, TUNING, WHOLE
+from tests.support.runs import APPLY, CERTIFICATE, COMPOSITION, EVALUATION, EXPORT, RECOVERY, REDUNDANCY, SENSITIVITY, SKETCH, TUNING, WHOLE
 from toast_core.errors import JobError, ToastError
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.registry import KINDS, read_run, run_to_dict
 
-EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, SKETCH, APPLY, TUNING, RECOVERY]
+EXAMPLES = [SENSITIVITY, REDUNDANCY, EVALUATION, COMPOSITION, SKETCH, APPLY, TUNING, RECOVERY, EXPORT, CERTIFICATE]
 NO_RUNS = [
     ([], "a run is a JSON object, not list; send its kind and fields"),
     ({}, "unknown kind of run None; choose from sensitivity, redundancy, evaluation"),
@@ -50,6 +50,13 @@ NO_RUNS = [
     ({**APPLY, "images": 0}, "images is 0; send a whole number of at least 1, or none for all"),
     ({**APPLY, "batch_size": 0}, "batch_size is 0"),
     ({**APPLY, "output": "/etc/x"}, "unknown field 'output' of a run of kind apply; choose from schedule, images, batch_size"),
+    ({**EXPORT, "source": 3}, "source is 3; send the key of the record that an apply run has stored"),
+    ({**EXPORT, "formats": []}, "formats is []; send a list of at least one, each once"),
+    ({**EXPORT, "formats": ["pickle"]}, "unknown format 'pickle'; choose from safetensors, torch_export, onnx, loader"),
+    ({**EXPORT, "schedule": 3}, "a schedule is a JSON object, not int"),
+    ({**CERTIFICATE, "formats": ["pickle"]}, "formats is ['pickle']; send a list of safetensors, torch_export, onnx, loader"),
+    ({**CERTIFICATE, "source": None}, "source is None; send the key of the record"),
+    ({**CERTIFICATE, "batch_size": 0}, "batch_size is 0"),
     ({**COMPOSITION, "images": -1}, "images is -1"),
     ({**COMPOSITION, "batch_size": 8}, "unknown field 'batch_size'"),
     ({"kind": "composition"}, "a run of kind composition needs a schedule"),

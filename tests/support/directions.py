@@ -14,7 +14,10 @@ DIRECTIONS = (
         "dashboard.limits dashboard.navigation dashboard.owner dashboard.uploads dashboard.wording <- dashboard.engine "
         "<- dashboard.evidence",
     ),
-    ("the dashboard, shown", "dashboard.session dashboard.charts <- dashboard.components <- dashboard.equaliser <- dashboard.pages"),
+    (
+        "the dashboard, shown",
+        "dashboard.session dashboard.charts <- dashboard.components dashboard.report <- dashboard.equaliser <- dashboard.pages",
+    ),
     ("the dashboard, served", "dashboard.server <- dashboard.app <- dashboard.entry"),
     ("put together", "studio <- cli toast_core"),
 )

@@ -36,6 +36,9 @@ RECOVERY = {
     "test_images": 30,
 }
 
+EXPORT = {"kind": "export", "schedule": WHOLE.to_dict(), "source": "0" * 64, "formats": ["safetensors"]}
+CERTIFICATE = {"kind": "certificate", "schedule": WHOLE.to_dict(), "source": "0" * 64, "images": 16, "batch_size": 8}
+
 
 @cache
 def random_tiny() -> nn.Module:

@@ -66,7 +66,7 @@ COMMANDS = {
         "--model demo_vit --schedule tuned.json --calibration fashion-mnist:calibration --data fashion-mnist -o certificate.json",
         "--weights pruned.safetensors --calibration photos/train --data photos/val -o certificate.json", "--check certificate.json",
     )),
-    "report": Said(_DELIVER, "the figures of stored analyses as files", ("1b6cf8d9", "1b6cf8d9 5d50b936 -o figures")),
+    "report": Said(_DELIVER, "stored analyses as a page for people", ("1b6cf8d9 -o report.pdf", "1b6cf8d9 5d50b936 -o figures")),
     "cache": Said(_OTHER, "list, check, share and tidy what was measured", ()),
     "doctor": Said(_OTHER, "what this machine has, and what is missing", ("", "--json")),
     "completion": Said(_OTHER, "completion for bash, zsh or fish", ("bash", "zsh", "fish")),

@@ -72,3 +72,12 @@ class CalibrationCard(Values):
     name: str
     images: int
     digest: str
+
+
+@dataclass(frozen=True)
+class FormatCard(Values):
+    """A kind of file that a pruned model can be exported to: its name, how its files end, and why it cannot be made here, if so."""
+
+    name: str
+    suffix: str
+    missing: str = ""

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard
-from toast_core.engine.cards import SketchCard as SketchCard  # pages read it from here
+from toast_core.engine.cards import FormatCard as FormatCard  # pages read them from here
+from toast_core.engine.cards import SketchCard as SketchCard
 from toast_core.engine.requests import REQUESTS as REQUESTS
 from toast_core.engine.requests import CancelRequest as CancelRequest
 from toast_core.engine.requests import DescribeRequest as DescribeRequest
@@ -103,6 +104,7 @@ class Description(_Message):
     sketch              how far the map is that it makes by itself; None before it is begun, and where there are no images
     baseline            what the unpruned model scores on the images that are measured on; None until that is measured
     versions            of Python, torch and timm
+    formats             of files that a pruned model can be exported to, those that cannot be made on this machine with the reason
     """
 
     answer = "description"
@@ -116,6 +118,7 @@ class Description(_Message):
     baseline: Figures | None = None
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    formats: tuple[FormatCard, ...] = ()
     protocol: int = PROTOCOL
 
     @property

@@ -15,12 +15,13 @@ from toast_core.compensation.one_shot import sums_bytes
 from toast_core.data.load import Batch
 from toast_core.data.noise import random_images
 from toast_core.data.sources import Source
-from toast_core.engine.cards import CalibrationCard, DataCard, ModelCard, SketchCard
+from toast_core.engine.cards import CalibrationCard, DataCard, FormatCard, ModelCard, SketchCard
 from toast_core.engine.live import LiveEvaluator
 from toast_core.engine.prediction import Foresight
 from toast_core.engine.protocol import Description, Predicted
 from toast_core.engine.room import Room, held_blocks
-from toast_core.errors import DeviceError
+from toast_core.errors import DeviceError, ExportError
+from toast_core.export.formats import FORMATS
 from toast_core.jobs.book import JobBook
 from toast_core.jobs.quote import Offer, Quoter
 from toast_core.models.info import check_baseline
@@ -61,6 +62,7 @@ class WarmModel:
         self.description = Description(
             "ready", model=ModelCard(info.name, info.weights, info.shape), device=str(next(workbench.model.parameters()).device),
             versions={"python": sys.version.split()[0], "torch": torch.__version__, "timm": version("timm")},
+            formats=_formats(),
         )
         if setup.weights != "none":
             self._room = self._shared_out(setup, memory_gb)
@@ -222,3 +224,19 @@ class WarmModel:
         """
         self._quoter = self._quoter or Quoter(self.workbench, book, self._start_s)
         return self._quoter.offer(run)
+
+
+def _formats() -> tuple[FormatCard, ...]:
+    """Every format of the registry, and why one cannot serve on this machine."""
+    cards = []
+    for name in FORMATS:
+        suffix = ""
+        try:
+            form = FORMATS[name]
+            suffix = form.suffix
+            form.check(None)
+        except ExportError as error:
+            cards.append(FormatCard(name, suffix, str(error)))
+        else:
+            cards.append(FormatCard(name, suffix))
+    return tuple(cards)

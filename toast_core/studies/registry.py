@@ -27,6 +27,8 @@ KINDS: Registry[type[Run]] = Registry(
         "apply": "toast_core.studies.agreement.job:ApplyRun",
         "tuning": "toast_core.studies.tuning.job:TuningRun",
         "recovery": "toast_core.studies.recovery.job:RecoveryRun",
+        "export": "toast_core.studies.delivery.job:ExportRun",
+        "certificate": "toast_core.studies.certificate.job:CertificateRun",
     },
     JobError,
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dashboard.charts.composition import composition_figure
-from dashboard.charts.report import report_figures
+from dashboard.report.figures import report_figures
 from tests.support.compositions import composition_rows
 
 OFF = {"top1": 64.3, "ci95": (61.3, 67.2), "top1_delta": -25.8, "delta_ci95": (-28.4, -23.2), "agreement": 66.0, "jaccard_fc2": 0.412}

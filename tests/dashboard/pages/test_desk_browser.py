@@ -36,7 +36,7 @@ _SCHEDULE = Schedule(
 _CONTROLS = {
     "overview": ("button", "Tune"), "redundancy": ("heading", "Redundancy"),
     "sensitivity": ("button", re.compile(r"Put block \d+ fc2 [\d.]+ % into the schedule")),
-    "tune": ("slider", "block 0, qk"), "compare": ("combobox", "Candidate"), "apply": ("button", "Apply"),
+    "tune": ("slider", "block 0, qk"), "compare": ("combobox", "Candidate"), "deliver": ("button", "Write and check"),
     "runs": ("button", "Start"),
 }
 # The contrast of an element's text with what lies behind it, from its computed colours, blended where they are translucent.

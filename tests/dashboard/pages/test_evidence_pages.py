@@ -188,7 +188,7 @@ def test_new_parts_are_read_and_read_ones_are_not_read_again(store: EvidenceStor
 def test_the_pages_and_their_evidence_need_no_torch():
     names = (
         "evidence.find", "evidence.sweep", "components.analysis_choice", "pages.overview.page", "pages.redundancy", "pages.sensitivity",
-        "pages.tune.page", "pages.compare.page", "pages.apply", "pages.runs.page",
+        "pages.tune.page", "pages.compare.page", "pages.deliver.page", "pages.runs.page", "report.write",
     )
     code = f"import sys; sys.modules['torch'] = None\nfor name in {names!r}: __import__('dashboard.' + name)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from dashboard.evidence import find as evidence
+from dashboard.report.analyses import read_paper
+from dashboard.report.paper import to_html
 from dashboard.session import state
 from tests.support import apps
 from tests.support.engines import QUOTE
@@ -154,9 +157,16 @@ def test_compare_ranks_by_cosine_and_names_no_hurt_class() -> None:
     assert "answers no image" in apps.words(at, "info")
 
 
-def test_apply_says_that_masked_equals_compact() -> None:
-    at = page("apply")
+def test_deliver_says_that_masked_equals_compact() -> None:
+    at = page("deliver.page")
     assert "Masked equals compact" in apps.words(at, "success") and "largest difference of a feature" in apps.words(at, "success")
     assert "Compact against baseline: feature cosine" in apps.words(at, "markdown")
     labels = [metric.label.split(" :")[0] for metric in at.metric]
     assert labels == [f"{name}: feature cosine" for name in ("Baseline", "Masked", "Compact")]
+
+
+def test_the_report_speaks_of_features_and_names_no_hurt_class(setup: Setup) -> None:
+    replay = Replay.open(setup.store)
+    (analysis,) = (one for one in replay.analyses() if one.request["metric"] == "agreement")
+    said = to_html([read_paper(replay, analysis)[0]])
+    assert "its feature cosine is" in said and "Feature cosine" in said and "Who gets hurt" not in said

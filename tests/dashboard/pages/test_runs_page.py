@@ -10,6 +10,7 @@ from dashboard.session import state
 from tests.support.apps import words
 from tests.support.engines import RunsEngine, job
 from toast_core.engine.protocol import Description
+from toast_core.schedule.schedule import Schedule
 
 
 @pytest.fixture
@@ -142,6 +143,16 @@ def test_the_log_and_the_command_are_a_switch_away(runs_engine):
     assert at.error[0].value == "ended 3 times without a word" and "the log of 7" not in words(at)
     at.toggle(key="job-log-7").set_value(True).run()
     assert "the log of 7" in words(at) and "toast analyze --number 7" in words(at)
+
+
+def test_an_analysis_is_opened_only_where_it_is_about_this_model(runs_engine):
+    runs = {"apply": {"schedule": Schedule.uniform(12, fc2=0.5).to_dict()}, "redundancy": {}, "evaluation": {}}
+    runs_engine.listed = [
+        job(number, "done", run={"kind": kind, **settings}, analysis="0123456789abcdef", basis={"model": model, "data": "fashion-mnist"})
+        for number, (model, (kind, settings)) in enumerate(((model, one) for model in ("demo_vit", "demo_swin") for one in runs.items()), 1)
+    ]
+    buttons = {button.key: button.disabled for button in open_page().button if button.key.startswith("job-open")}
+    assert buttons == {"job-open-1": False, "job-open-2": False, "job-open-4": True, "job-open-5": True}
 
 
 def test_old_runs_are_in_the_table_only(runs_engine):

@@ -16,7 +16,7 @@ from analysis_cache.store import EvidenceStore
 from toast_core.command import command_line
 from toast_core.cost.macs import count_cost
 from toast_core.errors import JobError
-from toast_core.files import sha256_of
+from toast_core.files import printable, sha256_of
 from toast_core.loading import save_model
 from toast_core.machine import processor_name
 from toast_core.pruning.execution.apply import apply_plan
@@ -141,6 +141,7 @@ class ApplyRun:
             threads=torch.get_num_threads(),
             versions={"python": sys.version.split()[0], "torch": version("torch"), "timm": version("timm")},
             file_sha256=sha256_of(path), file_bytes=path.stat().st_size,
+            data=printable(subject.data.source.name), classes=tuple(map(printable, subject.data.source.classes)),
         )
 
     def outcome(self, store: EvidenceStore, analysis: Analysis) -> str:

@@ -16,6 +16,8 @@ _PLAIN = {
     str: ("model", "selection", "schedule", "dtype", "device", "processor", "file_sha256"),
 }
 
+_READ_APART = ("task", "headline", "data", "classes")
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -32,6 +34,7 @@ class Agreement:
     timings           at several batch sizes
     dtype, device, processor, threads, versions   where it was measured; versions by package
     file_sha256, file_bytes   of the .safetensors file
+    data, classes     the image set's name, and its classes by label; nothing in older records
     """
 
     model: str
@@ -55,6 +58,8 @@ class Agreement:
     file_sha256: str
     file_bytes: int
     task: str = "classification"
+    data: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def tolerance(self) -> float:
@@ -88,7 +93,8 @@ class Agreement:
         plain[task.figures[0].key] = {name: estimate.to_dict() for name, estimate in self.headline.items()}
         for name in ("headline", *(["task"] if not task.details else [])):
             del plain[name]
-        return plain | {"delta": self.delta.to_dict(), "timings": [timing.to_dict() for timing in self.timings]}
+        plain |= {"delta": self.delta.to_dict(), "timings": [timing.to_dict() for timing in self.timings]}
+        return plain | {"classes": list(self.classes)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Agreement":
@@ -98,7 +104,7 @@ class Agreement:
             KeyError, TypeError, ValueError: a field is missing or of another kind.
         """
         task = task_in(values)
-        read = {field.name: values[field.name] for field in fields(cls) if field.name not in ("task", "headline")} | {"task": task.name}
+        read = {field.name: values[field.name] for field in fields(cls) if field.name not in _READ_APART} | {"task": task.name}
         for kind, names in _PLAIN.items():
             read |= {name: kind(read[name]) for name in names}
         read["same"] = None if task.details and read["same"] is None else int(read["same"])
@@ -110,6 +116,7 @@ class Agreement:
         read["headline"] = {execution: _estimate(headline[execution]) for execution in ("baseline", "masked", "compact")}
         read["delta"] = _estimate(read["delta"])
         read["versions"] = {str(name): str(value) for name, value in dict(read["versions"]).items()}
+        read["data"], read["classes"] = str(values.get("data", "")), tuple(map(str, values.get("classes", ())))
         read["timings"] = tuple(Timing.from_dict(timing) for timing in read["timings"])
         return cls(**read)
 

@@ -1,0 +1,1 @@
+"""The Deliver page: page.py puts it together from one file a section."""
