@@ -38,7 +38,8 @@ from toast_core.studies.tuning.request import DEFAULT_IMAGES, TuningRequest
 from toast_core.studies.tuning.store import TuningStore
 
 RESULTS = Path(__file__).parent / "results"
-GRIDS = {"usual": tuple(round(0.1 * step, 1) for step in range(1, 10)), "deep": (*(round(0.1 * step, 1) for step in range(1, 10)), 0.95, 0.98)}
+USUAL = tuple(round(0.1 * step, 1) for step in range(1, 10))
+GRIDS = {"usual": USUAL, "deep": (*USUAL, 0.95, 0.98)}
 REDUCTIONS = (0.6, 0.7)
 PRUNED = {"attn": {"as_linear": (0.75, 0.75), "less": (0.95, 0.95)}, "mlp": {"as_linear": 0.875, "less": 0.98}}
 _FITTED, _JUDGED, _BATCH = 512, 1000, 250
@@ -56,15 +57,19 @@ class Stand(nn.Module):
         return functional.linear(x, self.weight, self.bias)
 
 
+def images_of(model: nn.Module, count: int | None, seed: int, batch_size: int) -> list[torch.Tensor]:
+    """Calibration images, a batch each."""
+    return [one.images for one in load_data("fashion-mnist:calibration", model, count, "shuffled", seed, True).batches(batch_size)]
+
+
 class Parts:
     """A model beside which variants of it are judged by their KL."""
 
     def __init__(self, name: str) -> None:
         self.model = load_model(name).eval()
         self.shape, self.blocks = get_info(self.model).shape, adapter_for(self.model, name).blocks(self.model)
-        images = [batch.images for batch in load_data("fashion-mnist:calibration", self.model, None, "shuffled", 7, True).batches(_BATCH)]
-        self.judged = images[-_JUDGED // _BATCH :]
-        self.fitted = [batch.images for batch in load_data("fashion-mnist:calibration", self.model, _FITTED, "shuffled", 0, True).batches(64)]
+        self.judged = images_of(self.model, None, 7, _BATCH)[-_JUDGED // _BATCH :]
+        self.fitted = images_of(self.model, _FITTED, 0, 64)
         with torch.inference_mode():
             self.before = torch.cat([functional.log_softmax(self.model(batch), 1) for batch in self.judged])
 
@@ -126,8 +131,7 @@ def tuned(model: nn.Module, store: EvidenceStore, reduction: float, seed: int, g
 
 def answers(model: nn.Module, schedule: Schedule, seed: int, test: list[Batch]) -> np.ndarray:
     """Which test images the compact model of a schedule has right."""
-    fitted = [batch.images for batch in load_data("fashion-mnist:calibration", model, _FITTED, "shuffled", seed, True).batches(64)]
-    pruned = apply_plan(model, plan_on(model, schedule, fitted), "compact").eval()
+    pruned = apply_plan(model, plan_on(model, schedule, images_of(model, _FITTED, seed, 64)), "compact").eval()
     with torch.inference_mode():
         return torch.cat([pruned(batch.images).argmax(1) == batch.labels for batch in test]).numpy()
 

@@ -19,8 +19,8 @@ _IMAGES = 1000
 _ERROR = "analyse-error"
 
 
-def show_analyse(shape: ModelShape) -> None:
-    """The button, or what stands in its way; once it is pressed, in any session, how far the runs are."""
+def show_analyse(shape: ModelShape, again: bool = False) -> None:
+    """The button, or what stands in its way; once it is pressed, in any session, how far the runs are. `again`: that was done before."""
     engine = state.engine_state()
     if not engine.is_ready:
         return
@@ -30,17 +30,17 @@ def show_analyse(shape: ModelShape) -> None:
         return
     if error := st.session_state.pop(_ERROR, None):
         st.error(error)
-    _show_runs(shape, min(engine.data.images, _IMAGES), len(_open_runs(shape)))
+    _show_runs(shape, min(engine.data.images, _IMAGES), len(_open_runs(shape)), again)
 
 
 @st.fragment(run_every=_POLL_S)
-def _show_runs(shape: ModelShape, images: int, before: int) -> None:
+def _show_runs(shape: ModelShape, images: int, before: int, again: bool) -> None:
     """The runs' progress, or the button; the page is drawn anew when one of the runs that were open `before` has ended."""
     runs = _open_runs(shape)
     if len(runs) < before:
         st.rerun()
     if not runs:
-        _show_button(shape, images)
+        _show_button(shape, images, again)
         return
     first = runs[0]
     text = f"{first.title[:1].upper()}{first.title[1:]}: " + (progress_text(first) if first.state == "running" else first.state)
@@ -49,13 +49,17 @@ def _show_runs(shape: ModelShape, images: int, before: int) -> None:
         st.caption(f"{len(runs) - 1} more to come. You can work meanwhile; closing this page stops nothing.")
 
 
-def _show_button(shape: ModelShape, images: int) -> None:
-    st.button("Analyse this model", type="primary", key="analyse", on_click=whole(_begin), args=(shape, images))
+def _show_button(shape: ModelShape, images: int, again: bool) -> None:
     goals = f"{', '.join(map(str, GOALS[:-1]))} and {GOALS[-1]} %"
-    st.caption(
+    about = (
         f"Finds the schedules that save {goals} of the MACs with the least damage, compensated, and measures each on {images:,} images. "
-        "Three runs, one after the other; you can work meanwhile."
+        f"{len(GOALS)} runs, one after the other; you can work meanwhile."
     )
+    if again:
+        st.button("Analyse again", key="analyse", on_click=whole(_begin), args=(shape, images), help=about)
+        return
+    st.button("Analyse this model", type="primary", key="analyse", on_click=whole(_begin), args=(shape, images))
+    st.caption(about)
 
 
 def _begin(shape: ModelShape, images: int) -> None:

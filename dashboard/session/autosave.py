@@ -11,7 +11,7 @@ owner, and keeps no drafts.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import streamlit as st
@@ -121,7 +121,7 @@ def _kept(who: str, held: Hand, names: tuple[str | None, str | None], shape: Mod
 def _unused(name: str, taken: Sequence[str]) -> str:
     """The name, with a number where it is taken."""
     name = "".join(one for one in name if one.isprintable()).strip()[: MAX_NAME - 6] or "Import"
-    return next(one for one in (name, *(f"{name} ({number})" for number in count(2))) if one not in taken)
+    return next(one for one in chain([name], (f"{name} ({number})" for number in count(2))) if one not in taken)
 
 
 def begin(name: str) -> None:

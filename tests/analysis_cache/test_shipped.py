@@ -169,10 +169,18 @@ class TestShipped:
                 assert {head.identity.weights_digest for head in heads} == {digest}
 
     def test_the_first_figure_needs_no_torch(self, shipped: list[Replay]) -> None:
-        for path in shipped_bundles():
+        swept = [path for path in shipped_bundles() if any(one.request["metric"] == "sensitivity" for one in Replay.open(path).analyses())]
+        assert len(swept) == 2
+        for path in swept:
             report = first_figure(path)
             print(f"{path.name}: first figure after {report['seconds']:.2f} s, {path.stat().st_size} bytes")
             assert report["grid"] == [BLOCKS, len(DEFAULT_RATIOS)] and not report["torch"]
+
+    def test_both_demos_have_tuned_schedules_with_their_accuracy_on_all_test_images(self, shipped: list[Replay]) -> None:
+        found = [(one.request["metric"], one.request["model"], one.request["images"]) for replay in shipped for one in replay.analyses()]
+        for model in MODELS:
+            assert sum(one[:2] == ("tuning", model) for one in found) == 3
+            assert sum(one == ("evaluation", model, 10_000) for one in found) == 4, "three schedules and the baseline"
 
 
 class TestMachinery:

@@ -33,7 +33,7 @@ def show_savings(shape: ModelShape, found: Found) -> None:
     for column, one in zip(st.columns(_SHOWN), _spread(known), strict=False):
         with column.container(border=True):
             _show_one(one)
-    show_analyse(shape)
+    show_analyse(shape, again=True)
 
 
 def _spread(known: list[Saving]) -> list[Saving]:

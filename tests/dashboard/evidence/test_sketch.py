@@ -31,8 +31,9 @@ def setup(path: Path) -> Setup:
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
-    """What was looked up for another test is forgotten."""
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked up for another test is forgotten, and no bundle stands beside a store."""
+    monkeypatch.setattr("dashboard.evidence.find.shipped_bundles", list)
     stored_map.clear()
 
 
