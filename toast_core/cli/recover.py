@@ -79,7 +79,7 @@ def recover(
         raise ScheduleError("toast recover needs a schedule; pass --schedule FILE or --preset NAME (see toast presets)")
     from analysis_cache.store import EvidenceStore
     from toast_core.loading import save_model
-    from toast_core.studies.recovery.checkpoint import Checkpoints
+    from toast_core.studies.recovery.checkpoint import Checkpoints, resumed
     from toast_core.studies.recovery.images import looked_at
     from toast_core.studies.recovery.loop import RecoveryStart
     from toast_core.studies.recovery.loop import recover as run
@@ -92,6 +92,7 @@ def recover(
         labels=labels, mixup=mixup, cutmix=cutmix, smoothing=smoothing, augment=augment, ema=ema, patience=patience,
         validation_share=validation_share, precision=precision, execution=execution, seed=seed,
     )
+    recipe = resumed(recipe, checkpoint)
     with process_group(setup.device) as world:
         workbench = open_workbench(replace(setup, device=str(world.device), batch_size=batch_size), quiet=not world.is_first)
         data = looked_at(workbench.training(images, seed, labels), world)

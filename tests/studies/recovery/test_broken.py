@@ -18,7 +18,7 @@ from toast_core.studies.recovery.loop import Recovered, RecoveryStart, recover
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
 
-RECIPE = Recipe(epochs=1, batch_size=4, labels=True, validation_share=0.2, patience=0)
+RECIPE = Recipe(epochs=1, batch_size=4, lr=1e-4, labels=True, validation_share=0.2, patience=0)  # by itself it follows the images asked for
 
 
 def damaged(root: Path) -> Path:

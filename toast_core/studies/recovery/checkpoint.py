@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from toast_core.errors import ModelError
+from toast_core.studies.recovery.recipe import Recipe
 
 VERSION = 1
 FILE = "checkpoint.safetensors"
@@ -117,6 +118,19 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object], unsaid: Mappin
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"checkpoint {path} is damaged ({error}); delete it to begin again, or use another folder") from error
+
+
+def resumed(recipe: Recipe, folder: Path | None) -> Recipe:
+    """The recipe with the learning rate of the run that the folder's checkpoint is of, where it leaves its own open; else itself."""
+    path = folder / FILE if folder is not None else None
+    if recipe.lr is not None or path is None or not path.is_file():
+        return recipe
+    try:
+        with safe_open(path, framework="pt") as file:
+            rate = json.loads((file.metadata() or {})[_KEY])["identity"]["lr"]
+        return replace(recipe, lr=float(rate))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return recipe  # reading it whole says what is wrong with it
 
 
 def _check_identity(path: Path, stored: Mapping[str, object], asked: Mapping[str, object]) -> None:

@@ -22,7 +22,15 @@ from toast_core.preprocessing import OWN
 from toast_core.pruning.execution.apply import apply_plan
 from toast_core.pruning.plan import Plan
 from toast_core.schedule.schedule import Schedule
-from toast_core.studies.recovery.checkpoint import Checkpoint, Checkpoints, RunState, prepare_folder, read_checkpoint, write_checkpoint
+from toast_core.studies.recovery.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    RunState,
+    prepare_folder,
+    read_checkpoint,
+    resumed,
+    write_checkpoint,
+)
 from toast_core.studies.recovery.images import Split, TrainingImages, epoch_steps, looked_at, split
 from toast_core.studies.recovery.processes import World
 from toast_core.studies.recovery.recipe import Recipe
@@ -128,7 +136,7 @@ def recover(
         DeviceError: a precision that the device lacks.
     """
     info, schedule, checkpoint = get_info(baseline), start.schedule, checkpoints.folder
-    recipe, cautions = recipe.settled(len(data), world.size), recipe.cautions(len(data), world.size)
+    recipe, cautions = resumed(recipe, checkpoint).settled(len(data), world.size), recipe.cautions(len(data), world.size)
     check_baseline(info, "recover from the baseline model and a schedule")
     check_classifier(info.shape, "recovery learns")
     _check(schedule)
