@@ -22,6 +22,7 @@ from analysis_cache.database import STORE_VARIABLE
 from dashboard.engine.client import STATE_VARIABLE, EngineClient
 from dashboard.navigation import pages
 from dashboard.session.link import encode_schedule
+from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 
@@ -34,7 +35,7 @@ _SETTLED_MS = 1500  # figures are drawn after the page says that it is done
 # Thin attention and hidden units where the shipped curves say that the demo stands it.
 _SCHEDULE = Schedule(
     tuple(BlockSchedule(*((0.5, 0.5) if block > 3 else (0.0, 0.0)), 0.0, 0.6 if block > 2 else 0.0) for block in range(12)),
-    selection="calibrated",
+    selection="calibrated", compensation=FULL,
 )
 
 
@@ -83,7 +84,6 @@ def _prepare(page: Page, address: str) -> None:
     expect(measured).to_be_visible()
     page.goto(f"{address}/tune?schedule={encode_schedule(_SCHEDULE)}")
     expect(measured).to_be_visible()
-    page.locator(".st-key-compensated").get_by_text("Make up for what is dropped").click()
     expect(page.get_by_role("button", name="Draft 1")).to_be_visible()
     expect(measured).to_be_visible()
     page.goto(f"{address}/deliver")
