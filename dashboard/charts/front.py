@@ -16,6 +16,7 @@ _MARKS = {
     "Published": (PURPLE, "triangle-up"),
 }
 _PALER = 0.45
+NEAR = 10.0  # points of the headline from the baseline's, within which candidates are of use
 _PLURALS = {"Draft": "Drafts", "Starting point": "Starting points"}
 
 
@@ -36,8 +37,20 @@ class FrontPoint:
     is_reference: bool = False
 
 
+def near_baseline(points: Sequence[FrontPoint]) -> tuple[float, float] | None:
+    """The range of headlines within NEAR of the baseline's, intervals included, with a margin; None where that is all of them."""
+    baseline = next((point.headline.value for point in points if point.kind == "Baseline"), None)
+    near = [] if baseline is None else [point for point in points if abs(point.headline.value - baseline) <= NEAR]
+    if not near or len(near) == len(points):
+        return None
+    low, high = (pick(point.headline.ci95[end] for point in near) for end, pick in ((0, min), (1, max)))
+    margin = 0.08 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
 def front_figure(
-    points: Sequence[FrontPoint], front: Sequence[FrontPoint], unit: str, shown: Figure = TOP1, template: str | None = None
+    points: Sequence[FrontPoint], front: Sequence[FrontPoint], unit: str, shown: Figure = TOP1, template: str | None = None,
+    within: tuple[float, float] | None = None,
 ) -> go.Figure:
     """Filled marks with their 95 % interval were measured; hollow ones with a dotted band are predicted. The line joins the front.
 
@@ -46,6 +59,7 @@ def front_figure(
         front: the measured ones that no other beats, by cost.
         unit: of the cost, for the axis.
         shown: what the headline is.
+        within: the range of headlines that is drawn; None: all.
     """
     if not points:
         return empty_figure(f"No candidate has a measured or predicted {shown.label} yet", template)
@@ -56,14 +70,13 @@ def front_figure(
             line={"color": GREEN, "width": 2, "shape": "hv"}, hoverinfo="skip",
         )
     middle = (min(point.cost for point in points) + max(point.cost for point in points)) / 2
-    named = {point.name for point in front} | {point.name for point in points if point.is_reference or point.kind == "Baseline"}
     for kind, (colour, symbol) in _MARKS.items():
         for measured in (True, False):
             chosen = [point for point in points if point.kind == kind and point.measured == measured]
             if chosen:
-                figure.add_trace(_marks(chosen, kind, colour, symbol, measured, unit, named, middle).update(hovertemplate=_hover(shown)))
+                figure.add_trace(_marks(chosen, kind, colour, symbol, measured, unit, middle).update(hovertemplate=_hover(shown)))
     figure.update_xaxes(title=unit, rangemode="normal")
-    figure.update_yaxes(title=f"{shown.title}, {shown.unit}".rstrip(", "))
+    figure.update_yaxes(title=f"{shown.title}, {shown.unit}".rstrip(", "), range=within)
     return themed(figure, 460, template)
 
 
@@ -74,12 +87,12 @@ def _hover(shown: Figure) -> str:
 
 
 def _marks(
-    points: Sequence[FrontPoint], kind: str, colour: str, symbol: str, measured: bool, unit: str, named: set[str], middle: float
+    points: Sequence[FrontPoint], kind: str, colour: str, symbol: str, measured: bool, unit: str, middle: float
 ) -> go.Scatter:
     return go.Scatter(
         x=[point.cost for point in points], y=[point.headline.value for point in points], mode="markers+text",
         name=f"{_PLURALS.get(kind, kind)}, {'measured' if measured else 'predicted'}",
-        text=[point.name if point.name in named else "" for point in points],
+        text=[point.name for point in points],
         textposition=["bottom left" if point.cost > middle else "bottom right" for point in points],
         marker={
             "color": colour, "symbol": symbol if measured else f"{symbol}-open",

@@ -13,8 +13,8 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import REGISTRY, SITES
 
 SITE_NAMES = {site.name: f"{site.name}: {site.label}" for site in REGISTRY}
-_STEP = 0.05
-_MAX_EVERYWHERE = 0.95
+_STEP, _MOST = 5.0, 99.0  # percent
+_MAX_EVERYWHERE = 95.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def show_everywhere() -> None:
     site = st.segmented_control("Every block", SITES, default="fc2", required=True, key="site", help="  \n".join(SITE_NAMES.values()))
     value, apply = st.columns([1, 1], vertical_alignment="bottom")
     value.number_input(
-        "Fraction dropped", 0.0, _MAX_EVERYWHERE, 0.3, _STEP, format="%.2f", key="every-block", label_visibility="collapsed"
+        "Percent dropped", 0.0, _MAX_EVERYWHERE, 30.0, _STEP, format="%.4g", key="every-block", label_visibility="collapsed"
     )
     apply.button(f"Set {site}", on_click=whole(_set_everywhere), args=(site,), width="stretch", key="set-everywhere")
 
@@ -48,7 +48,7 @@ def show_everywhere() -> None:
 def _set_everywhere(site: str) -> None:
     schedule = state.schedule()
     for block in range(len(schedule.blocks)):
-        schedule = schedule.with_ratio(block, site, round(st.session_state["every-block"], 4))
+        schedule = schedule.with_ratio(block, site, round(st.session_state["every-block"] / 100, 6))
     state.edit_within_limits(schedule)
 
 
@@ -57,14 +57,14 @@ def _show_table() -> None:
     if table is None or table.shown != schedule:
         table = _Table(table.revision + 1 if table else 0, schedule, schedule)
         st.session_state["table"] = table
-    frame = pd.DataFrame({site: table.base.ratios(site) for site in SITES})
+    frame = pd.DataFrame({site: [round(100 * ratio, 4) for ratio in table.base.ratios(site)] for site in SITES})
     frame.index.name = "Block"
     columns = {
-        site: st.column_config.NumberColumn(site, help=SITE_NAMES[site], min_value=0.0, max_value=0.99, step=_STEP, format="%.2f")
+        site: st.column_config.NumberColumn(site, help=SITE_NAMES[site], min_value=0.0, max_value=_MOST, step=0.01, format="%.4g")
         for site in SITES
     }
     st.data_editor(frame, key=f"table-{table.revision}", on_change=whole(_edit_table), height="content", column_config=columns)
-    st.caption("Fractions dropped, from 0 (keep all) to below 1. A double click edits a cell; paste fills several. Locks and ranges hold.")
+    st.caption("Percent dropped, from 0 (keep all) to 99. A double click edits a cell; paste fills several. Locks and ranges hold.")
 
 
 def _edit_table() -> None:
@@ -73,11 +73,17 @@ def _edit_table() -> None:
     schedule = table.base
     try:
         for row, cells in st.session_state[f"table-{table.revision}"]["edited_rows"].items():
-            for site, ratio in cells.items():
-                schedule = schedule.with_ratio(int(row), site, ratio)
+            for site, percent in cells.items():
+                schedule = schedule.with_ratio(int(row), site, _ratio(percent))
     except ScheduleError as error:
         st.session_state["notice"] = f"Not changed: {error}"
         st.session_state["table"] = _Table(table.revision + 1, state.schedule(), state.schedule())
         return
     st.session_state["table"] = _Table(table.revision, table.base, schedule)
     state.edit_within_limits(schedule)
+
+
+def _ratio(percent: float | None) -> float:
+    if percent is None:
+        raise ScheduleError("a cell is empty; write 0 to keep every channel")
+    return round(percent / 100, 6)

@@ -12,6 +12,8 @@ const LINK_ICON = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="'
   + 'M6.5 9.5l3-3M7 4.5l1.6-1.6a2.9 2.9 0 0 1 4.1 4.1L11 8.6M9 11.5l-1.6 1.6a2.9 2.9 0 0 1-4.1-4.1L5 7.4"/></svg>';
 const KEYS = "Drag, or \u2191 \u2193 by a point (Shift: by a stop, Page: by ten) \u00b7 \u2190 \u2192 next block \u00b7 "
   + "double-click or L locks \u00b7 [ and ] set the range \u00b7 Ctrl+Z undoes";
+const MANY = 20; // blocks from which bars are as narrow as they can be
+const GRAMMAR = "Every bar is a site of a block: its height is the percentage of channels dropped, up is more.";
 const ABOUT = { qk: "query, key", vo: "value, output", fc1: "FFN inputs", fc2: "FFN hidden" };
 
 function element(tag, className, text) {
@@ -46,12 +48,13 @@ function buildLegend(desk) {
   basis.append(note, hatched);
   legend.append(scale, basis);
   desk.parts.legend = { legend, title, ticks, note, hatched };
-  desk.root.append(legend);
+  desk.root.append(element("div", "note grammar", GRAMMAR), legend);
 }
 
 function buildSites(desk) {
   const scroller = element("div", "scroller"), sites = element("div", "sites"), blocks = desk.data.of.length;
   sites.style.setProperty("--blocks", blocks);
+  sites.classList.toggle("many", blocks > MANY);
   desk.parts.links = {};
   PAIRS.forEach((pair, row) => {
     const name = pair.join("+"), button = element("button", "link");
@@ -66,7 +69,7 @@ function buildSites(desk) {
   });
   SITES.forEach((site, index) => {
     const head = element("div", "head");
-    head.append(element("b", "", site), element("span", "", ABOUT[site]));
+    head.append(element("b", "", site), element("span", "", ABOUT[site]), element("span", "ends", "% dropped \u2191"));
     head.style.gridRow = `${index + 1}`;
     const row = element("div", "row");
     row.style.gridRow = `${index + 1}`;

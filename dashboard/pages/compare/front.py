@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis_cache.errors import StoreError
 from dashboard import wording
-from dashboard.charts.front import FrontPoint, front_figure
+from dashboard.charts.front import FrontPoint, front_figure, near_baseline
 from dashboard.components.figure import show_figure, show_table
 from dashboard.evidence.candidates import Candidate, change_to, on_same_images, pareto
 from toast_core.cost.shapes import ModelShape
@@ -25,8 +25,11 @@ def show_front(shown: Sequence[Candidate], reference: Candidate, cost: str, shap
     ranked, figure = on_same_images(shown), task_of(shape).figures[0]
     best = [ranked[place] for place in pareto([(_cost_of(one, cost), one.headline.value) for one in ranked])]
     points = {one.key: _point(one, cost, reference, one in ranked or not one.is_measured) for one in shown if one.headline}
+    within = near_baseline(list(points.values())) if figure.unit == "%" else None
+    if within is not None and not st.toggle("Zoom to what is near the baseline", value=True, key="compare-zoom"):
+        within = None
     show_figure(
-        front_figure(list(points.values()), [points[one.key] for one in best], _COSTS[cost], figure), "compare-front",
+        front_figure(list(points.values()), [points[one.key] for one in best], _COSTS[cost], figure, within=within), "compare-front",
         f"{shape.name}-{cost}-front",
         f"{figure.title} of the candidates over {COST_LABELS[cost]} with intervals; the table below has the same figures",
     )

@@ -7,7 +7,7 @@ import numpy as np
 from dashboard.charts.audit import audit_figure
 from dashboard.charts.damage import MOST_CLASSES, classes_figure, confusion_figure
 from dashboard.charts.difference import difference_figure
-from dashboard.charts.front import FrontPoint, front_figure
+from dashboard.charts.front import FrontPoint, front_figure, near_baseline
 from dashboard.evidence.audit import Audit, Check
 from dashboard.evidence.damage import damage_of
 from toast_core.schedule.schedule import Schedule
@@ -36,8 +36,17 @@ def test_measured_marks_are_filled_predicted_ones_hollow_and_the_front_is_a_stai
     filled, hollow = by_name["Drafts, measured"], by_name["Drafts, predicted"]
     assert filled.marker.symbol == "circle" and hollow.marker.symbol == "circle-open"
     assert filled.marker.size[0] > by_name["Baseline, measured"].marker.size[0]
-    assert list(hollow.error_y.array) == [1] and list(hollow.text) == [""] and list(filled.text) == ["mine"]
+    assert list(hollow.error_y.array) == [1] and list(hollow.text) == ["guess"] and list(filled.text) == ["mine"]
     assert hollow.customdata[0][1] == "GMACs per image"
+
+
+def test_outliers_do_not_eat_the_scale() -> None:
+    base, draft, far = point("Baseline", "Baseline", 1.0, 90), point("mine", "Draft", 0.6, 88), point("far", "Draft", 0.4, 12)
+    assert near_baseline([base, draft]) is None and near_baseline([draft, far]) is None
+    low, high = near_baseline([base, draft, far])
+    assert 86 < low < 87 and 91 < high < 92, "both with their intervals, and a margin"
+    figure = front_figure([base, draft, far], [], "GMACs", within=(low, high))
+    assert tuple(figure.layout.yaxis.range) == (low, high) and front_figure([base], [], "GMACs").layout.yaxis.range is None
 
 
 def test_without_accuracies_the_front_says_so() -> None:

@@ -139,7 +139,7 @@ def test_starting_point_site_and_every_block(engine):
     at.selectbox(key="start").set_value("Uniform 50 %").run()
     assert state_of(at).present == Schedule.uniform(12, 0.5, 0.5, 0.5, 0.5, selection="calibrated", compensation=FULL)
     assert at.selectbox(key="start").value is None
-    at.number_input(key="every-block").set_value(0.2).run()
+    at.number_input(key="every-block").set_value(20.0).run()
     at.button(key="set-everywhere").click().run()
     assert state_of(at).present.ratios("fc2") == (0.2,) * 12
     assert not at.exception
