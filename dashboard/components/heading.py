@@ -14,7 +14,7 @@ _STYLE = f"""<style>
 [data-testid='stMain'] {{ overflow-anchor: none; }}
 [data-testid='stCaptionContainer'] {{ opacity: 0.75; }}
 :is([data-testid='stLayoutWrapper'], [data-testid='stElementContainer']):has(> .st-key-{FIGURES}), .st-key-{FIGURES} {{
-  position: sticky; top: 3.4rem; z-index: 90; background: var(--st-background-color, canvas);
+  position: sticky; top: 3.4rem; z-index: 90;
 }}
 </style>"""
 

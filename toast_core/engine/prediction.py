@@ -1,12 +1,16 @@
 """What the engine expects of a schedule before it is measured: from the sketches in its store, and from what it has measured since."""
 
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from analysis_cache.analysis import Analysis
 from analysis_cache.errors import StoreError
 from analysis_cache.key import METRIC_VERSIONS
+from analysis_cache.replay import Replay, shipped_bundles
 from analysis_cache.store import EvidenceStore
 from toast_core.engine.protocol import Predicted
 from toast_core.intervals import Estimate
@@ -14,7 +18,7 @@ from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 from toast_core.studies.sketch.parts import is_compensated
 from toast_core.studies.sketch.prediction import Predictor, predicted_change
-from toast_core.studies.sketch.result import Trial
+from toast_core.studies.sketch.result import Sketch, Trial
 from toast_core.studies.sketch.store import read_sketch
 from toast_core.studies.tasks.base import ImageOutcomes
 from toast_core.studies.tasks.registry import task_of
@@ -26,7 +30,8 @@ Kind = tuple[str, bool]
 
 
 class Foresight:
-    """Predicts schedules of one model; a sketch is read from the store once it is finished, and schedules that were measured teach it.
+    """Predicts schedules of one model; a sketch is read from the store once it is finished, else from what is shipped;
+    schedules that were measured teach it.
 
     Args:
         workbench: whose model it is, and in whose store sketches are looked for.
@@ -36,6 +41,7 @@ class Foresight:
     def __init__(self, workbench: Workbench, transforms: frozenset[str]) -> None:
         self.workbench, self.task, self.transforms = workbench, task_of(workbench.shape), transforms
         self._predictors: dict[Kind, Predictor] = {}
+        self._with_program: dict[Kind, Sketch | None] = {}
         self._seen: dict[Kind, tuple[tuple[Trial, np.ndarray | None], ...]] = {}  # each with the baseline's margins of its images
 
     def predict(self, schedule: Schedule, baseline: ImageOutcomes) -> Predicted:
@@ -82,19 +88,40 @@ class Foresight:
 
     def _predictor(self, kind: Kind) -> Predictor | None:
         if kind not in self._predictors:
-            try:
-                with EvidenceStore.open(self.workbench.setup.store) as store:
-                    fitting = [one for one in store.list_analyses() if self._fits(one, kind)]
-                    widest = max(fitting, key=lambda one: len(one.request["cells"]), default=None)  # the newest of equal ones
-                    sketch = read_sketch(store, widest, self.task.damage.key) if widest else None
-            except StoreError:
-                return None  # whoever writes to it says what is wrong with it
-            if sketch is None:
+            own = self._stored(kind)
+            found = own or self._shipped(kind)
+            if found is None:
                 return None
-            bare = Predictor(self.workbench.shape, sketch, kind[1])
+            bare = Predictor(self.workbench.shape, found, kind[1])
             seen = (replace(trial, damage=trial.damage / bare.factor(margins)) for trial, margins in self._seen.get(kind, ()))
-            self._predictors[kind] = replace(bare, more=tuple(seen))
+            made = replace(bare, more=tuple(seen))
+            if own is None:
+                return made  # one of the own store goes first, once it is there
+            self._predictors[kind] = made
         return self._predictors[kind]
+
+    def _stored(self, kind: Kind) -> Sketch | None:
+        """The sketch of most cells in the setup's store."""
+        try:
+            with EvidenceStore.open(self.workbench.setup.store) as store:
+                return self._widest(store, store.list_analyses(), kind)
+        except StoreError:
+            return None  # whoever writes to it says what is wrong with it
+
+    def _shipped(self, kind: Kind) -> Sketch | None:
+        """The one that comes with the program, for a demo."""
+        if kind not in self._with_program:
+            self._with_program[kind] = None
+            for bundle in shipped_bundles():
+                with closing(Replay.open(str(bundle))) as replay:
+                    found = self._widest(replay.source, replay.analyses(), kind)
+                self._with_program[kind] = self._with_program[kind] or found
+        return self._with_program[kind]
+
+    def _widest(self, source: Any, analyses: Iterable[Analysis], kind: Kind) -> Sketch | None:
+        fitting = [one for one in analyses if self._fits(one, kind)]
+        widest = max(fitting, key=lambda one: len(one.request["cells"]), default=None)  # the newest of equal ones
+        return read_sketch(source, widest, self.task.damage.key) if widest else None
 
     def _fits(self, analysis: Analysis, kind: Kind) -> bool:
         """Whether it is a finished sketch of this model as it is loaded, of cells of this kind."""
