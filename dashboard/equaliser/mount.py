@@ -148,6 +148,7 @@ def _sketch_data(stored: Stored, shape: ModelShape, schedule: Schedule) -> dict 
         of += f"; channels chosen {damage.selection.replace('_', ' ')}"
     if not schedule.compensation.is_none:
         of += "; each block refitted by itself" if damage.compensated else "; without compensation"
+        of += f", {', '.join(damage.filled)} not" if damage.filled else ""
     figure = damage.task.damage
     return {
         "lines": {site: [_damage_line(damage, site, block) for block in range(len(shape.blocks))] for site in SITES},

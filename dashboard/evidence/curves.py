@@ -8,7 +8,7 @@ from analysis_cache.errors import StoreError
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, find_evidence
 from dashboard.evidence.prediction import Curves, Interaction, read_curves
-from dashboard.evidence.sketch import DamageMap, read_map
+from dashboard.evidence.sketch import DamageMap, filled, read_map
 from toast_core.engine.protocol import SketchCard
 from toast_core.setup import Setup
 from toast_core.studies.sketch.parts import is_compensated
@@ -54,13 +54,19 @@ def stored_map(setup: Setup, model: str, selection: str, compensated: bool, seen
     """
     found = find_evidence(setup, model)
     fitting = [one for one in found.of("sketch") if not one.concerns and (compensated or not is_compensated(one.analysis.request))]
+    first: DamageMap | None = None
     try:
         for one in sorted(fitting, key=lambda one: (is_compensated(one.analysis.request) != compensated, _selection(one) != selection)):
-            if (known := read_map(one.rows(), one.analysis.request, one.finished)) is not None:
-                return known
+            known = read_map(one.rows(), one.analysis.request, one.finished)
+            if first is None or known is None:
+                first = first or known
+            elif first.compensated and not known.compensated and first.task == known.task:
+                return filled(first, known)
+            if first is not None and not first.compensated:
+                return first
     except StoreError:
-        return None  # what cannot be read is said where the curves are looked for
-    return None
+        return first  # what cannot be read is said where the curves are looked for
+    return first
 
 
 def _selection(evidence: Evidence) -> str | None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class DamageMap:
     compensated   whether what is kept was refitted to make up for what is dropped
     finished      whether more will come
     data_digest   of the image set
+    filled        sites that are no refit's, and come from a map without
     """
 
     points: Mapping[tuple[str, int], tuple[DamagePoint, ...]]
@@ -59,6 +60,7 @@ class DamageMap:
     compensated: bool
     finished: bool
     data_digest: str
+    filled: tuple[str, ...] = ()
 
     def basis(self, images_of: str) -> str:
         """What it is predicted from, in words; `images_of` names the image set."""
@@ -68,6 +70,13 @@ class DamageMap:
         cells = f"{most}" if fewest == most else f"{fewest} to {most}"
         known = f"calibrated by {cells} measured cells a site" if most else "not calibrated"
         return f"predicted from {seen} images of {images_of}, {drawn}; {known}"
+
+
+def filled(refitted: DamageMap, plain: DamageMap) -> DamageMap:
+    """A map of refitted cells with what it has not, sites that nothing refits, from one without."""
+    missing = {place: line for place, line in plain.points.items() if place not in refitted.points}
+    sites = tuple(site for site in SITES if any(place[0] == site for place in missing))
+    return replace(refitted, points={**refitted.points, **missing}, filled=sites)
 
 
 def read_map(rows: Iterable[Mapping[str, Any]], request: Mapping[str, Any], finished: bool) -> DamageMap | None:

@@ -77,7 +77,7 @@ def test_a_line_that_is_no_request_is_an_error(real_engine, text):
 
 
 @pytest.mark.parametrize(("request_", "says"), [
-    ({"request": "format"}, "unknown request 'format'; choose from describe, measure, quote, submit, jobs"),
+    ({"request": "format"}, "unknown request 'format'; choose from describe, measure, predict, quote, submit, jobs"),
     ({"request": "log"}, "job is None; send its number"),
     ({"request": "pause", "job": True}, "job is True; send its number"),
     ({"request": "cancel", "job": 7_000}, "there is no job 7000; the Runs page lists them"),

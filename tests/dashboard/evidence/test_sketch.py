@@ -1,5 +1,6 @@
 """Sketches as pages read them: finished, or as far as their parts are in the store."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from analysis_cache.replay import Replay
 from analysis_cache.store import EvidenceStore
 from dashboard.evidence.curves import stored_map
 from dashboard.evidence.find import find_evidence
-from dashboard.evidence.sketch import NOISE, DamagePoint, SketchSoFar, read_map
+from dashboard.evidence.sketch import NOISE, DamagePoint, SketchSoFar, filled, read_map
 from tests.support.backbones import grey_backbone, patterns
 from tests.support.greys import grey_data, grey_model
 from tests.support.sketches import CELLS, damage_map, moved, put_sketch, request
@@ -56,6 +57,14 @@ def test_one_that_runs_is_read_as_far_as_its_parts(tmp_path, parts, images) -> N
     assert (found.images, found.wanted, found.finished) == (images, 24, False)
     expected = read_map(Sketch(CELLS, moved()[:, :, :images], "kl").rows(), request("calibrated"), False)
     assert found == expected
+
+
+def test_what_no_refit_has_comes_from_the_map_without() -> None:
+    refitted, plain = damage_map(compensated=True), damage_map()
+    half = replace(refitted, points={place: line for place, line in refitted.points.items() if place[0] != "qk"})
+    found = filled(half, plain)
+    assert found.filled == ("qk",) and found.compensated and set(found.points) == set(plain.points)
+    assert filled(refitted, plain).filled == () and filled(refitted, plain) == refitted
 
 
 def test_before_its_first_part_there_is_none_and_the_list_counts_cells(tmp_path) -> None:

@@ -335,7 +335,7 @@ class TestServer:
             context = browser.new_context(http_credentials={"username": "me", "password": SECRET})
             page = context.new_page()
             page.goto(f"http://{address[0]}:{address[1]}")
-            expect(page.get_by_text("per image, by part")).to_be_visible(timeout=60_000)
+            expect(page.get_by_text("GMACs by part")).to_be_visible(timeout=60_000)
             assert page.get_by_test_id("stException").count() == 0
             browser.close()
 
