@@ -52,9 +52,9 @@ def map_card() -> SketchCard | None:
 
 
 def wants_refits() -> bool:
-    """Whether the schedule in hand is one that the engine draws the map of refitted cells for."""
-    here = schedule()
-    return not here.compensation.is_none and not here.is_baseline and engine_client().setup.calibration is not None
+    """Whether the schedule in hand, or what will be edited of it, is one that the engine draws the map of refitted cells for."""
+    setup = engine_client().setup
+    return not schedule().compensation.is_none and setup.calibration is not None and setup.is_sketched
 
 
 def model_shape() -> ModelShape | None:

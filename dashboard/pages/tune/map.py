@@ -19,7 +19,7 @@ def follow_map(damage: DamageMap | None, card: SketchCard | None) -> None:
     # begun once the schedule in hand is measured
     are_refits_coming = state.wants_refits() and not (damage and damage.compensated and damage.finished) and not (card and card.error)
     if is_coming or are_refits_coming:
-        _follow(card.done if card and (card.compensated or not state.wants_refits()) else 0)
+        _follow(card.done if card and (card.compensated or card.is_running or not state.wants_refits()) else 0)
 
 
 def is_due(card: SketchCard, shown: int) -> bool:
