@@ -30,17 +30,19 @@ def show_analyse(shape: ModelShape, again: bool = False) -> None:
         return
     if error := st.session_state.pop(_ERROR, None):
         st.error(error)
-    _show_runs(shape, min(engine.data.images, _IMAGES), len(_open_runs(shape)), again)
+    if count := len(_open_runs(shape)):
+        _show_runs(shape, count)
+    else:
+        _show_button(shape, min(engine.data.images, _IMAGES), again)
 
 
 @st.fragment(run_every=_POLL_S)
-def _show_runs(shape: ModelShape, images: int, before: int, again: bool) -> None:
-    """The runs' progress, or the button; the page is drawn anew when one of the runs that were open `before` has ended."""
+def _show_runs(shape: ModelShape, before: int) -> None:
+    """The runs' progress; the page is drawn anew when one of those that were open `before` has ended."""
     runs = _open_runs(shape)
     if len(runs) < before:
         st.rerun()
     if not runs:
-        _show_button(shape, images, again)
         return
     first = runs[0]
     text = f"{first.title[:1].upper()}{first.title[1:]}: " + (progress_text(first) if first.state == "running" else first.state)

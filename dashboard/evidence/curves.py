@@ -1,4 +1,4 @@
-"""The stored sensitivity curves, and the sketch, that the equaliser colours its bars with and predicts from. Imports no torch."""
+"""The stored sensitivity curves, and the sketch, that the equaliser colours its bars with. Imports no torch."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import streamlit as st
 from analysis_cache.errors import StoreError
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, find_evidence
-from dashboard.evidence.prediction import Curves, Interaction, read_curves
+from dashboard.evidence.prediction import Curves, read_curves
 from dashboard.evidence.sketch import DamageMap, filled, read_map
 from toast_core.engine.protocol import SketchCard
 from toast_core.setup import Setup
@@ -18,11 +18,10 @@ _LOOK_AGAIN_S = 20
 
 @dataclass(frozen=True)
 class StoredCurves:
-    """The curves; where there are none, `missing` says why or what to run. `interaction` is what measured schedules add to them."""
+    """The curves; where there are none, `missing` says why or what to run."""
 
     curves: Curves | None
     missing: str = ""
-    interaction: Interaction | None = None
 
 
 @st.cache_resource(ttl=_LOOK_AGAIN_S, show_spinner=False)

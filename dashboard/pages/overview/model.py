@@ -1,11 +1,12 @@
 """The model in one line of figures: what it costs, and what it scores."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from dashboard import wording
-from dashboard.evidence.candidates import stored_evaluations
-from dashboard.evidence.find import Found
-from dashboard.evidence.latency import stored_latency
+from dashboard.evidence.candidates import Evaluation
+from dashboard.evidence.latency import StoredLatency
 from dashboard.evidence.starting_points import BASELINE
 from dashboard.session import state
 from toast_core.cost.macs import Cost
@@ -15,19 +16,19 @@ from toast_core.studies.evaluation.result import Estimate
 _POLL_S = 2.0
 
 
-def show_model(shape: ModelShape, cost: Cost, found: Found) -> None:
+def show_model(shape: ModelShape, cost: Cost, evaluations: Mapping[str, Evaluation], latency: StoredLatency) -> None:
     """Cost and score of the baseline; what is not measured yet follows by itself."""
     widths, heads = (sorted({getattr(block, name) for block in shape.blocks}) for name in ("width", "heads"))
     st.subheader(f"Model: {wording.plain(shape.name)}", anchor=False)
-    macs, params, latency, score = st.columns(4)
+    macs, params, time, score = st.columns(4)
     macs.metric(f"GMACs per image {wording.BADGES['computed']}", wording.gmacs(cost.macs))
     macs.caption(f"{len(shape.blocks)} blocks, width {_listed(widths)}, {_listed(heads)} heads")
     params.metric(f"Parameters {wording.BADGES['computed']}", wording.parameters(cost.params))
     params.caption(f"input {shape.image_size} px, {f'{shape.num_classes} classes' if shape.num_classes else 'no classifier'}")
-    with latency:
-        _show_latency(shape)
+    with time:
+        _show_latency(latency)
     with score:
-        _show_score(found)
+        _show_score(evaluations.get(BASELINE))
     engine = state.engine_state()
     if engine.model is not None:
         st.caption(f"Weights: {wording.plain(engine.model.weights)}")
@@ -37,19 +38,19 @@ def _listed(values: list[int]) -> str:
     return ", ".join(map(str, values))
 
 
-def _show_latency(shape: ModelShape) -> None:
-    table = stored_latency(state.engine_client().setup, shape).table
+def _show_latency(latency: StoredLatency) -> None:
+    table = latency.table
     badge = wording.BADGES["measured"]
     if table is not None:
         st.metric(f"On this machine {badge}", f"{table.baseline_ms:.3g} ms")
         st.caption(f"one image, {table.dtype}, {table.threads} thread{'s' if table.threads > 1 else ''}, {table.processor}")
         return
     st.metric("On this machine", "\N{EN DASH}")
-    st.caption("measured while the engine is idle")
+    st.caption(latency.missing)
 
 
-def _show_score(found: Found) -> None:
-    figure, known = state.headline(), stored_evaluations(found).get(BASELINE)
+def _show_score(known: Evaluation | None) -> None:
+    figure = state.headline()
     if known is not None:
         _score(known.headline, f"{known.images:,} images")
     elif state.engine_state().is_ready and state.engine_state().data is None:

@@ -18,8 +18,10 @@ from dashboard.components.exchange import show_exchange
 from dashboard.components.figure import show_figure, show_table
 from dashboard.components.heading import show_heading
 from dashboard.components.sketch_map import images_of, map_in_hand
+from dashboard.evidence.candidates import stored_evaluations
 from dashboard.evidence.commands import analyze_command
 from dashboard.evidence.find import Evidence, Found, find_by_card
+from dashboard.evidence.latency import stored_latency
 from dashboard.evidence.sketch import DamageMap
 from dashboard.evidence.starting_points import StartingPoint, starting_points
 from dashboard.navigation import metrics, page
@@ -51,10 +53,11 @@ def render() -> None:
     if shape is None:
         return
     cost, found = count_cost(shape), find_by_card(state.engine_client().setup, shape.name, state.engine_state())
+    evaluations, latency = stored_evaluations(found), stored_latency(state.engine_client().setup, shape)
     with st.container(border=True):
-        show_model(shape, cost, found)
+        show_model(shape, cost, evaluations, latency)
     with st.container(border=True):
-        show_savings(shape, found)
+        show_savings(shape, found, evaluations, latency)
     drawing, alone = st.columns(2)
     with drawing.container(border=True, height="stretch"):
         _show_block(shape)

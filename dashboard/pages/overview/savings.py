@@ -1,12 +1,14 @@
 """What can be saved for nothing, or nearly: tuned schedules with what is measured of them, each a click away from the desk."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from dashboard import wording
 from dashboard.components.analyse import show_analyse
-from dashboard.evidence.candidates import stored_evaluations
+from dashboard.evidence.candidates import Evaluation
 from dashboard.evidence.find import Found
-from dashboard.evidence.latency import stored_latency
+from dashboard.evidence.latency import StoredLatency
 from dashboard.evidence.savings import Saving, measured_savings, tuned_schedules
 from dashboard.navigation import page
 from dashboard.session import state
@@ -16,7 +18,7 @@ from toast_core.cost.shapes import ModelShape
 _SHOWN = 3
 
 
-def show_savings(shape: ModelShape, found: Found) -> None:
+def show_savings(shape: ModelShape, found: Found, evaluations: Mapping[str, Evaluation], latency: StoredLatency) -> None:
     """A card for each of the tuned schedules nearest to the usual goals; where there are none, the button that finds them."""
     st.subheader("What can be saved", anchor=False)
     tuned = tuned_schedules(found, shape)
@@ -24,8 +26,7 @@ def show_savings(shape: ModelShape, found: Found) -> None:
         st.markdown(f"Nothing is known of {wording.plain(shape.name)} yet.")
         show_analyse(shape)
         return
-    latency = stored_latency(state.engine_client().setup, shape)
-    known = measured_savings(tuned, stored_evaluations(found), latency.table)
+    known = measured_savings(tuned, evaluations, latency.table)
     st.markdown(
         "Schedules that were tuned on calibration images, compensated, without training. Accuracy is measured on images that chose nothing "
         f"{wording.BADGES['measured']}"

@@ -20,7 +20,6 @@ from dashboard.pages.tune.choices import compared_schedule, show_choices, show_c
 from dashboard.pages.tune.fit import show_fit
 from dashboard.pages.tune.map import follow_map
 from dashboard.session import state
-from dashboard.session.knowledge import with_interaction
 from dashboard.session.whole import whole
 from dashboard.uploads import MAX_SCHEDULE_MB
 from toast_core.cost.macs import count_cost
@@ -39,7 +38,7 @@ def render() -> None:
         show_engine_status()
         return
     schedule, setup = state.schedule(), state.engine_client().setup
-    curves = with_interaction(stored_curves(setup, shape.name, schedule.selection), shape)
+    curves = stored_curves(setup, shape.name, schedule.selection)
     card = state.map_card()
     damage = map_in_hand(shape, card)
     stored = Stored(curves, damage, images_of(damage), stored_latency(setup, shape), compared_schedule(shape))
