@@ -1,11 +1,14 @@
 """Starting and stopping the dashboard's web server. Imports neither torch nor Streamlit."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dashboard.engine.client import MEMORY_VARIABLE, SETUP_VARIABLE, EngineClient
@@ -20,6 +23,7 @@ _PORTS_TRIED = 100
 _ADDRESS, _EVERY_ADDRESS = "127.0.0.1", "0.0.0.0"
 _START_LIMIT_S = 60
 _STOP_LIMIT_S = 5
+_LOCK = Path.home() / ".cache" / "toast" / "port.lock"
 _SERVER = Path(__file__).with_name("server.py")
 _SETTINGS = {
     "server.fileWatcherType": "none",
@@ -74,13 +78,17 @@ def launch(
     # neither the server nor the engine needs it, so neither has it
     os.environ.pop(PASSWORD_VARIABLE, None)
     address = _EVERY_ADDRESS if sharing.is_open else _ADDRESS
-    port = _free_port(address) if port is None else _checked_port(port, address)
+    if port is not None:
+        _checked_port(port, address)
     EngineClient(setup, memory_gb=memory_gb).start()
     environment = _environment(setup, sharing, memory_gb)
-    server = subprocess.Popen(_command(port, headless, sharing), env=environment, stdin=subprocess.DEVNULL, stdout=2)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = None
     try:
-        _await_answer(server, port)
+        with _one_at_a_time():
+            port = _free_port(address) if port is None else port
+            server = subprocess.Popen(_command(port, headless, sharing), env=environment, stdin=subprocess.DEVNULL, stdout=2)
+            _await_answer(server, port)
         print(f"Dashboard: http://{_ADDRESS}:{port}  (Ctrl-C stops it)", file=sys.stderr, flush=True)
         for line in _sharing_in_words(sharing, port):
             print(line, file=sys.stderr, flush=True)
@@ -89,7 +97,8 @@ def launch(
         print(_STOPPED, file=sys.stderr, flush=True)
         return 0
     finally:
-        _stop(server)
+        if server is not None:
+            _stop(server)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -129,6 +138,19 @@ def _is_free(port: int, address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """From choosing a free port until it is taken, no other dashboard of this user chooses: two would choose the same.
+
+    Where the lock's file cannot be made nobody waits: two that start within the same second are rare.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):
+            _LOCK.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context(_LOCK.open("a")), fcntl.LOCK_EX)
+        yield
 
 
 def _free_port(address: str) -> int:

@@ -1,10 +1,6 @@
 """Drafts and the Compare page as a person meets them: a real server, restarted, and two real browsers."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from tests.support.browsers import FLAGS, WAIT_MS
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 
 _OF_AN_EDIT = re.compile("(worse than|better than|cannot tell apart from) the baseline")  # what is said of a baseline is another
 
@@ -23,14 +19,8 @@ _OF_AN_EDIT = re.compile("(worse than|better than|cannot tell apart from) the ba
 def dashboard(engine: EngineClient, root: Path, folder: Path, port: int) -> Iterator[str]:
     """A served dashboard; stopped as Ctrl-C does."""
     setup = replace(engine.setup, store=str(folder / "evidence.sqlite"))
-    environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, setup.to_json(), str(port)], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    lines = iter(process.stderr.readline, "")
-    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    with launched(setup, root, folder, str(port)) as address:
+        yield address
     EngineClient(setup, root).stop()
 
 

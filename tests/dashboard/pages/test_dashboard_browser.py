@@ -2,11 +2,7 @@
 
 import base64
 import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from dashboard.session.link import encode_schedule
 from tests.support.browsers import FLAGS, WAIT_MS
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 from toast_core.schedule.compensation import FULL
 from toast_core.schedule.schedule import Schedule
 
@@ -27,15 +23,8 @@ _MOST_DRAGS = 5
 @pytest.fixture(scope="module")
 def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard that was launched from another folder; stopped as Ctrl-C does."""
-    environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, real_engine.setup.to_json()], env=environment, cwd=tmp_path_factory.mktemp("elsewhere"),
-        stderr=subprocess.PIPE, text=True,
-    )
-    lines = iter(process.stderr.readline, "")
-    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    with launched(real_engine.setup, engine_root, tmp_path_factory.mktemp("elsewhere")) as found:
+        yield found
 
 
 def test_a_link_to_a_page_is_answered_by_a_server_that_has_shown_no_other(address, chromium):

@@ -1,20 +1,16 @@
 """From a schedule to an ONNX file and a report, in a real browser with a real engine."""
 
-import os
-import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from dashboard.session.link import encode_schedule
 from tests.support.browsers import FLAGS, WAIT_MS
 from tests.support.engines import SMALL_ENGINE
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 from toast_core.schedule.schedule import Schedule
 
 SCHEDULE = Schedule.uniform(12, fc2=0.5, selection="calibrated")
@@ -26,14 +22,8 @@ def test_onnx_and_the_report_are_downloaded(chromium, tmp_path):
 
     options = replace(SMALL_ENGINE, store=str(tmp_path / "store.sqlite"))
     client = EngineClient(options, tmp_path / "root")
-    environment = {**os.environ, STATE_VARIABLE: str(client.folder.parent), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, options.to_json()], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
     try:
-        lines = iter(process.stderr.readline, "")
-        address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        with sync_playwright() as playwright:
+        with launched(options, tmp_path / "root", tmp_path) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             page = browser.new_page(viewport={"width": 1400, "height": 1400})
             page.set_default_timeout(WAIT_MS)
@@ -71,6 +61,4 @@ def test_onnx_and_the_report_are_downloaded(chromium, tmp_path):
         assert "fewer operations per image" in said and onnx.name in said and "onnxruntime.InferenceSession" in said
         assert SCHEDULE.digest() in said and "fashion-mnist" in said
     finally:
-        process.terminate()
-        process.wait(20)
         client.stop()

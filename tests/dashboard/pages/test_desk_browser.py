@@ -1,26 +1,21 @@
 """What every page owes its visitor, in a real browser: links and files that reproduce a view, the keyboard alone, dark colours, a phone's
 width, names shown as text, nothing fetched from outside, and runs that go on over a reload."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from dashboard.navigation import pages
 from dashboard.session.link import decode_schedule, encode_schedule
 from tests.support import evidence as stored
 from tests.support.browsers import FLAGS, WAIT_MS
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 from toast_core.schedule.schedule import BlockSchedule, Schedule
 from toast_core.setup import Setup
 
@@ -80,14 +75,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
 def address(client: EngineClient) -> Iterator[str]:
     """The address of a dashboard on that engine; stopped as Ctrl-C does."""
     root = client.folder.parent
-    environment = {**os.environ, STATE_VARIABLE: str(root), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, client.setup.to_json()], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
-    )
-    lines = iter(process.stderr.readline, "")
-    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    with launched(client.setup, root, root) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """The evidence pages as a person meets them: a real server and browser, on made-up analyses in a store."""
 
 import csv
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from analysis_cache.store import EvidenceStore
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from tests.support import evidence as stored
 from tests.support.browsers import FLAGS, WAIT_MS
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 
 _EXPECT_MS, _PLAYWRIGHTS_OWN_MS = 120_000, 5_000
 
@@ -30,14 +26,8 @@ def served(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pytes
         stored.put_redundancy(store)
         made_up = {one.request["metric"]: one.short_id for one in store.list_analyses()}
     setup = replace(real_engine.setup, store=str(folder / "evidence.sqlite"))
-    environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, setup.to_json()], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    lines = iter(process.stderr.readline, "")
-    yield next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line))), made_up
-    process.send_signal(signal.SIGINT)
-    process.wait(20)
+    with launched(setup, engine_root, folder) as address:
+        yield address, made_up
     EngineClient(setup, engine_root).stop()
 
 

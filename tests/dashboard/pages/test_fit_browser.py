@@ -1,16 +1,11 @@
 """\"Fit the rest\" as a person uses it, in a real browser with a real engine on the embedded weights."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient, shipped_shape
+from dashboard.engine.client import EngineClient, shipped_shape
 from dashboard.session.link import decode_schedule
 from tests.support.browsers import FLAGS, WAIT_MS
-from tests.support.servers import LAUNCH
+from tests.support.servers import launched
 from toast_core.cost.macs import count_cost
 from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
@@ -26,14 +21,8 @@ def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
 
     options = Setup("demo_vit", store=str(tmp_path / "store.sqlite"), images=75, batch_size=25, calibration_images=40).completed()
     client = EngineClient(options, tmp_path / "root")
-    environment = {**os.environ, STATE_VARIABLE: str(client.folder.parent), "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, options.to_json()], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
     try:
-        lines = iter(process.stderr.readline, "")
-        address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        with sync_playwright() as playwright:
+        with launched(options, tmp_path / "root", tmp_path) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             page = browser.new_page(viewport={"width": 1400, "height": 1200})
             page.set_default_timeout(WAIT_MS)
@@ -70,6 +59,4 @@ def test_two_locks_a_budget_and_the_bars_move(chromium, tmp_path):
             expect(bar).to_have_attribute("aria-valuenow", re.compile("^0"))
             browser.close()
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
         client.stop()

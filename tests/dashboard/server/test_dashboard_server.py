@@ -5,15 +5,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import dashboard
-from dashboard.engine.client import setup_from_environment
+from dashboard.engine.client import EngineClient, setup_from_environment
 from dashboard.server import launch
 from dashboard.server.server import OWN_HOSTS, OwnHosts, is_own
 from dashboard.server.sharing import Sharing
+from tests.support.servers import launched
 from toast_core.setup import Setup
 
 PACKAGE = Path(dashboard.__file__).parent
@@ -113,3 +116,23 @@ def test_ctrl_c_says_what_is_kept_and_streamlit_nothing(tmp_path):
     assert ended.returncode == 0 and ended.stdout == ""
     assert "Dashboard: http://127.0.0.1:" in ended.stderr and "Aborted" not in ended.stderr and "Traceback" not in ended.stderr
     assert "\ntoast: the dashboard is stopped; " in ended.stderr
+
+
+@pytest.mark.engine
+def test_two_that_start_at_once_take_two_ports(tmp_path):
+    setup = Setup("demo_vit", "none").completed()
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+
+    def address(folder: Path) -> str:
+        with launched(setup, folder, folder) as found:
+            together.wait(60)
+            return found
+
+    together = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(address, folders))
+    assert len(set(found)) == 2
+    for folder in folders:
+        EngineClient(setup, folder).stop()

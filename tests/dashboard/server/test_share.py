@@ -4,11 +4,7 @@ import asyncio
 import base64
 import json
 import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,10 +13,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.engine.client import STATE_VARIABLE, EngineClient
+from dashboard.engine.client import EngineClient
 from dashboard.server import launch, sign_in
 from dashboard.server.server import OwnHosts, Password, guards
 from dashboard.server.sharing import OWN_HOSTS, PASSWORD_VARIABLE, Sharing, SharingError, read_sharing
+from tests.support.servers import launched
 from toast_core.setup import Setup
 
 SECRET = "correct horse: battery"
@@ -269,15 +266,9 @@ def address(real_engine: EngineClient, engine_root: Path, tmp_path_factory: pyte
     """Address and port of a shared dashboard."""
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "password").write_text(f"{SECRET}\n")
-    environment = {**os.environ, STATE_VARIABLE: str(engine_root), "PYTHONPATH": str(Path(__file__).parents[3]), "HOME": str(folder)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, real_engine.setup.to_json(), str(folder / "password")], env=environment, cwd=folder,
-        stderr=subprocess.PIPE, text=True,
-    )
-    lines = iter(process.stderr.readline, "")
-    yield "127.0.0.1", int(next(found[1] for line in lines if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line))))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    words = (str(folder / "password"),)
+    with launched(real_engine.setup, engine_root, folder, *words, script=_LAUNCH, HOME=str(folder)) as found:
+        yield "127.0.0.1", int(found.rpartition(":")[2])
 
 
 class TestServer:
