@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import wording
-from dashboard.components.jobs import OPEN, progress_text
+from dashboard.components.jobs import OPEN, is_own, progress_text
 from dashboard.engine.client import EngineError
 from dashboard.evidence.budget_fit import BudgetRequest, tuning_run
 from dashboard.evidence.savings import GOALS
@@ -12,10 +12,10 @@ from dashboard.session.whole import whole
 from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Job
 from toast_core.errors import ToastError
+from toast_core.setup import LIVE_IMAGES
+from toast_core.studies.sketch.result import REFITTED_SITES
 
 _POLL_S = 1.0
-_SITES = ("qk", "vo", "fc2")
-_IMAGES = 1000
 _ERROR = "analyse-error"
 
 
@@ -30,16 +30,16 @@ def show_analyse(shape: ModelShape, again: bool = False) -> None:
         return
     if error := st.session_state.pop(_ERROR, None):
         st.error(error)
-    if count := len(_open_runs(shape)):
-        _show_runs(shape, count)
+    if count := len(_open_runs()):
+        _show_runs(count)
     else:
-        _show_button(shape, min(engine.data.images, _IMAGES), again)
+        _show_button(shape, min(engine.data.images, LIVE_IMAGES), again)
 
 
 @st.fragment(run_every=_POLL_S)
-def _show_runs(shape: ModelShape, before: int) -> None:
+def _show_runs(before: int) -> None:
     """The runs' progress; the page is drawn anew when one of those that were open `before` has ended."""
-    runs = _open_runs(shape)
+    runs = _open_runs()
     if len(runs) < before:
         st.rerun()
     if not runs:
@@ -67,17 +67,17 @@ def _show_button(shape: ModelShape, images: int, again: bool) -> None:
 def _begin(shape: ModelShape, images: int) -> None:
     try:
         for percent in GOALS:
-            asked = tuning_run(shape, state.baseline(shape), {}, BudgetRequest("reduction", percent, _SITES, True))
+            asked = tuning_run(shape, state.baseline(shape), {}, BudgetRequest("reduction", percent, REFITTED_SITES, True))
             state.submit({**asked, "evaluate": images})
     except ToastError as error:
         st.session_state[_ERROR] = str(error)
 
 
-def _open_runs(shape: ModelShape) -> list[Job]:
+def _open_runs() -> list[Job]:
     """The tunings of this model that run or wait, the running one first."""
     try:
         jobs = state.engine_client().jobs()
     except EngineError:
         return []
-    found = [job for job in jobs if job.run.kind == "tuning" and job.state in OPEN and job.model == shape.name]
+    found = [job for job in jobs if job.run.kind == "tuning" and job.state in OPEN and is_own(job)]
     return sorted(found, key=lambda job: (OPEN.index(job.state), job.number))

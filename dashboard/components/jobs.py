@@ -116,6 +116,7 @@ def _open_analysis(job: Job) -> None:
     if "schedule" in job.run.settings:
         wanted = Schedule.from_dict(job.run.settings["schedule"])
         if wanted != state.schedule():
+            state.freeze()  # the draft in hand stays as it is
             state.edit(wanted)
         st.switch_page(page(name))
     view.choose(name, "analysis", job.analysis)

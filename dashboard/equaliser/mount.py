@@ -12,7 +12,7 @@ from dashboard.evidence.latency import StoredLatency
 from dashboard.evidence.prediction import Curves
 from dashboard.evidence.sketch import DamageMap
 from dashboard.limits import Limits
-from dashboard.session import state
+from dashboard.session import channel, state
 from dashboard.session.inbox import KEY, EditorState, take_sent
 from dashboard.session.whole import whole
 from toast_core.cost.latency import ALIGNED
@@ -23,8 +23,6 @@ from toast_core.schedule.schedule import Schedule
 from toast_core.schedule.sites import SITES
 from toast_core.studies.tasks.registry import task_of
 
-# The path that `dashboard.server.live` answers; this side of the application imports nothing of the server.
-LIVE_PATH = "/toast/live"
 _component = st.components.v2.component(
     "toast_equaliser", html='<div class="equaliser"></div>', css=file_text("equaliser.css"), js=script()
 )
@@ -78,7 +76,7 @@ class Live:
     def data(self, schedule: Schedule) -> dict:
         """As JSON values."""
         values = {name: one.to_dict() if one else None for name, one in (("kept", self.kept), ("predicted", self.predicted))}
-        asked = {"path": LIVE_PATH, "session": self.session, "asks": bool(self.session), "why": self.why}
+        asked = {"path": channel.PATH, "session": self.session, "asks": bool(self.session), "why": self.why}
         return {**values, **asked, "schedule": schedule.to_dict()}
 
 

@@ -17,13 +17,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from dashboard.engine.client import EngineClient
-from dashboard.session.channel import engine_of
+from dashboard.session.channel import PATH, engine_of
 from toast_core.cost.macs import count_cost
 from toast_core.engine.protocol import Message, Refusal
 from toast_core.errors import ScheduleError, ToastError
 from toast_core.schedule.schedule import Schedule
 
-PATH = "/toast/live"
 _MAX_BYTES = 1 << 20
 
 

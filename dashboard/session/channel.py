@@ -5,6 +5,7 @@ from collections import OrderedDict
 from dashboard.engine.client import EngineClient
 from toast_core.cost.shapes import ModelShape
 
+PATH = "/toast/live"  # of the server that is asked, see `dashboard.server.live`
 _MAX_SESSIONS = 1000
 _open: OrderedDict[str, tuple[EngineClient, ModelShape]] = OrderedDict()
 

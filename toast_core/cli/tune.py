@@ -22,7 +22,7 @@ from toast_core.schedule.sites import SITES
 from toast_core.setup import Setup
 from toast_core.studies.tasks.base import Figure
 from toast_core.studies.tasks.registry import task_in, task_of
-from toast_core.studies.tuning.request import DEFAULT_IMAGES
+from toast_core.studies.tuning.request import DEFAULT_IMAGES, DEFAULT_RATIOS, DEFAULT_SITES
 
 if TYPE_CHECKING:
     from toast_core.workbench import Workbench
@@ -59,9 +59,9 @@ def tune(
     latency_batch_size: Annotated[int, typer.Option(min=1, help="images of that forward")] = 1,
     lock: Annotated[list[str] | None, typer.Option(help="BLOCK.SITE=RATIO, repeatable: keep this ratio")] = None,
     within: Annotated[list[str] | None, typer.Option("--range", help="BLOCK.SITE=LOW:HIGH, repeatable: stay between these ratios")] = None,
-    sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = "qk,vo,fc2",
+    sites: Annotated[str, typer.Option(help="what may be pruned, comma-separated: qk, vo, fc1, fc2")] = ",".join(DEFAULT_SITES),
     ratios: Annotated[str, typer.Option(help="measured for every site, comma-separated; nothing beyond the largest is used")] = (
-        "0.25,0.5,0.75,0.9"
+        ",".join(map(str, DEFAULT_RATIOS))
     ),
     multiple_of: Annotated[int, typer.Option(min=1, help="kept counts are multiples of this")] = 1,
     ffn: Annotated[str, typer.Option(help=f"compensation of fc2: {', '.join(FFN)}")] = "fold",

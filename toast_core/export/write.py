@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -11,35 +10,12 @@ from torch import nn
 from toast_core.errors import ExportError, ModelError
 from toast_core.export.base import Format, Runner
 from toast_core.export.formats import FORMATS
+from toast_core.export.record import ExportRecord as ExportRecord
 from toast_core.files import check_can_write, first_line, sha256_of
 from toast_core.models.info import get_info
 
 LARGEST_RELATIVE_DIFFERENCE = 1e-4
 _BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class ExportRecord:
-    """What was written, and how far it is from the model.
-
-    format               its name in FORMATS
-    path                 the file's name, without its folder
-    bytes                of the file and of those beside it that belong to it
-    relative_difference  largest difference of a logit over the largest logit, exported against compact, over all `images`
-    images               how many images were compared
-    sha256               of the file; a loader names the digest of its program
-    """
-
-    format: str
-    path: str
-    bytes: int
-    relative_difference: float
-    images: int
-    sha256: str
-
-    def to_dict(self) -> dict:
-        """Return the fields as plain values."""
-        return asdict(self)
 
 
 def export_model(model: nn.Module, format_name: str, path: str | Path, images: torch.Tensor, opset: int | None = None) -> ExportRecord:

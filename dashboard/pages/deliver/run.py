@@ -10,9 +10,9 @@ from dashboard.navigation import page
 from dashboard.session import state
 from dashboard.session.whole import whole
 from toast_core.engine.protocol import Job
+from toast_core.setup import LIVE_IMAGES
 
 REFRESH_S = 1.0
-_DEFAULT_IMAGES = 1000
 _WAITING = {"queued": "it starts when its turn comes", "paused": "resume it on the Runs page"}
 
 
@@ -30,7 +30,7 @@ def show_run(run: dict, label: str, prominent: bool) -> None:
         st.error(f"Run {job.number} failed: {job.message}")
     most = engine.data.images
     choose, price, start = st.columns([2, 4, 2], vertical_alignment="bottom")
-    images = choose.number_input(f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key=f"{kind}-images")
+    images = choose.number_input(f"Images, of {most:,}", 1, most, min(most, LIVE_IMAGES), key=f"{kind}-images")
     try:
         with st.spinner("Looking at what is stored, and how fast this machine is"):
             offer = state.engine_client().quote(run | {"images": None if images == most else images})
@@ -56,7 +56,7 @@ def _start_sized(run: dict, most: int) -> None:
 def start(run: dict, name: str) -> None:
     """Queue a run; a refusal is kept under the name, for `show_refusal`."""
     try:
-        state.engine_client().submit(run)
+        state.submit(run)
     except EngineError as error:
         st.session_state[f"{name}-error"] = str(error)
 

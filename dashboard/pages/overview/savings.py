@@ -60,5 +60,6 @@ def _show_one(one: Saving) -> None:
 
 
 def _open(one: Saving) -> None:
+    state.freeze()
     state.edit_within_limits(one.schedule)
     st.switch_page(page("tune"))

@@ -15,10 +15,10 @@ from dashboard.pages.runs.form import Form, find_forms
 from dashboard.session import state
 from dashboard.session.whole import whole
 from toast_core.engine.protocol import Description, Job
+from toast_core.setup import LIVE_IMAGES
 
 _REFRESH_S = 1.0
 _ENDED_SHOWN = 5
-_DEFAULT_IMAGES = 1000
 _WANTED = "run-wanted"
 _FORMS = find_forms()
 _OFFERED = {form.kind: form.title for form in _FORMS.values() if form.choose}
@@ -84,7 +84,7 @@ def _chosen_run(engine: Description) -> dict | None:
         form = _FORMS[run["kind"]]
         if form.images is None:
             images = st.number_input(
-                f"Images, of {most:,}", 1, most, min(most, _DEFAULT_IMAGES), key="run-images", width=200,
+                f"Images, of {most:,}", 1, most, min(most, LIVE_IMAGES), key="run-images", width=200,
                 help="A class-balanced subset; more images, narrower intervals.",
             )
             run["images"] = None if images == most else images

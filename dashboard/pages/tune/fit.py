@@ -13,6 +13,7 @@ from toast_core.cost.shapes import ModelShape
 from toast_core.engine.protocol import Job
 from toast_core.errors import ToastError
 from toast_core.schedule.sites import SITES
+from toast_core.studies.sketch.result import REFITTED_SITES
 
 _POLL_S = 1.0
 _HELP = (
@@ -53,7 +54,7 @@ def _show_request(shape: ModelShape) -> None:
         first = _first_proposal(shape, chosen)
         low, high, step, digits = (1.0, 95.0, 1.0, "%.0f") if chosen == "reduction" else (0.0, None, first / 30, "%.4g")
         st.number_input("Budget", low, high, first, step, format=digits, key=f"budget-{chosen}", width=150)
-        st.pills("Sites that may change", SITES, selection_mode="multi", default=("qk", "vo", "fc2"), key="fit-sites")
+        st.pills("Sites that may change", SITES, selection_mode="multi", default=REFITTED_SITES, key="fit-sites")
 
 
 def _request(shape: ModelShape) -> BudgetRequest:

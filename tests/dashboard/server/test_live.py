@@ -7,7 +7,6 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dashboard.engine.client import EngineError, shipped_shape
-from dashboard.equaliser.mount import LIVE_PATH
 from dashboard.server import live
 from dashboard.session import channel
 from tests.support.engines import FakeEngine, estimate
@@ -37,13 +36,9 @@ def lines(response) -> list[dict]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_the_equaliser_asks_where_the_server_answers():
-    assert LIVE_PATH == live.PATH
-
-
 def test_cost_comes_first_then_what_the_engine_says(client, fake):
     fake.predicted = Predicted(estimate(0.01, 0.005), estimate(-0.4, 0.3), 6)
-    found = lines(client.post(live.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict(), "measure": True}))
+    found = lines(client.post(channel.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict(), "measure": True}))
     cost = count_cost(SHAPE, SCHEDULE)
     assert found[0] == {"answer": "cost", "macs": cost.macs, "params": cost.params}
     assert [one["answer"] for one in found[1:]] == ["predicted", "progress", "measurement", "measurement"]
@@ -52,13 +47,13 @@ def test_cost_comes_first_then_what_the_engine_says(client, fake):
 
 def test_a_prediction_alone_measures_nothing(client, fake):
     fake.predict = lambda schedule: Predicted(None, None, 0, f"of {len(schedule.blocks)} blocks")
-    found = lines(client.post(live.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict()}))
+    found = lines(client.post(channel.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict()}))
     assert [one["answer"] for one in found] == ["cost", "predicted"] and found[1]["why"] == "of 12 blocks" and not fake.measured
 
 
 def test_what_the_engine_refuses_is_a_line(client, fake):
     fake.error = EngineError("the engine went away")
-    found = lines(client.post(live.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict(), "measure": True}))
+    found = lines(client.post(channel.PATH, json={"session": "open", "schedule": SCHEDULE.to_dict(), "measure": True}))
     assert found[-1] == {"answer": "refusal", "error": "the engine went away"}
 
 
@@ -75,7 +70,7 @@ def test_what_the_engine_refuses_is_a_line(client, fake):
     (b" " * ((1 << 20) + 1), 413, "the request is longer than 1048576 bytes; send one schedule"),
 ], ids=str)
 def test_what_is_no_request_of_an_open_session_is_refused(client, fake, body, status, words):
-    found = client.post(live.PATH, content=body)
+    found = client.post(channel.PATH, content=body)
     assert found.status_code == status and found.json()["error"].startswith(words) and not fake.measured
 
 

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.components import jobs
 from dashboard.engine.client import shipped_shape
+from dashboard.evidence.savings import Saving
 from dashboard.owner import OwnerCookie, is_owner, owner_of
-from dashboard.session import autosave
+from dashboard.pages.overview import savings
+from dashboard.session import autosave, state
 from dashboard.session.autosave import Hand
 from dashboard.session.drafts import MAX_DRAFTS, DraftBook, DraftError
 from dashboard.session.history import History
 from tests.support.earlier import copy_files
+from tests.support.engines import job
+from toast_core.cost.macs import count_cost
 from toast_core.schedule.schedule import Schedule
 from toast_core.setup import Setup
 
@@ -237,6 +242,22 @@ def test_what_a_run_is_about_stays_as_it_is(session, book):
     assert own(book) == {"Draft 1": fc2(0.1), "Draft 2": fc2(0.2)}
     autosave.freeze()
     assert session["hand"].draft.closed
+
+
+@pytest.mark.parametrize("opened", ["a run's", "a tuned"])
+def test_a_schedule_that_is_opened_elsewhere_overwrites_no_draft(session, book, monkeypatch, opened):
+    edit(fc2(0.1))
+    seen = []
+    for module in (jobs, savings):
+        monkeypatch.setattr(module.st, "switch_page", lambda *_, **__: None)
+    monkeypatch.setattr(state, "schedule", lambda: fc2(0.1))
+    for name in ("edit", "edit_within_limits"):
+        monkeypatch.setattr(state, name, lambda schedule: seen.append((schedule, session["hand"].draft.closed)))
+    if opened == "a run's":
+        jobs._open_analysis(job(1, "done", {"kind": "apply", "schedule": fc2(0.5).to_dict()}, analysis="0" * 16))
+    else:
+        savings._open(Saving(40, fc2(0.5), count_cost(VIT, fc2(0.5))))
+    assert seen == [(fc2(0.5), True)], "the draft in hand was left before"
 
 
 def test_a_deleted_draft_comes_back_and_marks_are_seen_in_hand(session, book):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from toast_core.export.record import ExportRecord
 from toast_core.files import sha256_of
 
 METRIC = "export"
@@ -16,24 +17,9 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Delivered:
-    """One exported file, opened and run again before it was kept.
+class Delivered(ExportRecord):
+    """One exported file, opened and run again before it was kept; `source` is the sha256 of the pruned file that it was made of."""
 
-    format               its name in `toast_core.export.FORMATS`
-    path                 the file's name, without its folder
-    bytes                of the file and of what belongs beside it
-    relative_difference  largest difference of an output over the largest output, exported against compact, over all `images`
-    images               how many images were compared
-    sha256               of the file; a loader names the digest of its program
-    source               sha256 of the pruned .safetensors file that it was made of
-    """
-
-    format: str
-    path: str
-    bytes: int
-    relative_difference: float
-    images: int
-    sha256: str
     source: str
 
     @classmethod
